@@ -1,0 +1,62 @@
+"""What can be known of a model without its weights: the card that `/models/{name}` serves and tasks work by."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+TOP_K_LIMIT = 1000  # the longest list of classes an answer may carry
+
+TaskName = Literal["classify"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture becomes the network's input: resized with its ratio kept, then perhaps cropped in the centre."""
+
+    short_side: int  # of the resized picture, in pixels
+    crop: int | None = None  # side of the centre crop, in pixels; None: the whole picture
+    interpolation: Literal["bicubic"] = "bicubic"  # as Pillow computes it, on uint8
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Subtracted and divided by, per channel, on values from 0 to 1, in the order red, green, blue."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class."""
+
+    name: str
+    synset: str | None = None  # WordNet id: ImageNet's names repeat, these do not
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A measured figure and where it comes from. Percentages."""
+
+    top1: float
+    top5: float | None
+    dataset: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A served model."""
+
+    name: str
+    task: TaskName
+    variant: str
+    labels: tuple[Label, ...]
+    geometry: Geometry
+    normalisation: Normalisation
+    exif_orientation: bool  # turn the picture as its EXIF tag says before anything else
+    source: str
+    licence: str
+    published: Accuracy | None = None
+    measured: Accuracy | None = None
+    parameters: int | None = None
+    notes: str = ""

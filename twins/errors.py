@@ -1,0 +1,29 @@
+"""What can go wrong in the library, for the user to mend.
+
+TwinsError
+├── UnknownModel        no such name; says which is closest
+├── CheckpointError     a file that is no Twins checkpoint, or not the one it was said to be
+├── WeightsUnavailable  weights that cannot be fetched; says how to bring a file
+├── LabelsError         a list of labels that does not fit
+└── ImageError          a picture that cannot be used, see `twins.image`
+"""
+
+
+class TwinsError(Exception):
+    """The root: a message for the user, complete as it stands."""
+
+
+class UnknownModel(TwinsError):
+    """No model of that name."""
+
+
+class CheckpointError(TwinsError):
+    """Not a checkpoint, or not the expected one."""
+
+
+class WeightsUnavailable(TwinsError):
+    """The weights could not be fetched."""
+
+
+class LabelsError(TwinsError):
+    """Labels that do not fit the model."""

@@ -1,0 +1,1 @@
+"""What turns the trunk's maps into an answer: one file a task."""

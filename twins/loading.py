@@ -1,0 +1,72 @@
+"""From what a user asked for to a network and its card."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from twins import checkpoint, hub, labels, zoo
+from twins.card import Card, Label, Normalisation
+from twins.checkpoint import Checkpoint
+from twins.errors import CheckpointError, LabelsError
+from twins.heads.classify import Classifier
+from twins.zoo import Row, Spec
+
+SIZE = 224  # pixels, of a network that nobody said anything about
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in eval mode, float32 on the CPU, and what is known of it."""
+
+    network: Classifier
+    card: Card
+
+
+def load(spec: Spec, *, labels_file: Path | None = None) -> Loaded:
+    """Fetches, reads and builds a model. Raises TwinsError: every way in which a user can be wrong."""
+    path = hub.fetch(spec)
+    found = checkpoint.load(path)
+    row = zoo.ZOO.get(spec.name)
+    if row is not None:
+        expect(row, found, spec, path)
+    try:
+        network = checkpoint.build(found)
+        return Loaded(network, card(spec, row, found, labels_file))
+    except (CheckpointError, LabelsError) as error:
+        raise type(error)(f"{spec.name} ({path}): {error}") from error
+
+
+def expect(row: Row, found: Checkpoint, spec: Spec, path: Path) -> None:
+    """Refuses a file that holds another variant than the name says."""
+    if found.variant_name == row.variant:
+        return
+    nearest = checkpoint.closest(found.variant)
+    other = next((name for name, known in zoo.ZOO.items() if known.variant == nearest and nearest != row.variant), None)
+    hint = f" The closest variant is {nearest}: --model {other}={path}" if other else " Is the file complete?"
+    raise CheckpointError(f"{path} is no {spec.name}: its shapes say {describe(found)}.{hint}")
+
+
+def describe(found: Checkpoint) -> str:
+    """An architecture in words."""
+    variant = found.variant
+    return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}"
+
+
+def card(spec: Spec, row: Row | None, found: Checkpoint, labels_file: Path | None) -> Card:
+    """What is known of a model, the user's word before the file's before the zoo's. Raises LabelsError."""
+    own = labels.read(labels_file) if labels_file else None
+    embedded = tuple(Label(name) for name in found.labels) if found.labels else None
+    return Card(
+        name=spec.name,
+        task=row.task if row else "classify",
+        variant=found.variant_name,
+        labels=labels.choose(found.classes, own, embedded, labels.shipped(row.labels) if row else None),
+        geometry=row.geometry if row else zoo.centre_crop(SIZE, found.crop),
+        normalisation=Normalisation(),
+        exif_orientation=row.exif_orientation if row else True,
+        source=str(spec.checkpoint or (row and row.source)),
+        licence=row.licence if row and not spec.checkpoint else "unknown: the checkpoint's owner says",
+        published=row.published if row else None,
+        measured=row.measured if row and not spec.checkpoint else None,
+        parameters=found.parameters,
+        notes=row.notes if row and not spec.checkpoint else "",
+    )

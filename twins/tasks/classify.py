@@ -1,0 +1,73 @@
+"""Classification: a picture in, the best classes out.
+
+Preprocessing is timm's evaluation: short side resized, bicubic with Pillow's antialiasing, centre crop.
+"""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from twins.card import TOP_K_LIMIT, Card, Geometry
+from twins.image import Picture, to_array
+from twins.tasks.sample import Output, Sample
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client may ask for."""
+
+    top_k: int = 5  # 1 to TOP_K_LIMIT; a network of fewer classes answers them all
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top_k <= TOP_K_LIMIT:
+            raise ValueError(f"top_k is {self.top_k}; it must be from 1 to {TOP_K_LIMIT}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class and its softmax score, 0 to 1."""
+
+    label: str
+    class_id: int
+    score: float
+    synset: str | None = None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The best classes, best first."""
+
+    predictions: tuple[Prediction, ...]
+
+
+def preprocess(picture: Picture, card: Card) -> Sample:
+    """The picture resized and cropped as the model's geometry says."""
+    geometry = card.geometry
+    resized = picture.resize(resized_size(picture.size, geometry), Image.Resampling.BICUBIC)
+    return Sample(to_array(centre_crop(resized, geometry.crop) if geometry.crop else resized))
+
+
+def postprocess(output: Output, card: Card, options: Options) -> Classification:
+    """Names for the class ids; `output` has ids (k,) and scores (k,), best first."""
+    ids, scores = output.arrays
+    best = zip(ids[: options.top_k].tolist(), scores[: options.top_k].tolist(), strict=True)
+    return Classification(tuple(prediction(card, class_id, score) for class_id, score in best))
+
+
+def prediction(card: Card, class_id: int, score: float) -> Prediction:
+    """One entry of the answer."""
+    label = card.labels[class_id]
+    return Prediction(label.name, class_id, score, label.synset)
+
+
+def resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
+    """(width, height) with the short side as the geometry wants it; the long side is rounded down."""
+    width, height = size
+    short, target = min(size), geometry.short_side
+    return (max(1, target * width // short), max(1, target * height // short))
+
+
+def centre_crop(picture: Picture, side: int) -> Picture:
+    """The square of `side` pixels in the middle, halves rounded to even; both sides are at least that long."""
+    left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
+    return picture.crop((left, top, left + side, top + side))

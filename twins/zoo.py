@@ -1,0 +1,147 @@
+"""The models that can be served by name, as data."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from twins.card import Accuracy, Geometry, TaskName
+from twins.errors import UnknownModel
+
+DEFAULT = "twins_svt_nano"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """Weights on the Hugging Face hub, as timm published them."""
+
+    repo: str
+    revision: str | None = None  # None: not known, the newest is taken
+    sha256: str | None = None  # None: not known, not checked
+    file: str = "model.safetensors"
+
+    def __str__(self) -> str:
+        return f"hf://{self.repo}/{self.file}" + (f"@{self.revision}" if self.revision else "")
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Weights in this package's folder `weights/`."""
+
+    file: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"package://twins/weights/{self.file}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model: a variant with its labels, preprocessing and weights."""
+
+    variant: str
+    labels: str  # a file in labels/
+    geometry: Geometry
+    source: HubFile | Packaged
+    licence: str
+    exif_orientation: bool
+    task: TaskName = "classify"
+    published: Accuracy | None = None
+    measured: Accuracy | None = None
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a user asked for: a name of the zoo, or any name for a file of hers."""
+
+    name: str
+    checkpoint: Path | None = None
+
+
+def centre_crop(size: int, share: float) -> Geometry:
+    """timm's evaluation: the short side to floor(size / share), then a crop of `size`, all in pixels."""
+    return Geometry(short_side=int(size / share), crop=size)
+
+
+def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sha256: str | None) -> Row:
+    """A published ImageNet-1k model; the figures are timm's, with crop 0.9 and pictures not turned by EXIF."""
+    return Row(
+        variant=variant,
+        labels="imagenet1k",
+        geometry=centre_crop(224, 0.9),
+        source=HubFile(f"timm/twins_{variant}.in1k", revision, sha256),
+        licence="Apache-2.0",
+        exif_orientation=False,
+        published=Accuracy(top1, top5, "ImageNet-1k validation", "timm results-imagenet.csv, 224 px, crop 0.9"),
+    )
+
+
+ZOO: dict[str, Row] = {
+    "twins_svt_nano": Row(
+        variant="svt_nano",
+        labels="nano13",
+        geometry=Geometry(short_side=124, crop=112),
+        source=Packaged(
+            "twins_svt_nano.safetensors", sha256="d6b6b8178cd2b1821fcc75e418c13db1dd962443810b90d06d29bbb60fc024d5"
+        ),
+        licence="Apache-2.0",
+        exif_orientation=True,
+        measured=Accuracy(73.0, None, "5,075 validation photos of its 13 classes", "docs/models/twins_svt_nano.md"),
+        notes="A demonstration of 13 classes, not a product: see its model card for what it gets wrong.",
+    ),
+    "twins_pcpvt_small": imagenet("pcpvt_small", 81.116, 95.624, revision="2689d4a", sha256=None),
+    "twins_pcpvt_base": imagenet(
+        "pcpvt_base",
+        82.724,
+        96.350,
+        revision="e3b4fd1cb51702e36a58d2ed220f180f9d7c1c91",
+        sha256="5722f0d29662fd5ff69a21701caaf5feebd1d657adb62391a75798c43b37760f",
+    ),
+    "twins_pcpvt_large": imagenet(
+        "pcpvt_large",
+        83.158,
+        96.626,
+        revision="b0d3cf7",
+        sha256="423acdd738d41f7ed50bbafbfbf3e50f6ea098b5704bb749a969f1992ddd84c3",
+    ),
+    "twins_svt_small": imagenet(
+        "svt_small",
+        81.694,
+        95.670,
+        revision="5edde10cd4eb4cd9426bcb49629b388c57c02c8c",
+        sha256="46e4bd7b30ae9ae3f2e9ec4fb669439c5f9676c6bc787687923424d704a06c1a",
+    ),
+    "twins_svt_base": imagenet("svt_base", 83.122, 96.430, revision=None, sha256=None),
+    "twins_svt_large": imagenet(
+        "svt_large",
+        83.718,
+        96.600,
+        revision="a26f57c",
+        sha256="2fbe754f6e595bd07294f381302e0b3f1d449176977e35e4f30200fe4f3bcf97",
+    ),
+}
+
+
+def list_models() -> list[str]:
+    """The names that `load` and `--model` know."""
+    return list(ZOO)
+
+
+def find(name: str) -> Row:
+    """The row of a model. Raises UnknownModel with the closest name."""
+    if name in ZOO:
+        return ZOO[name]
+    close = difflib.get_close_matches(name, ZOO, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(ZOO)}."
+    raise UnknownModel(f"no model is called {name!r}; {hint} A checkpoint of your own is given as NAME=FILE.")
+
+
+def parse(text: str) -> Spec:
+    """A model as users spell it everywhere: `NAME`, or `NAME=FILE`. Raises UnknownModel."""
+    name, equals, path = text.partition("=")
+    if not equals:
+        find(name)
+        return Spec(name)
+    if not name or not path:
+        raise UnknownModel(f"{text!r} is neither a model's name nor NAME=FILE")
+    return Spec(name, Path(path).expanduser())
