@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy._core import multiarray  # type: ignore[attr-defined]
+from numpy._core import multiarray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -240,7 +240,7 @@ def build(checkpoint: Checkpoint) -> Classifier:
             f"does not fit the network it resembles, {closest(checkpoint.variant)}: {some(complaints)}"
         )
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 def closest(variant: Variant) -> str:

@@ -1,6 +1,7 @@
 """A model's weights as a file on this disk: from the package, the cache, or the Hugging Face hub.
 
-`HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and the proxy variables act as everywhere: huggingface_hub reads them.
+`HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and the proxy variables act as everywhere:
+huggingface_hub reads them.
 """
 
 import hashlib
