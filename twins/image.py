@@ -11,16 +11,19 @@ ImageError
 import io
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from twins import blocks
+from twins.blocks import Block
 from twins.errors import TwinsError
-from twins.gif import count_frames
 
 Picture = Image.Image
 
@@ -51,6 +54,7 @@ TELLTALES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x00\x00\x00\x0cjxl", "a JPEG XL picture"),
     (b"ftypheic", "a HEIC picture"),
+    (b"ftypmif1", "a HEIC picture"),  # the family's general brand, where AVIF is not among the compatible ones
 )
 """What people send by mistake, looked for in the first bytes, to name it in the refusal."""
 
@@ -65,6 +69,7 @@ BROKEN = (
     KeyError,
     TypeError,
     OverflowError,
+    RuntimeError,
 )
 """What Pillow's decoders raise on damaged files."""
 
@@ -104,6 +109,8 @@ class Limits:
     max_pixels: int = 50_000_000
     max_side: int = 16_384  # pixels
     max_frames: int = 1_000  # of an animation; only the first is looked at
+    max_blocks: int = 100_000  # chunks, segments, tags: what Pillow reads one by one
+    max_scans: int = 64  # of a JPEG, each a pass over all pixels; ten are usual
 
 
 def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> Picture:
@@ -114,13 +121,14 @@ def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> Picture:
     if len(data) > limits.max_bytes:
         raise TooLarge(f"the image has {len(data)} bytes; at most {limits.max_bytes} are taken")
     recognise(data)
+    check_blocks(data, limits)
     with broken_means_undecodable():
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         check_size(picture, limits)
-        check_frames(picture, data, limits)
-        orientation = read_orientation(picture) if exif_orientation else None
+        check_frames(picture, limits)
         picture.seek(0)
-        picture.load()
+        picture.load()  # before the tag is read, which loads a PNG too and would hide that it is broken
+        orientation = read_orientation(picture) if exif_orientation else None
         rgb = to_rgb(picture)
     return rgb if orientation is None else rgb.transpose(orientation)
 
@@ -140,13 +148,25 @@ def broken_means_undecodable() -> Iterator[None]:
 
 def recognise(data: bytes) -> None:
     """Refuses what is not of a type that is taken, by its first bytes: names and labels are not believed."""
-    if any(data.startswith(mark, offset) for offset, mark in SIGNATURES):
+    start = data[:512].lower()
+    foreign = data.startswith(b"ftypmif1", 4) and b"avif" not in start
+    if any(data.startswith(mark, offset) for offset, mark in SIGNATURES) and not foreign:
         return
     if not data:
         raise NotAnImage("the image is empty")
-    start = data[:512].lower()
     found = next((name for mark, name in TELLTALES if mark.lower() in start), "no image known here")
     raise NotAnImage(f"this is {found}; taken are {', '.join(FORMATS)}")
+
+
+def check_blocks(data: bytes, limits: Limits) -> None:
+    """Compares what the file consists of with the limits, before Pillow looks at any of it."""
+    counts = Counter(islice(blocks.walk(data), limits.max_blocks + 1))
+    if counts.total() > limits.max_blocks:
+        raise TooLarge(f"the image consists of more than {limits.max_blocks} blocks")
+    if counts[Block.SCAN] > limits.max_scans:
+        raise TooLarge(f"the image has {counts[Block.SCAN]} scans; at most {limits.max_scans} are taken")
+    if counts[Block.FRAME] > limits.max_frames:
+        raise TooLarge(f"the image has {counts[Block.FRAME]} frames; at most {limits.max_frames} are taken")
 
 
 def check_size(picture: Picture, limits: Limits) -> None:
@@ -158,29 +178,17 @@ def check_size(picture: Picture, limits: Limits) -> None:
         raise TooLarge(f"the image has {width * height} pixels; at most {limits.max_pixels} are taken")
 
 
-def check_frames(picture: Picture, data: bytes, limits: Limits) -> None:
-    """Compares the number of frames with the limit, without decoding one."""
-    if picture.format == "GIF":
-        frames = count_frames(data, stop_after=limits.max_frames)
-    elif picture.format == "TIFF":
-        frames = count_pages(picture, stop_after=limits.max_frames)
-    else:
-        frames = getattr(picture, "n_frames", 1)
+def check_frames(picture: Picture, limits: Limits) -> None:
+    """Compares the number of frames in the header with the limit; GIF and TIFF have none there: see `check_blocks`."""
+    frames = 1 if picture.format in ("GIF", "TIFF") else getattr(picture, "n_frames", 1)
     if frames > limits.max_frames:
-        raise TooLarge(f"the image has more than {limits.max_frames} frames")
-
-
-def count_pages(picture: Picture, *, stop_after: int) -> int:
-    """The pages of a TIFF, or one more than `stop_after` as soon as that many are found."""
-    try:
-        picture.seek(stop_after)
-    except EOFError:
-        return stop_after
-    return stop_after + 1
+        raise TooLarge(f"the image has {frames} frames; at most {limits.max_frames} are taken")
 
 
 def read_orientation(picture: Picture) -> Image.Transpose | None:
     """How the EXIF tag wants the picture turned; a damaged tag wants nothing."""
+    if picture.format == "TIFF":  # Pillow turns these itself, whatever the setting
+        return None
     try:
         value = picture.getexif().get(ORIENTATION)
     except BROKEN:

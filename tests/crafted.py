@@ -1,0 +1,184 @@
+"""Picture files put together by hand, byte by byte, where no encoder would write what a test needs."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+Tag = tuple[int, int, int, int]  # of a TIFF: id, type, count, value or offset
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A smooth picture with some detail, the same at each call."""
+    width, height = size
+    rows, columns = np.mgrid[0:height, 0:width]
+    red, green = columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1)
+    rgb = np.stack([red, green, (red ^ green) & 255], axis=2).astype(np.uint8)
+    return Image.fromarray(rgb).convert(mode)
+
+
+def encoded(kind: str, image: Image.Image | None = None, **options) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    (image or picture()).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+# PNG
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One chunk, with its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int, *, bits: int = 8, colour: int = 2) -> bytes:
+    """Signature and first chunk."""
+    return PNG_SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A header of that size, and pixels for a fraction of it."""
+    return png_header(width, height) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+def png_with(chunks: bytes) -> bytes:
+    """An ordinary PNG with more chunks behind its header."""
+    png = encoded("PNG")
+    return png[:33] + chunks + png[33:]
+
+
+def apng_claiming(frames: int) -> bytes:
+    """An ordinary PNG whose header speaks of an animation."""
+    return png_with(chunk(b"acTL", struct.pack(">II", frames, 0)))
+
+
+# JPEG
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    """One marker segment."""
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def jpeg_with(segments: bytes) -> bytes:
+    """An ordinary JPEG with more segments at its start."""
+    return b"\xff\xd8" + segments + encoded("JPEG")[2:]
+
+
+def jpeg_claiming(width: int, height: int) -> bytes:
+    """An ordinary JPEG whose header gives another size."""
+    jpeg = encoded("JPEG")
+    at = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+
+
+def jpeg_of_scans(side: int, scans: int) -> bytes:
+    """A progressive grey JPEG in which each scan says, in a few bytes, that no coefficient of any block changes."""
+    blocks = (side // 8) ** 2
+    start = b"\xff\xd8" + segment(0xDB, b"\0" + b"\x01" * 64)
+    frame = segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0]))
+    tables = segment(0xC4, bytes([0x00, 1, *[0] * 15, 0])) + segment(0xC4, bytes([0x10, 1, *[0] * 15, 0xE0]))
+    first = segment(0xDA, bytes([1, 1, 0x00, 0, 0, 0])) + bytes(-(-blocks // 8))
+    runs = ("0" + "1" * 14) * -(-blocks // (2**15 - 1))  # each run skips 2**15 - 1 blocks
+    runs += "1" * (-len(runs) % 8)
+    skip = int(runs, 2).to_bytes(len(runs) // 8, "big").replace(b"\xff", b"\xff\x00")
+    again = segment(0xDA, bytes([1, 1, 0x00, 1, 63, 0])) + skip
+    return start + frame + tables + first + again * scans + b"\xff\xd9"
+
+
+# GIF
+
+
+def gif_header(width: int = 8, height: int = 8) -> bytes:
+    """Signature, screen, and a table of two colours."""
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+
+
+GIF_FRAME = b"\x2c\0\0\0\0\x01\0\x01\0\0" + b"\x02\x02\x44\x01\0"  # one pixel
+
+
+def gif_frames(count: int) -> bytes:
+    """So many frames of one pixel."""
+    return gif_header() + GIF_FRAME * count + b"\x3b"
+
+
+def gif_comments(count: int) -> bytes:
+    """So many comments before a frame."""
+    return gif_header() + b"\x21\xfe\x01a\0" * count + GIF_FRAME + b"\x3b"
+
+
+# BMP, WebP
+
+
+def bmp(width: int, height: int, *, bits: int = 24, compression: int = 0) -> bytes:
+    """The header of a bitmap, without pixels; a negative height means rows from top to bottom."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 0, 0, 0, 0)
+    palette = bytes(4 * 2**bits) if bits == 8 else b""
+    return b"BM" + struct.pack("<IHHI", 54 + len(palette), 0, 0, 54 + len(palette)) + info + palette
+
+
+def webp_claiming(width: int, height: int) -> bytes:
+    """A WebP of the extended kind whose canvas has another size than its picture."""
+    still = encoded("WEBP")[12:]
+    canvas = struct.pack("<I", 0x10)[:4] + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", len(canvas)) + canvas + still
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+# TIFF
+
+STRIP = 8  # where the pixels of a crafted TIFF lie
+
+TIFF_TAGS: list[Tag] = [
+    (256, 4, 1, 8),  # width
+    (257, 4, 1, 8),  # height
+    (258, 3, 1, 8),  # bits
+    (259, 3, 1, 1),  # no compression
+    (262, 3, 1, 1),  # grey
+    (273, 4, 1, STRIP),
+    (277, 3, 1, 1),  # one channel
+    (278, 4, 1, 8),  # rows a strip
+    (279, 4, 1, 64),  # bytes a strip
+]
+
+
+def directory(tags: list[Tag], following: int = 0) -> bytes:
+    """A page's tags, and where the next page is."""
+    return (
+        struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *t) for t in tags) + struct.pack("<I", following)
+    )
+
+
+def tags_with(*changed: Tag) -> list[Tag]:
+    """The tags of a grey picture of 8x8 pixels, some of them other."""
+    return sorted(({tag[0]: tag for tag in TIFF_TAGS} | {tag[0]: tag for tag in changed}).values())
+
+
+def tiff(tags: list[Tag], *, following: int = 0) -> bytes:
+    """One page with 64 bytes of pixels."""
+    return b"II*\0" + struct.pack("<I", STRIP + 64) + bytes(range(64)) + directory(tags, following)
+
+
+def tiff_pages(count: int) -> bytes:
+    """So many pages that share their pixels."""
+    data = bytearray(b"II*\0" + struct.pack("<I", STRIP + 64) + bytes(64))
+    for index in range(count):
+        last = index == count - 1
+        data += directory(TIFF_TAGS, 0 if last else len(data) + len(directory(TIFF_TAGS)))
+    return bytes(data)
+
+
+def tiff_of_overlapping_pages(pages: int, tags: int) -> bytes:
+    """Pages that begin one tag after another: a file of a few kilobytes with millions of tags."""
+    start, size = STRIP + 64, 12
+    entry = struct.pack("<HHII", tags, 0, 0, 0)  # read as a page's first bytes: its number of tags
+    data = bytearray(b"II*\0" + struct.pack("<I", start) + bytes(64) + entry * (pages + tags + 1))
+    for page in range(pages - 1):
+        at = start + size * page + 2 + size * tags
+        data[at : at + 4] = struct.pack("<I", start + size * (page + 1))
+    return bytes(data)

@@ -1,0 +1,115 @@
+"""The blocks that picture files consist of, found without decoding any.
+
+Pillow goes through them one by one, in Python; it counts a GIF's frames by decoding them; and the JPEG library goes
+through the whole picture once a scan. A small file of many tiny blocks would hold each of them for minutes.
+
+A walk never fails: a file that ends early has the blocks seen so far, and whether they suffice the decoder will tell.
+"""
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from itertools import repeat
+from typing import Literal
+
+
+class Block(Enum):
+    """What a block means for the cost of a file."""
+
+    FRAME = "frame"
+    SCAN = "scan"  # of a JPEG: one pass over all its pixels
+    OTHER = "block"
+
+
+def walk(data: bytes) -> Iterator[Block]:
+    """The blocks of a JPEG, PNG, GIF or TIFF file, in order; nothing for the types whose blocks cost nothing."""
+    return next((walker(data) for mark, walker in WALKS.items() if data.startswith(mark)), iter(()))
+
+
+def png(data: bytes) -> Iterator[Block]:
+    """A PNG's chunks."""
+    at = 8
+    while at < len(data):
+        yield Block.OTHER
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+
+
+JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not the stuffing and the restarts within a scan
+JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+JPEG_ALONE = range(0xD0, 0xD9)  # markers without a length
+
+
+def jpeg(data: bytes) -> Iterator[Block]:
+    """A JPEG's segments and scans. Padding and rubbish before the first scan count by the byte, as Pillow skips it."""
+    at, in_scans = 2, False
+    while found := JPEG_MARKER.search(data, at):
+        kind = data[found.end() - 1]
+        if not in_scans:
+            yield from repeat(Block.OTHER, found.start() - at)
+        if kind == JPEG_END:
+            return
+        in_scans = in_scans or kind == JPEG_SCAN
+        yield Block.SCAN if kind == JPEG_SCAN else Block.OTHER
+        at = found.end() + (0 if kind in JPEG_ALONE else int.from_bytes(data[found.end() : found.end() + 2], "big"))
+    yield from repeat(Block.OTHER, 0 if in_scans else len(data) - at)
+
+
+GIF_IMAGE, GIF_EXTENSION, GIF_END, GIF_TABLE = 0x2C, 0x21, 0x3B, 0x80
+
+
+def gif(data: bytes) -> Iterator[Block]:
+    """A GIF's frames, extensions and the pieces of these. Rubbish counts by the byte, as Pillow skips it."""
+    at = 13 + gif_table(data[10:11])
+    while at < len(data) and data[at] != GIF_END:
+        if data[at] == GIF_IMAGE:
+            yield Block.FRAME
+            at, _ = gif_pieces(data, at + 11 + gif_table(data[at + 9 : at + 10]))
+        elif data[at] == GIF_EXTENSION:
+            at, pieces = gif_pieces(data, at + 2)
+            yield from repeat(Block.OTHER, 1 + pieces)
+        else:
+            yield Block.OTHER
+            at += 1
+
+
+def gif_table(flags: bytes) -> int:
+    """The length of the colour table that a flag byte announces."""
+    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & GIF_TABLE else 0
+
+
+def gif_pieces(data: bytes, at: int) -> tuple[int, int]:
+    """Where the chain of data that starts at `at` ends, and of how many pieces it is."""
+    pieces = 0
+    while at < len(data) and data[at]:
+        at += data[at] + 1
+        pieces += 1
+    return at + 1, pieces
+
+
+def tiff(data: bytes) -> Iterator[Block]:
+    """A TIFF's pages, which may overlap, and their tags."""
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    big = 43 in data[2:4]  # BigTIFF: all lengths double
+    first, count_bytes, entry_bytes, link_bytes = (8, 8, 20, 8) if big else (4, 2, 12, 4)
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    seen = {0}
+    page = number(first, link_bytes)
+    while page not in seen and page < len(data):
+        seen.add(page)
+        yield Block.FRAME
+        tags = min(number(page, count_bytes), len(data) // entry_bytes)
+        yield from repeat(Block.OTHER, tags)
+        page = number(page + count_bytes + entry_bytes * tags, link_bytes)
+
+
+WALKS = {
+    b"\xff\xd8": jpeg,
+    b"\x89PNG": png,
+    b"GIF8": gif,
+    b"II": tiff,
+    b"MM": tiff,
+}
+"""By the first bytes of a file."""
