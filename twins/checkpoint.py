@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,11 @@ def closest(variant: Variant) -> str:
         return sum(mine == other for mine, other in pairs) + 2 * (row.kind == variant.kind)
 
     return max(VARIANTS, key=lambda name: shared(VARIANTS[name]))
+
+
+def with_labels(checkpoint: Checkpoint, labels: tuple[str, ...] | None) -> Checkpoint:
+    """The same checkpoint with these class names."""
+    return replace(checkpoint, labels=labels)
 
 
 def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:

@@ -4,8 +4,6 @@ Legend: B batch · C channels · H W map
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,21 +12,11 @@ from torch import Tensor
 from twins.card import Card
 from twins.heads import classify
 from twins.loading import Loaded
+from twins.plan import Plan, Precision
 from twins.tasks.sample import Output, Sample
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 REDUCTIONS = {"classify": classify.reduce}
 """What each task keeps of a network's answer, on the device."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model is to run."""
-
-    device: str = "cpu"  # "cpu", "cuda" or "cuda:N"
-    precision: Precision = "auto"
-    compile: bool = False
 
 
 class Runner:

@@ -1,0 +1,39 @@
+# Everything happens in .venv; nothing global is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: serve test check format proto clean
+
+serve: .venv/installed  ## serves the model that ships, on 127.0.0.1
+	$(BIN)/twins serve
+
+test: .venv/installed-dev  ## runs all tests
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev  ## lints and type-checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# the virtual name puts the generated modules into service.pb, where they import each other
+proto: .venv/installed-dev  ## generates service/pb from proto/
+	$(BIN)/python -m grpc_tools.protoc --proto_path=service/pb=proto \
+	    --python_out=. --pyi_out=. --grpc_python_out=. proto/twins/v1/twins.proto
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fast]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fast,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

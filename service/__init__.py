@@ -1,0 +1,1 @@
+"""The service: Twins models behind HTTP and gRPC."""

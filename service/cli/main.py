@@ -1,0 +1,57 @@
+"""The commands, and what their failures look like."""
+
+import sys
+
+import click
+
+from service.cli.classify import classify
+from service.cli.models import convert, models, pull
+from service.cli.serve import serve
+from service.settings import SettingsError
+from twins import __version__
+from twins.errors import TwinsError
+
+EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
+
+EPILOG = """\b
+A model is NAME, one of `twins models`, or NAME=FILE for a checkpoint of your own.
+Exit codes: 0 all went well; 1 some pictures did not; 2 wrong usage or settings;
+3 a model cannot be had or loaded; 4 cut off before the last answer; 130 interrupted."""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def twins() -> None:
+    """Twins vision transformers: serve them, or use them here."""
+
+
+@twins.command()
+def version() -> None:
+    """Prints the version."""
+    click.echo(__version__)
+
+
+for command in (serve, classify, models, pull, convert):
+    twins.add_command(command)
+
+
+def main() -> None:
+    """The entry point: errors a user can mend are told in a line, without a traceback."""
+    try:
+        twins(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except SettingsError as error:
+        fail(error, EXIT_USAGE)
+    except TwinsError as error:
+        fail(error, EXIT_MODEL)
+    except BrokenPipeError:
+        sys.stderr.close()
+
+
+def fail(error: Exception, code: int) -> None:
+    """Says what is wrong, and leaves."""
+    click.echo(f"twins: {error}", err=True)
+    sys.exit(code)

@@ -1,0 +1,261 @@
+"""The core: one call from admission to answer, the same for every protocol.
+
+Limits, deadlines, keys, counting and logging happen here and nowhere else.
+"""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from service import errors, logs, metrics
+from service.admission import Admission
+from service.errors import BadRequest, Cancelled, DeadlineExceeded, Internal, ServiceError, TooLarge, UnknownModel
+from service.pool import WorkerPool, no_worker
+from service.settings import Settings, cores
+from service.transport import Fleet
+from twins import image
+from twins.card import Card, TaskName
+from twins.image import ImageError
+from twins.tasks import TASKS, Options, Result
+from twins.tasks.sample import Sample
+
+Protocol = Literal["http", "grpc"]
+
+IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
+    image.NotAnImage: errors.UnsupportedMedia,
+    image.TooLarge: errors.TooLarge,
+    image.Undecodable: errors.UnreadableImage,
+}
+
+log = logs.get()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and how."""
+
+    request_id: str
+    protocol: Protocol
+    arrived: float  # on the event loop's clock
+    timeout_s: float | None = None  # the client's own deadline, counted from then; nan: one that makes no sense
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked: images through one model."""
+
+    task: TaskName
+    images: tuple[bytes, ...]
+    options: Options
+    model: str | None = None  # None: the first one served for that task
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where an image's time went, in seconds."""
+
+    decode: float
+    preprocess: float
+    queue: float
+    infer: float
+    postprocess: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image's result."""
+
+    result: Result
+    timing: Timing
+
+
+@dataclass
+class Outcome:
+    """What is to be counted and logged of a call, gathered on its way."""
+
+    caller: Caller
+    deadline: float
+    model: str = ""
+    images: int = 0
+    code: str = "ok"
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+class Engine:
+    """One frontend's core."""
+
+    def __init__(self, settings: Settings, pool: WorkerPool) -> None:
+        self.settings, self.pool = settings, pool
+        self.admission = Admission(max_queue=settings.max_queue)
+        self.cpu = ThreadPoolExecutor(settings.decode_threads or cores(), "decode")
+        self.cards: dict[str, Card] = {}
+        self.keys = tuple(key.get_secret_value().encode() for key in settings.api_keys)
+        self.stopping = False  # not ready any more, but serving on
+        self.closing = asyncio.Event()  # streams end
+        self.on_ready_change: list[Callable[[bool], None]] = []
+
+    # ------------------------------------------------------------------ life
+
+    @property
+    def ready(self) -> bool:
+        """Whether new clients should come here."""
+        return self.pool.ready > 0 and not self.stopping
+
+    def update(self, fleet: Fleet) -> None:
+        """Takes the supervisor's news."""
+        self.pool.update(fleet)
+        self.cards = {card.name: card for card in fleet.cards}
+        self.announce()
+
+    def stop_soon(self) -> None:
+        """Not ready any more, but serving on."""
+        self.stopping = True
+        self.announce()
+
+    def close(self) -> None:
+        """Asks streams to end, too."""
+        self.closing.set()
+
+    def announce(self) -> None:
+        """Tells those who show readiness."""
+        for tell in self.on_ready_change:
+            tell(self.ready)
+
+    # ------------------------------------------------------------------ calls
+
+    @contextmanager
+    def call(self, caller: Caller) -> Iterator[Outcome]:
+        """A call's whole time, from its headers to its answer; counted and logged once. Lets only ServiceErrors out."""
+        longest_s = self.settings.request_timeout_s
+        timeout_s = longest_s if caller.timeout_s is None else min(caller.timeout_s, longest_s)
+        outcome = Outcome(caller, caller.arrived + timeout_s)
+        try:
+            if not timeout_s > 0:  # written so that it catches what is not a number, too
+                raise BadRequest("the request's timeout must be a number of seconds above 0")
+            yield outcome
+        except ServiceError as error:
+            outcome.code = error.code
+            raise
+        except TimeoutError as error:
+            outcome.code = DeadlineExceeded.code
+            raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from error
+        except asyncio.CancelledError:
+            outcome.code = Cancelled.code
+            raise
+        except Exception as error:
+            outcome.code = Internal.code
+            log.error("unforeseen error", request_id=caller.request_id, exc_info=error)
+            raise Internal("see the server's log under this request's id") from error
+        finally:
+            self.record(outcome)
+
+    def record(self, outcome: Outcome) -> None:
+        """Counts and logs a call."""
+        duration_s = asyncio.get_running_loop().time() - outcome.caller.arrived
+        metrics.request(outcome.model, outcome.caller.protocol, outcome.code, duration_s)
+        log.info(
+            "request",
+            request_id=outcome.caller.request_id,
+            protocol=outcome.caller.protocol,
+            model=outcome.model,
+            images=outcome.images,
+            code=outcome.code,
+            ms=round(duration_s * 1000, 1),
+            **outcome.fields,
+        )
+
+    async def predict(self, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
+        """Every image's answer or error, in order; raises ServiceError where the whole call fails."""
+        outcome.images = len(call.images)
+        card = self.card(call.model, call.task)
+        outcome.model = card.name
+        self.check_number(call.images)
+        if not self.pool.promising:
+            raise no_worker()
+        with self.admission.admitted(len(call.images), deadline=outcome.deadline, workers=self.pool.ready):
+            async with asyncio.timeout_at(outcome.deadline), asyncio.TaskGroup() as group:
+                parts = [
+                    group.create_task(self.one(data, card, call.options, outcome.deadline)) for data in call.images
+                ]
+            return [part.result() for part in parts]
+
+    async def predict_one(self, call: Call, outcome: Outcome) -> Answer:
+        """The answer of a call with one image. Raises ServiceError."""
+        (answer,) = await self.predict(call, outcome)
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+    async def one(self, data: bytes, card: Card, options: Options, deadline: float) -> Answer | ServiceError:
+        """One image's answer or error."""
+        loop = asyncio.get_running_loop()
+        try:
+            with self.admission.prepared():
+                sample, decode_s, preprocess_s = await loop.run_in_executor(self.cpu, self.prepare, data, card)
+            coming = self.admission.preparing
+            forwarded = await self.pool.submit(card.name, sample, expires=deadline, coming=coming)
+        except ServiceError as error:
+            return error
+        self.admission.pace.record(forwarded.infer_s, forwarded.batch_size)
+        began = loop.time()
+        result = await loop.run_in_executor(self.cpu, TASKS[card.task].postprocess, forwarded.output, card, options)
+        timing = Timing(decode_s, preprocess_s, forwarded.queue_s, forwarded.infer_s, loop.time() - began)
+        for stage in metrics.STAGES:
+            metrics.stage(card.name, stage, getattr(timing, stage))
+        return Answer(result, timing)
+
+    def prepare(self, data: bytes, card: Card) -> tuple[Sample, float, float]:
+        """A sample from an image file, and the seconds for decoding and preprocessing. Raises ServiceError."""
+        began = time.perf_counter()
+        try:
+            picture = image.decode(data, self.settings.image_limits, exif_orientation=self.exif_orientation(card))
+        except ImageError as error:
+            metrics.image_refused(error.reason)
+            raise IMAGE_ERRORS[type(error)](str(error)) from error
+        decoded = time.perf_counter()
+        sample = TASKS[card.task].preprocess(picture, card)
+        return sample, decoded - began, time.perf_counter() - decoded
+
+    # ------------------------------------------------------------------ rules
+
+    def authenticate(self, key: str | None) -> None:
+        """Raises Unauthenticated unless the key is one of the settings', where they have any."""
+        if self.keys and not any(hmac.compare_digest((key or "").encode(), known) for known in self.keys):
+            raise errors.Unauthenticated("send a key as `Authorization: Bearer KEY`")
+
+    def served(self) -> list[Card]:
+        """All models' cards; the first of a task is its default. Raises Unavailable while loading."""
+        if not self.cards:
+            raise no_worker()
+        return list(self.cards.values())
+
+    def card(self, name: str | None, task: TaskName | None = None) -> Card:
+        """A served model's card. Raises UnknownModel, BadRequest for another task's, Unavailable while loading."""
+        served = self.served()
+        if name is None:
+            if (first := next((card for card in served if card.task == task), None)) is None:
+                raise UnknownModel(f"no model for the task {task} is served; served: {', '.join(self.cards)}")
+            return first
+        if name not in self.cards:
+            raise UnknownModel(f"no model {name[:80]!r} is served; served: {', '.join(self.cards)}")
+        card = self.cards[name]
+        if task is not None and card.task != task:
+            raise BadRequest(f"{name} is a model to {card.task} with, not to {task}")
+        return card
+
+    def check_number(self, images: tuple[bytes, ...]) -> None:
+        """Refuses too few and too many images."""
+        if not images:
+            raise BadRequest("no image in the request")
+        if len(images) > self.settings.max_images:
+            raise TooLarge(f"{len(images)} images in a request; at most {self.settings.max_images} are taken")
+
+    def exif_orientation(self, card: Card) -> bool:
+        """Whether pictures are turned as their EXIF tag says."""
+        return {"always": True, "never": False, "model": card.exif_orientation}[self.settings.exif]

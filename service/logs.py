@@ -1,0 +1,44 @@
+"""One line per event, for people or for machines; never an image's content, never a key."""
+
+import logging
+import sys
+from functools import partial
+from typing import cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from service.settings import Settings
+
+Logger = FilteringBoundLogger
+
+
+def configure(settings: Settings, *, process: str) -> None:
+    """Sets up this process's logging."""
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    steps: list[Processor] = [
+        partial(add_process, process),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+    ]
+    if console:
+        steps.remove(structlog.processors.format_exc_info)  # the console shows exceptions itself
+    structlog.configure(
+        processors=steps,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+
+
+def add_process(process: str, _: object, __: str, event: EventDict) -> EventDict:
+    """Says which process speaks."""
+    return {"process": process, **event}
+
+
+def get() -> Logger:
+    """The logger."""
+    return cast(Logger, structlog.get_logger())

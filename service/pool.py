@@ -1,0 +1,145 @@
+"""The workers as a frontend sees them: who is ready, who has least to do, and what to send again when one dies."""
+
+import asyncio
+import itertools
+from contextlib import suppress
+from dataclasses import dataclass
+
+from service import logs, metrics
+from service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
+from service.transport import Abandon, Array, Dialler, Done, Failed, Fleet, Job, WorkerInfo
+from twins.tasks.sample import Output, Sample
+
+CRASHES = 2  # a sample that was in flight in so many is answered with an error and never sent again
+RETRY_AFTER_S = 2  # about what a worker takes to come back
+
+log = logs.get()
+
+TOLD = {error.code: error for error in (DeadlineExceeded, Internal, Overloaded, Unavailable)}
+"""What a worker may answer instead of an output."""
+
+
+class WorkerLost(Exception):
+    """The worker died with the sample in flight."""
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """A sample's output, and where its time went. Seconds."""
+
+    output: Output
+    queue_s: float
+    infer_s: float
+    batch_size: int
+
+
+class Link:
+    """The line to one worker process, and the samples in flight there."""
+
+    def __init__(self, info: WorkerInfo) -> None:
+        self.name = info.name
+        self.dialler = Dialler(info.address)
+        self.pending: dict[int, asyncio.Future[Forwarded]] = {}
+        self.receiving = asyncio.create_task(self.receive())
+
+    async def ask(self, job: Job, sample: Sample) -> Forwarded:
+        """One sample's output. Raises ServiceError, and WorkerLost if the worker dies first."""
+        answer: asyncio.Future[Forwarded] = asyncio.get_running_loop().create_future()
+        self.pending[job.id] = answer
+        try:
+            await self.dialler.send(job, [sample.pixels])
+            return await answer
+        except asyncio.CancelledError:
+            if not answer.done():
+                answer.cancel()
+            if not self.dialler.socket.closed:
+                await self.dialler.send(Abandon(job.id))
+            raise
+        finally:
+            del self.pending[job.id]
+
+    async def receive(self) -> None:
+        """Hands out the worker's answers."""
+        while True:
+            message, arrays = await self.dialler.receive()
+            assert isinstance(message, Done | Failed)
+            answer = self.pending.get(message.id)
+            if answer is None or answer.done():  # abandoned meanwhile
+                continue
+            if isinstance(message, Done):
+                answer.set_result(forwarded(message, arrays))
+            else:
+                answer.set_exception(TOLD.get(message.code, Internal)(message.detail))
+
+    def close(self) -> None:
+        """The worker is gone: whoever waits for it is told."""
+        self.receiving.cancel()
+        self.dialler.close()
+        for answer in self.pending.values():
+            if not answer.done():
+                answer.set_exception(WorkerLost(self.name))
+
+
+class WorkerPool:
+    """All workers. `update` is called with every change that the supervisor reports."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, Link] = {}
+        self.recovering = False
+        self.changed = asyncio.Event()
+        self.ids = itertools.count()
+
+    @property
+    def ready(self) -> int:
+        """How many workers can take samples now."""
+        return len(self.links)
+
+    @property
+    def promising(self) -> bool:
+        """Whether a sample that is admitted now will find a worker soon."""
+        return self.ready > 0 or self.recovering
+
+    def update(self, fleet: Fleet) -> None:
+        """Dials new workers, hangs up on dead ones."""
+        serving = {worker.name: worker for worker in fleet.workers if worker.state == "ready"}
+        for name in self.links.keys() - serving.keys():
+            self.links.pop(name).close()
+        for name in serving.keys() - self.links.keys():
+            self.links[name] = Link(serving[name])
+        self.recovering = any(worker.state == "recovering" for worker in fleet.workers)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def submit(self, model: str, sample: Sample, *, expires: float, coming: int = 0) -> Forwarded:
+        """One sample through one model, on another worker if the first one dies. Raises ServiceError."""
+        for _ in range(CRASHES):
+            link = await self.least_busy()
+            with suppress(WorkerLost):
+                return await link.ask(Job(next(self.ids), model, expires, coming), sample)
+            log.warning("worker lost with a sample in flight", worker=link.name, model=model)
+            metrics.retried(model)
+        raise Internal("the worker died twice while it had this image")
+
+    async def least_busy(self) -> Link:
+        """The ready worker with the least outstanding work; waits for one that is coming back. Raises Unavailable."""
+        while not self.links:
+            if not self.promising:
+                raise no_worker()
+            await self.changed.wait()
+        return min(self.links.values(), key=lambda link: len(link.pending))
+
+    def close(self) -> None:
+        """Hangs up on everybody."""
+        for link in self.links.values():
+            link.close()
+        self.links.clear()
+
+
+def no_worker() -> ServiceError:
+    """What clients are told while nobody is there to work."""
+    return Unavailable("no worker is ready; models may still be loading", retry_after_s=RETRY_AFTER_S)
+
+
+def forwarded(done: Done, arrays: tuple[Array, ...]) -> Forwarded:
+    """A worker's answer as the engine wants it."""
+    return Forwarded(Output(arrays), done.queue_s, done.infer_s, done.batch_size)

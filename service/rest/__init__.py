@@ -1,0 +1,1 @@
+"""HTTP: unwraps requests, wraps answers. No rules live here."""

@@ -1,0 +1,187 @@
+"""The HTTP routes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service import metrics
+from service.engine import Answer, Call, Caller, Engine, Outcome
+from service.errors import BadRequest, Cancelled, Internal, ServiceError
+from service.rest import documents, problems, scope
+from service.rest.body import Unwrapped, check_names, unwrap
+from service.rest.scope import RequestScope
+from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status, classified, listed, server_timing
+from twins import __version__
+from twins.tasks import classify
+
+JSON = "application/json"
+Returned = TypeVar("Returned")
+
+
+def build(engine: Engine) -> FastAPI:
+    """The application over an engine."""
+    app = FastAPI(
+        title="Twins",
+        version=__version__,
+        description=documents.DESCRIPTION,
+        openapi_url="/openapi.json",
+        redoc_url=None,
+        docs_url=None,
+    )
+    app.add_middleware(RequestScope, engine=engine)
+    documents.add(app)
+    add_error_handlers(app)
+    add_inference(app, engine)
+    add_models(app, engine)
+    add_operations(app, engine)
+    return app
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """One form for every error, whoever raises it."""
+
+    @app.exception_handler(ServiceError)
+    async def refuse(request: Request, error: ServiceError) -> Response:
+        return problems.respond(error, scope.request_id(request))
+
+    @app.exception_handler(HTTPException)
+    async def refuse_for_framework(request: Request, error: HTTPException) -> Response:
+        return problems.respond_to_framework(error.status_code, scope.request_id(request), dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def apologise(request: Request, _: Exception) -> Response:
+        return problems.respond(Internal("see the server's log under this request's id"), scope.request_id(request))
+
+
+def add_inference(app: FastAPI, engine: Engine) -> None:
+    """The endpoints that run a model."""
+
+    @app.post("/classify", openapi_extra=documents.CLASSIFY, tags=["inference"], summary="The best classes of images")
+    async def classify_images(request: Request) -> Response:
+        async with called(request, engine) as outcome:
+            check_names(request.query_params, CLASSIFY_OPTIONS)
+            given = await unwrap(
+                request, max_bytes=engine.settings.max_body_bytes, max_images=engine.settings.max_images
+            )
+            call = classify_call(given, dict(request.query_params))
+            answers = await unless_gone(request, engine.predict(call, outcome))
+            return wrap(answers, outcome, several=given.several, request=request)
+
+
+CLASSIFY_OPTIONS = ("model", "top_k")
+
+
+def classify_call(given: Unwrapped, query: dict[str, str]) -> Call:
+    """What a client asks for; an option in the body beats one in the query. Raises BadRequest."""
+    check_names(given.options, CLASSIFY_OPTIONS)
+    options = {**query, **given.options}
+    try:
+        wanted = classify.Options(**({"top_k": whole("top_k", options["top_k"])} if "top_k" in options else {}))
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    return Call("classify", given.images, wanted, options.get("model"))
+
+
+def whole(name: str, text: str) -> int:
+    """An option's whole number. Raises BadRequest."""
+    if not (text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 10):
+        raise BadRequest(f"{name} is {text[:40]!r}; it must be a whole number")
+    return int(text)
+
+
+def wrap(answers: list[Answer | ServiceError], outcome: Outcome, *, several: bool, request: Request) -> Response:
+    """The answer of one image, or the list of several, in order."""
+    request_id = scope.request_id(request)
+    headers = {"Server-Timing": server_timing(answers)}
+    if several:
+        return Response(msgspec.json.encode([entry(a, outcome, request_id) for a in answers]), 200, headers, JSON)
+    (answer,) = answers
+    if isinstance(answer, ServiceError):
+        outcome.code = answer.code
+        return problems.respond(answer, request_id)
+    return Response(msgspec.json.encode(classified(answer, outcome.model)), 200, headers, JSON)
+
+
+def entry(answer: Answer | ServiceError, outcome: Outcome, request_id: str) -> ClassifyAnswer | Failure:
+    """One of several."""
+    if isinstance(answer, ServiceError):
+        return Failure(problems.describe(answer, request_id))
+    return classified(answer, outcome.model)
+
+
+@asynccontextmanager
+async def called(request: Request, engine: Engine) -> AsyncIterator[Outcome]:
+    """A call's time: from here its deadline is counted, its key checked, and its outcome recorded."""
+    arrived = asyncio.get_running_loop().time()
+    caller = Caller(scope.request_id(request), "http", arrived, scope.timeout_s(request), scope.key(request))
+    with engine.call(caller) as outcome:
+        engine.authenticate(caller.key)
+        async with asyncio.timeout_at(outcome.deadline):
+            yield outcome
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Returned]) -> Returned:
+    """The work's result; if the client hangs up first, the work is cancelled. Raises Cancelled."""
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(disconnected(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Cancelled("the client hung up")
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        with suppress(asyncio.CancelledError, ServiceError):
+            await working
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has hung up; its body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def add_models(app: FastAPI, engine: Engine) -> None:
+    """What is served."""
+
+    @app.get("/models", tags=["models"], summary="The models served", openapi_extra=documents.MODELS)
+    async def list_models(request: Request) -> Response:
+        engine.authenticate(scope.key(request))
+        models = [listed(card) for card in engine.served()]
+        return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
+
+    @app.get("/models/{name}", tags=["models"], summary="A model's card", openapi_extra=documents.MODEL)
+    async def show_model(request: Request, name: str) -> Response:
+        engine.authenticate(scope.key(request))
+        return Response(msgspec.json.encode(engine.card(name)), media_type=JSON)
+
+
+def add_operations(app: FastAPI, engine: Engine) -> None:
+    """Health and metrics: before any key and any queue."""
+
+    @app.get("/livez", tags=["operations"], summary="Alive", openapi_extra=documents.STATUS)
+    async def live() -> Response:
+        return Response(msgspec.json.encode(Status("alive")), media_type=JSON)
+
+    @app.get("/readyz", tags=["operations"], summary="Ready for requests", openapi_extra=documents.READY)
+    @app.get("/healthz", tags=["operations"], summary="The same as /readyz", openapi_extra=documents.READY)
+    async def ready() -> Response:
+        word = "stopping" if engine.stopping else "ready" if engine.ready else "loading"
+        return Response(msgspec.json.encode(Status(word)), 200 if engine.ready else 503, media_type=JSON)
+
+    @app.get("/metrics", tags=["operations"], summary="For Prometheus", openapi_extra=documents.METRICS)
+    async def show_metrics() -> Response:
+        text = await asyncio.get_running_loop().run_in_executor(None, metrics.render)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        links = {"service": "twins", "version": __version__, "models": "/models", "docs": "/docs"}
+        return Response(msgspec.json.encode(links), media_type=JSON)

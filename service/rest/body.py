@@ -1,0 +1,145 @@
+"""A request's body as images and options: multipart, JSON, or the bare image. Everything stays in memory."""
+
+import base64
+import binascii
+import difflib
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import BadRequest, Cancelled, TooLarge
+
+IMAGE_PART, IMAGES_PART = "image", "images"
+MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """What a body holds."""
+
+    images: tuple[bytes, ...]
+    several: bool  # whether the answer is a list
+    options: dict[str, str] = field(default_factory=dict)
+
+
+class ImageBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON form: one image or several, base64; options as in the query."""
+
+    image: str | None = None
+    images: list[str] | None = None
+    model: str | None = None
+    top_k: int | None = None
+
+
+class InMemoryParser(MultiPartParser):
+    """A multipart parser that never writes to disk, where the framework's own would from a megabyte on."""
+
+    spool_max_size = 0  # of the temporary file: 0 keeps it in memory for good
+
+
+async def unwrap(request: Request, *, max_bytes: int, max_images: int) -> Unwrapped:
+    """The images and options of a request. Raises BadRequest, TooLarge, Cancelled."""
+    check_length(request, max_bytes)
+    media_type, parameters = parse_options_header(request.headers.get("content-type"))
+    if media_type == b"multipart/form-data":
+        if not parameters.get(b"boundary"):
+            raise BadRequest("the multipart content type names no boundary")
+        return await unwrap_multipart(request, max_bytes, max_images)
+    body = b"".join([chunk async for chunk in bounded(request, max_bytes)])
+    if media_type == b"application/json":
+        return unwrap_json(body)
+    # whatever the label says: `curl --data-binary` calls an image a form, and the first bytes tell better
+    return Unwrapped((body,) if body else (), several=False)
+
+
+def check_length(request: Request, max_bytes: int) -> None:
+    """Refuses a body by its announced length, before it is read."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise too_large(max_bytes)
+
+
+async def bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks, up to the limit."""
+    left = max_bytes
+    try:
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
+                raise too_large(max_bytes)
+            yield chunk
+    except ClientDisconnect as error:
+        raise Cancelled("the client left before its request was complete") from error
+
+
+def too_large(max_bytes: int) -> TooLarge:
+    """The refusal of a body."""
+    return TooLarge(f"the request has more than {max_bytes} bytes")
+
+
+async def unwrap_multipart(request: Request, max_bytes: int, max_images: int) -> Unwrapped:
+    """Parts called `image` (or `images`) are images, all others options."""
+    parser = InMemoryParser(
+        request.headers,
+        bounded(request, max_bytes),
+        max_files=max_images + 1,  # one more than allowed gets as far as the engine's own refusal
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise TooLarge(f"more than {max_images} images in a request") from error
+        raise BadRequest(f"the multipart body is malformed: {error.message}") from error
+    images, options = [], {}
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            if name not in (IMAGE_PART, IMAGES_PART):
+                raise BadRequest(f"a file in the part {name[:40]!r}; images go into parts named {IMAGE_PART!r}")
+            images.append(await part.read())
+        elif name in (IMAGE_PART, IMAGES_PART):
+            raise BadRequest(f"the part {name!r} is text, not a file: with curl, write -F {name}=@FILE")
+        else:
+            options[name] = part
+    return Unwrapped(tuple(images), several=len(images) > 1, options=options)
+
+
+def unwrap_json(body: bytes) -> Unwrapped:
+    """The JSON form."""
+    try:
+        given = msgspec.json.decode(body, type=ImageBody)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the JSON body is malformed: {error}") from error
+    if (given.image is None) == (given.images is None):
+        raise BadRequest('the JSON body needs either "image" or "images"')
+    texts = given.images if given.images is not None else [given.image or ""]
+    options = {"model": given.model, "top_k": given.top_k}
+    return Unwrapped(
+        tuple(map(from_base64, texts)),
+        several=given.images is not None,
+        options={name: str(value) for name, value in options.items() if value is not None},
+    )
+
+
+def from_base64(text: str) -> bytes:
+    """An image from its base64 form, with or without the head of a data URL. Raises BadRequest."""
+    _, comma, rest = text.partition(",")
+    try:
+        return base64.b64decode(rest if comma else text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest("an image is not valid base64") from error
+
+
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses options that do not exist, with the closest that does."""
+    for name in given:
+        if name not in (known := tuple(known)):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise BadRequest(f"no option is called {name[:40]!r}; {hint}")

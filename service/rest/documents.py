@@ -1,0 +1,152 @@
+"""The OpenAPI document's parts that types alone do not give, and the page that shows it."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse
+
+from service.rest.body import ImageBody
+from service.rest.problems import MEDIA_TYPE, Problem
+from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status
+from twins.card import TOP_K_LIMIT, Card
+
+DESCRIPTION = """Classifies images with Twins vision transformers.
+
+`curl -F image=@cat.jpg localhost:8000/classify`
+
+Errors are problem documents (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`, which is yours if you
+sent one, and predictions carry `Server-Timing`. `X-Request-Timeout: SECONDS` sets a deadline."""
+
+REFERENCE = "#/components/schemas/{name}"
+TYPES = (ImageBody, ClassifyAnswer, Failure, ModelList, Status, Problem, Card)
+
+(*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
+SCHEMA = dict(zip((kind.__name__ for kind in TYPES), REFERENCES, strict=True))
+
+BINARY = {"type": "string", "format": "binary"}
+
+
+def answer(name: str, description: str) -> dict[str, Any]:
+    """A response with a JSON body of a named schema."""
+    media_type = MEDIA_TYPE if name == "Problem" else "application/json"
+    return {"description": description, "content": {media_type: {"schema": SCHEMA[name]}}}
+
+
+def problem(*codes: int) -> dict[str, Any]:
+    """The error responses with these codes."""
+    return {str(code): answer("Problem", PROBLEMS[code]) for code in codes}
+
+
+PROBLEMS = {
+    400: "Malformed request, or an option that is out of range",
+    401: "No key, or a wrong one",
+    404: "No such model",
+    413: "Bytes, pixels, frames or number of images over the limit",
+    415: "Not an image of a supported type",
+    422: "The image cannot be decoded",
+    429: "Too many images are waiting; see Retry-After",
+    500: "Internal error",
+    503: "Loading, stopping, or no live worker; see Retry-After",
+    504: "The deadline has passed or cannot be met",
+}
+
+OPTIONS = [
+    {"name": "model", "in": "query", "schema": {"type": "string"}, "description": "a name of /models"},
+    {
+        "name": "top_k",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": TOP_K_LIMIT, "default": 5},
+        "description": "number of classes; a model of fewer answers them all",
+    },
+]
+
+HEADERS = [
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "description": "seconds",
+    },
+    {"name": "X-Request-ID", "in": "header", "schema": {"type": "string"}, "description": "returned with the answer"},
+]
+
+FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {
+        "image": {"type": "array", "items": BINARY, "description": "one image file or several"},
+        "model": {"type": "string"},
+        "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_LIMIT},
+    },
+}
+
+CLASSIFY: dict[str, Any] = {
+    "parameters": [*OPTIONS, *HEADERS],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": FORM, "encoding": {"image": {"contentType": "image/*"}}},
+            "application/json": {"schema": SCHEMA["ImageBody"]},
+            "image/*": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY},
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "One image: its classes. Several: a list in order, with an error in a bad image's place",
+            "headers": {"Server-Timing": {"schema": {"type": "string"}}},
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [
+                            SCHEMA["ClassifyAnswer"],
+                            {"type": "array", "items": {"oneOf": [SCHEMA["ClassifyAnswer"], SCHEMA["Failure"]]}},
+                        ]
+                    }
+                }
+            },
+        },
+        **problem(*PROBLEMS),
+    },
+}
+
+MODELS: dict[str, Any] = {"responses": {"200": answer("ModelList", "The models"), **problem(401, 503)}}
+MODEL: dict[str, Any] = {"responses": {"200": answer("Card", "The card"), **problem(401, 404, 503)}}
+STATUS: dict[str, Any] = {"responses": {"200": answer("Status", "Alive")}}
+READY: dict[str, Any] = {
+    "responses": {"200": answer("Status", "Ready"), "503": answer("Status", "Loading or stopping")}
+}
+METRICS: dict[str, Any] = {
+    "responses": {"200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+}
+
+
+def add(app: FastAPI) -> None:
+    """Completes the application's document with our schemas, and shows it at /docs."""
+    generate = app.openapi
+
+    def complete() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):  # the framework's; ours are problems
+            schemas.pop(name, None)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "422" in operation["responses"] and "/classify" not in operation["operationId"]:
+                    drop_validation(operation["responses"])
+        schemas.update(SCHEMAS)
+        return document
+
+    app.openapi = complete  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def show() -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title="Twins")
+
+
+def drop_validation(responses: dict[str, Any]) -> None:
+    """The framework documents a refusal that ours replaces."""
+    if "HTTPValidationError" in str(responses["422"]):
+        del responses["422"]

@@ -1,0 +1,64 @@
+"""The HTTP server's life: uvicorn, without its signal handling and with a shutdown that loses nobody."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from service.engine import Engine
+from service.rest.app import build
+
+LINGER_S = 0.3  # for requests on their way over connections that were open when listening ended
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """One frontend's HTTP server."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(
+            uvicorn.Config(
+                build(engine),
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=75,  # longer than load balancers', so that they close first
+                timeout_graceful_shutdown=max(1, round(engine.settings.grace_s)),
+            )
+        )
+        self.serving: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The frontend decides when to stop."""
+        yield
+
+    async def start(self, listener: socket.socket) -> None:
+        """Serves on a listening socket."""
+        self.serving = asyncio.create_task(self.serve([listener]))
+        await self.listening.wait()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tells `start` when it is done."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def stop(self) -> None:
+        """Ends when every request is answered."""
+        self.should_exit = True
+        if self.serving:
+            await self.serving
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops listening, then gives requests that clients are sending over open connections a moment to arrive."""
+        await asyncio.sleep(0)  # connections that wait to be accepted are, in this turn of the loop
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LINGER_S)
+        await super().shutdown(sockets)

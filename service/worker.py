@@ -1,0 +1,216 @@
+"""The process that owns a device: batches what the frontends send and runs it. The only one that imports torch."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn, TypeVar, TypeVarTuple
+
+import numpy as np
+import torch
+
+from service import child, logs, metrics
+from service.batcher import Batcher
+from service.child import Order
+from service.errors import Internal, ServiceError, Unavailable
+from service.settings import Settings, cores
+from service.specs import labels_for, parse_models
+from service.transport import Abandon, Array, Dialler, Done, Failed, Fatal, Job, Listener, Ready, Stop, address
+from twins.errors import TwinsError
+from twins.loading import load
+from twins.plan import Plan
+from twins.runner import Runner
+from twins.tasks.sample import Output, Sample
+from twins.zoo import Spec
+
+MAX_BATCH = {"cuda": 32, "cpu": 8}  # where the settings leave it open
+GAUGES_S = 1.0
+EXIT_FATAL, EXIT_DEVICE_LOST = 3, 4
+
+log = logs.get()
+
+Arguments = TypeVarTuple("Arguments")
+Returned = TypeVar("Returned")
+
+Key = tuple[str, tuple[int, ...]]  # a model's name, the pixels' shape
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One sample's share of a batch. Times are the event loop's, in seconds."""
+
+    output: Output
+    started: float
+    infer_s: float
+    batch_size: int
+
+
+class Worker:
+    """One device with all models on it. All use of the device happens in one thread."""
+
+    def __init__(self, order: Order, settings: Settings, control: Dialler) -> None:
+        self.order, self.settings, self.control = order, settings, control
+        self.plan = Plan(choose_device(order), settings.precision, settings.compile)
+        self.device_thread = ThreadPoolExecutor(1, "device")
+        self.busy_since: float | None = None
+        self.runners: dict[str, Runner] = {}
+        self.jobs: dict[tuple[bytes, int], asyncio.Task[None]] = {}
+        self.coming: dict[bytes, int] = {}
+        self.listener = Listener(address(order.folder, order.name))
+        self.max_batch = settings.max_batch or MAX_BATCH[self.kind]
+        self.batcher: Batcher[Key, Sample, Ran] = Batcher(
+            self.run_batch,
+            max_batch=self.max_batch,
+            max_delay_s=settings.max_delay_ms / 1000,
+            more_coming=lambda: any(self.coming.values()),
+        )
+
+    @property
+    def kind(self) -> str:
+        """Of device: cuda or cpu."""
+        return torch.device(self.plan.device).type
+
+    async def run(self) -> None:
+        """Loads, reports ready, and serves until told to stop."""
+        beating = asyncio.create_task(child.beat(self.order, self.control, self.busy_s))
+        try:
+            await self.in_device_thread(self.load)
+        except TwinsError as error:
+            await self.give_up(str(error))
+        cards = tuple(runner.card for runner in self.runners.values())
+        await self.control.send(Ready(cards, self.plan.device, device_count(self.kind)))
+        log.info("worker ready", device=self.plan.device, models=list(self.runners), max_batch=self.max_batch)
+        serving = [asyncio.create_task(job) for job in (self.batcher.serve(), self.receive(), self.gauges())]
+        stopping = asyncio.create_task(self.wait_for_stop())
+        done, _ = await asyncio.wait([*serving, stopping, beating], return_when=asyncio.FIRST_COMPLETED)
+        if stopping not in done:
+            log.error("worker broke", exc_info=next(iter(done)).exception())
+            os._exit(1)
+        # nothing is in flight any more, and interpreters that hold a device are slow to leave
+        os._exit(0)
+
+    def load(self) -> None:
+        """Loads and warms up every model. Raises TwinsError."""
+        if self.kind == "cpu":
+            torch.set_num_threads(self.settings.threads or max(1, cores() - 1))
+        sizes = [2**power for power in range(self.max_batch.bit_length()) if 2**power < self.max_batch]
+        specs = parse_models(self.settings)
+        for spec in specs:
+            self.load_one(spec, [*sizes, self.max_batch])
+
+    def load_one(self, spec: Spec, batch_sizes: list[int]) -> None:
+        """Loads and warms up one model."""
+        began = time.monotonic()
+        runner = Runner(load(spec, labels_file=labels_for(spec, self.settings)), self.plan)
+        runner.warm_up(batch_sizes)
+        self.runners[spec.name] = runner
+        took_s = time.monotonic() - began
+        metrics.model_loaded(spec.name, self.order.role, took_s)
+        log.info("model loaded", model=spec.name, device=self.plan.device, seconds=round(took_s, 2))
+
+    async def give_up(self, why: str) -> NoReturn:
+        """Tells the supervisor that starting again would not help."""
+        await self.control.send(Fatal(why))
+        self.control.close(linger_ms=2000)
+        os._exit(EXIT_FATAL)
+
+    async def receive(self) -> None:
+        """Takes jobs, and takes them back."""
+        while True:
+            peer, message, arrays = await self.listener.receive()
+            if isinstance(message, Job):
+                self.coming[peer] = message.coming
+                task = asyncio.create_task(self.answer(peer, message, arrays))
+                self.jobs[peer, message.id] = task
+                task.add_done_callback(partial(self.forget, (peer, message.id)))
+            elif isinstance(message, Abandon) and (peer, message.id) in self.jobs:
+                self.jobs[peer, message.id].cancel()
+
+    def forget(self, job: tuple[bytes, int], _: asyncio.Task[None]) -> None:
+        """A job is over."""
+        del self.jobs[job]
+
+    async def answer(self, peer: bytes, job: Job, arrays: tuple[Array, ...]) -> None:
+        """One job, from its sample to the reply."""
+        arrived = asyncio.get_running_loop().time()
+        sample = Sample(arrays[0].view(np.uint8))
+        try:
+            ran = await self.batcher.submit((job.model, sample.pixels.shape), sample, expires=job.expires)
+        except Exception as error:  # whatever a batch raised
+            told = self.explain(error)
+            await self.listener.send(peer, Failed(job.id, told.code, told.detail))
+            return
+        done = Done(job.id, ran.started - arrived, ran.infer_s, ran.batch_size)
+        await self.listener.send(peer, done, ran.output.arrays)
+
+    def explain(self, error: Exception) -> ServiceError:
+        """What a client is told of a failed batch; a lost device ends the process, so that others may try again."""
+        if isinstance(error, ServiceError):
+            return error
+        if isinstance(error, torch.OutOfMemoryError):
+            log.warning("device memory exhausted by one image")
+            return Unavailable("the device has no memory for this image")
+        log.error("forward failed", exc_info=error)
+        if isinstance(error, torch.AcceleratorError):
+            os._exit(EXIT_DEVICE_LOST)
+        return Internal("the model failed on this image")
+
+    async def run_batch(self, key: Key, samples: list[Sample]) -> list[Ran]:
+        """One batch on the device."""
+        model, _ = key
+        started = self.busy_since = asyncio.get_running_loop().time()
+        metrics.queue_depth(self.order.role, self.batcher.depth)
+        try:
+            outputs = await self.in_device_thread(self.runners[model].forward, samples)
+        finally:
+            self.busy_since = None
+        metrics.batch(model, len(samples))
+        infer_s = asyncio.get_running_loop().time() - started
+        return [Ran(output, started, infer_s, len(samples)) for output in outputs]
+
+    async def in_device_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
+        """Runs there, one call at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self.device_thread, function, *arguments)
+
+    def busy_s(self) -> float:
+        """How long the device thread has been in one batch."""
+        return time.monotonic() - self.busy_since if self.busy_since is not None else 0.0
+
+    async def gauges(self) -> None:
+        """Keeps the gauges true while nothing happens."""
+        while True:
+            metrics.queue_depth(self.order.role, self.batcher.depth)
+            if self.kind == "cuda":
+                device = torch.device(self.plan.device)
+                metrics.device_memory(self.order.role, "allocated", torch.cuda.memory_allocated(device))
+                metrics.device_memory(self.order.role, "reserved", torch.cuda.memory_reserved(device))
+            await asyncio.sleep(GAUGES_S)
+
+    async def wait_for_stop(self) -> None:
+        """Returns when the supervisor says so."""
+        while not isinstance((await self.control.receive())[0], Stop):
+            pass
+
+
+def choose_device(order: Order) -> str:
+    """The device of a worker's place: `auto` is a GPU of its own where there are any, else the CPU."""
+    if order.device == "auto":
+        return f"cuda:{order.place}" if torch.cuda.is_available() else "cpu"
+    return order.device
+
+
+def device_count(kind: str) -> int:
+    """Devices of a kind on this machine."""
+    return torch.cuda.device_count() if kind == "cuda" else 1
+
+
+async def main(order: Order, settings: Settings, control: Dialler) -> None:
+    """A worker's life."""
+    await Worker(order, settings, control).run()
+
+
+if __name__ == "__main__":
+    child.start(main)
