@@ -37,7 +37,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 class Settings(BaseModel):
     """The service's settings; times in seconds unless the name says otherwise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: List = Field((zoo.DEFAULT,), description="models to serve, NAME or NAME=FILE; the first is the default")
     labels: List = Field((), description="class names of own checkpoints: FILE, or MODEL=FILE where several are served")
@@ -93,7 +93,8 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
     """The settings from all sources. Raises SettingsError."""
     environ = os.environ if environ is None else environ
     variables = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
-    config = flags.get(CONFIG) or variables.pop(CONFIG, None)
+    named = variables.pop(CONFIG, None)
+    config = flags.get(CONFIG) or named
     file = read_file(Path(str(config))) if config else {}
     sources = (
         (file, lambda name: f"{config}: {name}"),

@@ -1,0 +1,212 @@
+"""Settings: whose word counts, and what somebody with a typo is told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.child import write_settings
+from service.settings import PREFIX, Settings, SettingsError, flag_name, load
+from twins.image import Limits
+
+SECRET = "correct-horse"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a settings file and returns its name."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "twins.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def complaint(flags=None, environ=None) -> str:
+    """What somebody with these settings is told."""
+    with pytest.raises(SettingsError) as caught:
+        load(flags or {}, environ=environ or {})
+    return str(caught.value)
+
+
+def test_without_any_source_the_defaults_count():
+    assert load({}, environ={}) == Settings()
+
+
+def test_the_file_beats_the_default(config):
+    assert load({"config": config("max_queue = 7")}, environ={}).max_queue == 7
+
+
+def test_a_variable_beats_the_file(config):
+    assert load({"config": config("max_queue = 7")}, environ={"TWINS_MAX_QUEUE": "8"}).max_queue == 8
+
+
+def test_a_flag_beats_a_variable(config):
+    flags = {"config": config("max_queue = 7"), "max_queue": "9"}
+    assert load(flags, environ={"TWINS_MAX_QUEUE": "8"}).max_queue == 9
+
+
+def test_a_variable_may_name_the_file(config):
+    assert load({}, environ={"TWINS_CONFIG": config("max_queue = 7")}).max_queue == 7
+
+
+def test_a_flag_for_the_file_beats_the_variable_for_it(config, tmp_path):
+    environ = {"TWINS_CONFIG": str(tmp_path / "absent.toml")}
+    assert load({"config": config("max_queue = 7")}, environ=environ).max_queue == 7
+
+
+def test_other_programs_variables_are_left_alone():
+    assert load({}, environ={"HOME": "/root", "MAX_QUEUE": "8"}) == Settings()
+
+
+def test_the_files_values_have_their_own_types(config):
+    text = 'models = ["twins_svt_nano", "own=x.pth"]\ncompile = true\nmax_delay_ms = 2'
+    found = load({"config": config(text)}, environ={})
+    assert (found.models, found.compile, found.max_delay_ms) == (("twins_svt_nano", "own=x.pth"), True, 2.0)
+
+
+def test_a_list_in_a_variable_is_separated_by_commas():
+    assert load({}, environ={"TWINS_DEVICE": "cuda:0, cuda:1,"}).device == ("cuda:0", "cuda:1")
+
+
+def test_a_list_of_flags_is_taken_as_it_is():
+    assert load({"models": ("a=x,y.pth", "b=z.pth")}, environ={}).models == ("a=x,y.pth", "b=z.pth")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("no", False), ("0", False)])
+def test_a_switch_in_a_variable_is_a_word(text, value):
+    assert load({}, environ={"TWINS_COMPILE": text}).compile is value
+
+
+# ---------------------------------------------------------------------- wrong names
+
+
+def test_a_misspelt_flag_names_the_right_one():
+    assert complaint({"max_qeue": "1"}) == "--max-qeue is no setting; did you mean --max-queue?"
+
+
+def test_a_misspelt_variable_names_the_right_one():
+    told = complaint(environ={"TWINS_MAX_QEUE": "1"})
+    assert told == "the variable TWINS_MAX_QEUE is no setting; did you mean the variable TWINS_MAX_QUEUE?"
+
+
+def test_a_misspelt_key_in_the_file_names_the_right_one_and_the_file(config):
+    path = config("max_qeue = 1")
+    assert complaint({"config": path}) == f"{path}: max_qeue is no setting; did you mean {path}: max_queue?"
+
+
+def test_a_flag_in_the_singular_is_named_so():
+    assert complaint({"modles": "x"}) == "--modles is no setting; did you mean --model?"
+
+
+def test_a_name_like_no_other_is_refused_without_a_guess():
+    assert complaint(environ={"TWINS_ZZZZ": "1"}) == "the variable TWINS_ZZZZ is no setting"
+
+
+@given(st.sampled_from(list(Settings.model_fields)), st.integers(0, 40))
+def test_one_lost_letter_is_always_understood(name, place):
+    place %= len(name)
+    misspelt = name[:place] + name[place + 1 :]
+    if misspelt not in Settings.model_fields:
+        assert "did you mean" in complaint(environ={PREFIX + misspelt.upper(): "1"})
+
+
+# ---------------------------------------------------------------------- wrong values
+
+
+def test_a_wrong_flag_says_so_by_its_name():
+    assert complaint({"max_queue": "many"}).startswith("--max-queue: ")
+
+
+def test_a_wrong_variable_says_so_by_its_name():
+    assert complaint(environ={"TWINS_HTTP_PORT": "70000"}).startswith("the variable TWINS_HTTP_PORT: ")
+
+
+def test_a_wrong_value_in_the_file_says_so_with_the_file(config):
+    path = config('log_level = "loud"')
+    assert complaint({"config": path}).startswith(f"{path}: log_level: ")
+
+
+def test_a_wrong_value_is_shown():
+    assert "'many'" in complaint({"max_queue": "many"})
+
+
+def test_all_wrong_values_are_told_at_once():
+    told = complaint({"max_queue": "many"}, {"TWINS_FRONTENDS": "0"})
+    assert {line.partition(":")[0] for line in told.splitlines()} == {"--max-queue", "the variable TWINS_FRONTENDS"}
+
+
+def test_a_value_that_a_better_source_replaced_is_not_checked():
+    assert load({"max_queue": "9"}, environ={"TWINS_MAX_QUEUE": "many"}).max_queue == 9
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    assert str(tmp_path / "absent.toml") in complaint({"config": str(tmp_path / "absent.toml")})
+
+
+def test_a_file_that_is_no_toml_is_named(config):
+    path = config("max_queue: 7")
+    assert complaint({"config": path}).startswith(f"{path}: cannot read the settings")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "twins.toml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot read the settings" in complaint({"config": str(tmp_path / "twins.toml")})
+
+
+@pytest.mark.parametrize("name", [n for n, f in Settings.model_fields.items() if f.annotation in (int, float)])
+def test_no_number_may_be_negative(name):
+    assert flag_name(name) in complaint({name: "-1"})
+
+
+@pytest.mark.parametrize("name", [n for n, f in Settings.model_fields.items() if f.annotation is float])
+@pytest.mark.parametrize("text", ["nan", "inf"])
+def test_times_are_finite(name, text):
+    assert flag_name(name) in complaint({name: text})
+
+
+# ---------------------------------------------------------------------- keys
+
+
+def test_keys_in_a_variable_are_separated_by_commas():
+    keys = load({}, environ={"TWINS_API_KEYS": f"{SECRET},other"}).api_keys
+    assert [key.get_secret_value() for key in keys] == [SECRET, "other"]
+
+
+def test_keys_are_never_shown():
+    settings = load({"api_keys": (SECRET,)}, environ={})
+    assert SECRET not in f"{settings} {settings!r} {settings.model_dump_json()}"
+
+
+def test_keys_are_not_told_in_their_own_complaint(config):
+    assert SECRET not in complaint({"config": config(f'api_keys = [1, "{SECRET}"]')})
+
+
+def test_keys_are_not_told_in_anothers_complaint():
+    assert SECRET not in complaint({"max_queue": "many"}, {"TWINS_API_KEYS": SECRET})
+
+
+def test_the_only_key_in_a_file_may_not_be_a_bare_number(config):
+    assert "api_keys" in complaint({"config": config("api_keys = 5")})
+
+
+def test_children_get_the_same_settings(tmp_path):
+    settings = load({"api_keys": (SECRET,), "models": ("own=x.pth",)}, environ={})
+    write_settings(tmp_path, settings)
+    assert Settings.model_validate_json((tmp_path / "settings.json").read_bytes()) == settings
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError):
+        Settings().max_queue = 1
+
+
+def test_the_image_limits_are_the_settings():
+    settings = Settings(max_image_bytes=1, max_pixels=2, max_side=3, max_frames=4)
+    assert settings.image_limits == Limits(max_bytes=1, max_pixels=2, max_side=3, max_frames=4)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_described(name):
+    assert Settings.model_fields[name].description
