@@ -29,7 +29,9 @@ def wait_until(condition: Callable, *, timeout_s: float = PATIENCE_S, what: str 
 class Server:
     """One running service. Flags as on the command line."""
 
-    def __init__(self, *flags: str, environ: dict[str, str] | None = None, wait: bool = True) -> None:
+    def __init__(
+        self, *flags: str, environ: dict[str, str] | None = None, wait: bool = True, preexec: Callable | None = None
+    ) -> None:
         self.log_file = tempfile.NamedTemporaryFile(prefix="twins-test-", suffix=".log", mode="w+b")
         self.process = subprocess.Popen(
             [
@@ -39,6 +41,7 @@ class Server:
             stdout=self.log_file,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environ or {})},
+            preexec_fn=preexec,
         )
         if wait:
             self.wait_for("ready")
@@ -106,7 +109,9 @@ class Server:
         total = 0.0
         for line in httpx.get(f"{self.http}/metrics").text.splitlines():
             series, _, value = line.rpartition(" ")
-            if (series == name or series.startswith(name + "{")) and all(f'{k}="{v}"' in series for k, v in labels.items()):
+            if (series == name or series.startswith(name + "{")) and all(
+                f'{k}="{v}"' in series for k, v in labels.items()
+            ):
                 total += float(value)
         return total
 

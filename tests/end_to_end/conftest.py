@@ -1,0 +1,20 @@
+"""One service for all tests that leave it as they found it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.server import Server
+
+CAT = Path(__file__).parents[2] / "examples" / "cat.jpg"
+
+
+@pytest.fixture(scope="session")
+def server():
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cat() -> bytes:
+    return CAT.read_bytes()

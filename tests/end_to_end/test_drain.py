@@ -1,0 +1,102 @@
+"""The order of life: ready after warm-up, and an end that loses nobody."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+
+import grpc
+import httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from tests.load import call_until, load, post_until
+from tests.server import Server, wait_until
+
+
+async def test_a_signal_to_stop_under_load_loses_no_request(cat):
+    with Server("--drain-delay-s", "1") as server:
+        target, rpc_target = server.http, server.grpc
+        web = asyncio.create_task(load(24, post_until, lambda: False, target, cat))
+        rpc = asyncio.create_task(load(8, call_until, lambda: False, rpc_target, cat))
+        await asyncio.to_thread(server.wait_for, "request", count=60, code="ok")
+        code = await asyncio.to_thread(server.stop)
+        web_tally, rpc_tally = await asyncio.wait_for(asyncio.gather(web, rpc), 60)
+    assert (web_tally.lost, rpc_tally.lost) == ([], [])
+    assert set(web_tally.answers) == {200}
+    assert web_tally.total + rpc_tally.total >= 60
+    assert code == 0
+
+
+def test_readiness_ends_first_and_service_goes_on(cat):
+    with Server("--drain-delay-s", "5") as server:
+        url, channel = server.http, grpc.insecure_channel(server.grpc)
+        health = health_pb2_grpc.HealthStub(channel)
+        watched = health.Watch(health_pb2.HealthCheckRequest(service="twins.v1.Twins"))
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        server.process.send_signal(signal.SIGTERM)
+        assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert httpx.get(f"{url}/readyz").status_code == 503
+        assert httpx.get(f"{url}/livez").status_code == 200
+        answered = httpx.post(f"{url}/classify", content=cat)
+        assert answered.status_code == 200
+        assert answered.headers["connection"] == "close"
+        assert pb_grpc.TwinsStub(channel).Classify(pb.ClassifyRequest(image=cat)).predictions[0].label == "cat"
+
+
+def test_an_idle_stream_does_not_hold_up_the_end(cat):
+    with Server("--grace-s", "60") as server, grpc.insecure_channel(server.grpc) as channel:
+        never = threading.Event()
+
+        def one_then_silence():
+            yield pb.ClassifyRequest(image=cat, id="1")
+            never.wait()
+
+        stream = pb_grpc.TwinsStub(channel).ClassifyStream(one_then_silence())
+        assert next(stream).result.predictions[0].label == "cat"
+        assert server.stop() == 0
+        never.set()
+
+
+def test_a_second_signal_cuts_off_what_is_in_flight(cat):
+    with Server("--grace-s", "300", "--drain-delay-s", "0", "--hang-timeout-s", "600") as server:
+        os.kill(server.pid("worker-0"), signal.SIGSTOP)
+
+        async def ask():
+            async with httpx.AsyncClient() as client:
+                return await client.post(f"{server.http}/classify", content=cat, timeout=60)
+
+        async def scene():
+            asking = asyncio.create_task(ask())
+            await asyncio.to_thread(wait_until, lambda: server.metric("twins_in_flight_images") == 1, what="in flight")
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(server.wait_for, "draining")
+            code = await asyncio.to_thread(server.stop)
+            await asyncio.gather(asking, return_exceptions=True)
+            return code
+
+        assert asyncio.run(scene()) == 4
+
+
+def test_the_service_is_not_ready_before_its_models_are_warm():
+    port = free_port()
+    with Server("--http-port", str(port), wait=False) as server:
+        statuses = []
+
+        def asked() -> bool:
+            try:
+                statuses.append(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code)
+            except httpx.ConnectError:
+                return False
+            return statuses[-1] == 200
+
+        wait_until(asked, what="ready")
+        assert statuses[0] == 503
+        assert server.events("worker ready")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

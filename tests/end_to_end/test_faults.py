@@ -1,0 +1,101 @@
+"""Processes that die, hang and come back, under load."""
+
+import asyncio
+import os
+import signal
+import time
+
+import httpx
+import pytest
+
+from tests.load import call_until, load, post_until
+from tests.server import Server, wait_until
+
+
+@pytest.fixture
+def own_server():
+    with Server("--hang-timeout-s", "3") as running:
+        yield running
+
+
+async def while_under_load(server, image, action, *, clients=32):
+    """`action` in a thread while HTTP and gRPC clients ask; what became of the requests of each."""
+    done = asyncio.Event()
+    web = asyncio.create_task(load(clients - 8, post_until, done.is_set, server.http, image))
+    rpc = asyncio.create_task(load(8, call_until, done.is_set, server.grpc, image))
+    try:
+        await asyncio.to_thread(action)
+    finally:
+        done.set()
+    return await web, await rpc
+
+
+async def test_a_worker_killed_under_load_fails_no_request(own_server, cat):
+    def kill_three_times():
+        for round_ in range(1, 4):
+            wait_until(own_server.worker_ready, what="ready")
+            served = own_server.metric("twins_requests_total", code="ok")
+            wait_until(lambda: own_server.metric("twins_requests_total", code="ok") > served + 20, what="traffic")
+            os.kill(own_server.pid("worker-0"), signal.SIGKILL)
+            own_server.wait_for("worker ready", count=round_ + 1)
+
+    web, rpc = await while_under_load(own_server, cat, kill_three_times)
+    assert (web.lost, rpc.lost) == ([], [])
+    assert set(web.answers) == {200}
+    assert rpc.total > 0
+    assert own_server.metric("twins_worker_restarts_total", worker="worker-0", reason="SIGKILL") == 3
+
+
+async def test_a_worker_that_hangs_is_killed_and_its_requests_are_answered(own_server, cat):
+    def freeze():
+        os.kill(own_server.pid("worker-0"), signal.SIGSTOP)
+        own_server.wait_for("worker ready", count=2)
+
+    web, rpc = await while_under_load(own_server, cat, freeze, clients=12)
+    assert (web.lost, rpc.lost) == ([], [])
+    assert set(web.answers) == {200}
+    assert own_server.metric("twins_worker_restarts_total", reason="hang") == 1
+
+
+async def test_a_frontend_that_dies_is_restarted_and_serves(own_server, cat):
+    os.kill(own_server.pid("frontend-0"), signal.SIGKILL)
+    own_server.wait_for("started", count=2, role="frontend-0")
+    wait_until(own_server.worker_ready, what="ready")
+    assert httpx.post(f"{own_server.http}/classify", content=cat).status_code == 200
+
+
+def test_a_client_that_hangs_up_is_noticed(own_server, cat):
+    os.kill(own_server.pid("worker-0"), signal.SIGSTOP)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{own_server.http}/classify", content=cat, timeout=0.5)
+    own_server.wait_for("request", code="cancelled")
+
+
+def test_children_do_not_outlive_a_supervisor_that_was_killed():
+    with Server() as server:
+        pids = [server.pid("worker-0"), server.pid("frontend-0")]
+        server.process.kill()
+        server.process.wait()
+        wait_until(lambda: not any(alive(pid) for pid in pids), what="the children's end")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_two_workers_share_the_work(cat):
+    with Server("--device", "cpu,cpu", "--frontends", "2") as server:
+        server.wait_for("worker ready", count=2)
+
+        async def ask():
+            until = time.monotonic() + 2
+            return await load(8, post_until, lambda: time.monotonic() > until, server.http, cat)
+
+        tally = asyncio.run(ask())
+        assert set(tally.answers) == {200}
+        assert server.metric("twins_worker_up") == 2
+        assert server.metric("twins_requests_total", code="ok") == tally.total

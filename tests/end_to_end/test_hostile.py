@@ -1,0 +1,72 @@
+"""Files of strangers, over both protocols: each gets its documented answer, and costs the service nothing."""
+
+import asyncio
+import io
+import resource
+
+import grpc
+import httpx
+import pytest
+from PIL import Image
+
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from tests import hostile
+from tests.server import Server
+from twins import image
+from twins.image import Limits
+
+FILES = hostile.files()
+STATUS = {hostile.OK: 200, image.NotAnImage: 415, image.TooLarge: 413, image.Undecodable: 422}
+GROWTH_BYTES = 40 * 2**20  # of a process, over all rounds: allocators keep some pages, a leak of pictures is far more
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_gets_its_documented_status(server, name):
+    response = httpx.post(f"{server.http}/classify", files={"image": ("picture.jpg", FILES[name].data)}, timeout=30)
+    assert response.status_code == STATUS[FILES[name].outcome], response.text
+
+
+def test_grpc_agrees_on_every_file(server):
+    with grpc.insecure_channel(server.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
+        stub = pb_grpc.TwinsStub(channel)
+        small = {name: file.data for name, file in FILES.items() if len(file.data) <= Limits.max_bytes}
+        for answer in stub.ClassifyStream(pb.ClassifyRequest(image=data, id=name) for name, data in small.items()):
+            served = answer.WhichOneof("outcome") == "result"
+            assert served == (FILES[answer.id].outcome == hostile.OK), answer
+
+
+def test_there_are_enough_kinds():
+    assert len(FILES) >= 40
+
+
+async def send_all(base: str, rounds: int) -> set[int]:
+    async with httpx.AsyncClient(base_url=base, timeout=60) as client:
+        statuses = set()
+        for _ in range(rounds):
+            responses = await asyncio.gather(*(client.post("/classify", content=f.data) for f in FILES.values()))
+            statuses |= {response.status_code for response in responses}
+        return statuses
+
+
+def test_memory_stays_flat_however_many_are_sent():
+    with Server() as server:
+        asyncio.run(send_all(server.http, rounds=3))
+        before = server.memory_bytes()
+        statuses = asyncio.run(send_all(server.http, rounds=6))
+        after = server.memory_bytes()
+    assert statuses == {200, 400, 413, 415, 422}
+    assert {role: size for role, size in after.items() if size - before[role] > GROWTH_BYTES} == {}
+
+
+def small_files_only():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * 2**20, 2 * 2**20))
+
+
+def test_nothing_a_client_sends_is_written_to_disk():
+    picture = io.BytesIO()
+    Image.new("RGB", (1400, 1400)).save(picture, "BMP")
+    assert len(picture.getvalue()) > 5 * 2**20
+    with Server(preexec=small_files_only) as server:
+        for request in ({"files": [("image", picture.getvalue())] * 3}, {"content": picture.getvalue()}):
+            assert httpx.post(f"{server.http}/classify", timeout=30, **request).status_code == 200

@@ -1,0 +1,116 @@
+"""Overload, deadlines, keys and small limits: services with settings of their own."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+
+import grpc
+import httpx
+import pytest
+
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from tests.server import Server, wait_until
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """Room for four images, and a worker that is frozen while a test wants a queue."""
+    with Server("--max-queue", "4", "--request-timeout-s", "3", "--hang-timeout-s", "120") as running:
+        yield running
+
+
+@pytest.fixture
+def frozen(narrow):
+    pid = narrow.pid("worker-0")
+    os.kill(pid, signal.SIGSTOP)
+    yield narrow
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: narrow.metric("twins_in_flight_images") == 0, what="an empty queue")
+
+
+def post_many(base: str, image: bytes, count: int) -> list[httpx.Response]:
+    async def post_all():
+        async with httpx.AsyncClient(timeout=30) as client:
+            return await asyncio.gather(*(client.post(f"{base}/classify", content=image) for _ in range(count)))
+
+    return asyncio.run(post_all())
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back(frozen, cat):
+    responses = post_many(frozen.http, cat, 12)
+    refused = [r for r in responses if r.status_code == 429]
+    assert Counter(r.status_code for r in responses) == {429: 8, 504: 4}
+    assert all(int(r.headers["retry-after"]) >= 1 for r in refused)
+    assert {r.json()["code"] for r in refused} == {"overloaded"}
+
+
+def test_a_full_queue_refuses_grpc_alike(frozen, cat):
+    with grpc.insecure_channel(frozen.grpc) as channel:
+        classify = pb_grpc.TwinsStub(channel).Classify
+        waiting = [classify.future(pb.ClassifyRequest(image=cat)) for _ in range(12)]
+        codes = Counter(call.code() for call in waiting)
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED: 8, grpc.StatusCode.DEADLINE_EXCEEDED: 4}
+
+
+def test_a_request_with_more_images_than_there_is_room_is_refused_whole(narrow, cat):
+    response = httpx.post(f"{narrow.http}/classify", files=[("image", cat)] * 5)
+    assert response.status_code == 429
+
+
+def test_a_deadline_that_passes_is_told_in_time_and_the_sample_is_dropped(frozen, cat):
+    response = httpx.post(f"{frozen.http}/classify", content=cat, headers={"X-Request-Timeout": "0.5"}, timeout=10)
+    assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+
+
+def test_the_service_recovers_from_overload(narrow, cat):
+    wait_until(lambda: httpx.post(f"{narrow.http}/classify", content=cat).status_code == 200, what="service as usual")
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    limits = ("--max-pixels", "1000", "--max-images", "2", "--max-body-bytes", "50000", "--api-key", "right")
+    with Server(*limits, environ={"TWINS_LOG_LEVEL": "debug"}) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic right"}, 401),
+        ({"Authorization": "Bearer right"}, 413),
+        ({"X-API-Key": "right"}, 413),
+    ],
+)
+def test_a_key_is_asked_for_before_the_picture_is_looked_at(guarded, cat, headers, status):
+    assert httpx.post(f"{guarded.http}/classify", content=cat, headers=headers).status_code == status
+
+
+def test_grpc_asks_for_the_key_too(guarded, cat):
+    with grpc.insecure_channel(guarded.grpc) as channel:
+        stub = pb_grpc.TwinsStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Classify(pb.ClassifyRequest(image=cat))
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert stub.ListModels(pb.ListModelsRequest(), metadata=[("authorization", "Bearer right")]).models
+
+
+def test_health_and_metrics_need_no_key(guarded):
+    for path in ("/livez", "/readyz", "/healthz", "/metrics"):
+        assert httpx.get(f"{guarded.http}{path}").status_code == 200, path
+
+
+def test_the_limits_of_the_settings_are_the_ones_that_hold(guarded, cat):
+    key = {"Authorization": "Bearer right"}
+    assert "1000" in httpx.post(f"{guarded.http}/classify", content=cat, headers=key).json()["detail"]
+    assert httpx.post(f"{guarded.http}/classify", content=bytes(50_001), headers=key).status_code == 413
+    assert httpx.post(f"{guarded.http}/classify", files=[("image", b"x")] * 3, headers=key).status_code == 413
+
+
+def test_no_key_is_ever_logged(guarded):
+    httpx.post(f"{guarded.http}/classify", content=b"x", headers={"Authorization": "Bearer right"})
+    guarded.wait_for("request")
+    assert "right" not in guarded.log()

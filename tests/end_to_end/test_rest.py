@@ -1,0 +1,183 @@
+"""REST as its users see it."""
+
+import base64
+import socket
+
+import httpx
+import pytest
+
+from tests.server import wait_until
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with httpx.Client(base_url=server.http, timeout=30) as client:
+        yield client
+
+
+def best(response) -> str:
+    return response.json()["predictions"][0]["label"]
+
+
+def test_a_file_in_a_form_is_classified(client, cat):
+    response = client.post("/classify", files={"image": ("cat.jpg", cat)})
+    assert (response.status_code, best(response)) == (200, "cat")
+    assert set(response.json()) == {"model", "predictions"}
+    assert set(response.json()["predictions"][0]) == {"label", "class_id", "score"}
+
+
+@pytest.mark.parametrize("media_type", ["image/jpeg", "image/png", "application/octet-stream", None])
+def test_a_bare_image_is_classified_whatever_it_is_called(client, cat, media_type):
+    headers = {"Content-Type": media_type} if media_type else {}
+    assert best(client.post("/classify", content=cat, headers=headers)) == "cat"
+
+
+def test_an_image_that_curl_calls_a_form_is_classified(client, cat):
+    response = client.post("/classify", content=cat, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert best(response) == "cat"
+
+
+@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
+def test_an_image_in_json_is_classified(client, cat, head):
+    text = head + base64.b64encode(cat).decode()
+    assert best(client.post("/classify", json={"image": text})) == "cat"
+
+
+def test_several_images_answer_a_list_in_order_with_an_error_in_a_bad_ones_place(client, cat):
+    files = [("image", cat), ("image", b"no picture"), ("image", cat)]
+    response = client.post("/classify", files=files)
+    first, bad, last = response.json()
+    assert response.status_code == 200
+    assert first == last
+    assert first["predictions"][0]["label"] == "cat"
+    assert (bad["error"]["code"], bad["error"]["status"]) == ("unsupported_media_type", 415)
+
+
+def test_images_in_json_answer_a_list_even_if_there_is_one(client, cat):
+    response = client.post("/classify", json={"images": [base64.b64encode(cat).decode()], "top_k": 1})
+    assert [len(entry["predictions"]) for entry in response.json()] == [1]
+
+
+@pytest.mark.parametrize("where", ["params", "data"])
+def test_options_are_taken_from_the_query_and_from_the_form(client, cat, where):
+    options = {"top_k": "2", "model": "twins_svt_nano"}
+    response = client.post("/classify", files={"image": cat}, **{where: options})
+    assert len(response.json()["predictions"]) == 2
+
+
+def test_a_model_of_fewer_classes_answers_them_all(client, cat):
+    predictions = client.post("/classify", content=cat, params={"top_k": 1000}).json()["predictions"]
+    assert len(predictions) == 13
+    assert sum(p["score"] for p in predictions) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_request_id_is_returned_or_made(client, cat):
+    assert client.post("/classify", content=cat, headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+    assert len(client.get("/livez").headers["x-request-id"]) == 32
+
+
+def test_a_request_id_that_could_break_a_log_is_replaced(client):
+    assert client.get("/livez", headers={"X-Request-ID": 'a"b c'}).headers["x-request-id"] != 'a"b c'
+
+
+def test_server_timing_names_every_stage(client, cat):
+    stages = [
+        part.split(";")[0].strip() for part in client.post("/classify", content=cat).headers["server-timing"].split(",")
+    ]
+    assert stages == ["decode", "preprocess", "queue", "infer", "postprocess"]
+
+
+REFUSALS = {
+    "an unknown model": ({"params": {"model": "nobody"}}, 404, "unknown_model", "nobody"),
+    "an unknown option": ({"params": {"topk": "3"}}, 400, "bad_request", "did you mean top_k"),
+    "an option out of range": ({"params": {"top_k": "0"}}, 400, "bad_request", "from 1 to 1000"),
+    "an option that is no number": ({"params": {"top_k": "many"}}, 400, "bad_request", "whole number"),
+    "a timeout that is no number": ({"headers": {"X-Request-Timeout": "soon"}}, 400, "bad_request", "timeout"),
+    "a negative timeout": ({"headers": {"X-Request-Timeout": "-1"}}, 400, "bad_request", "timeout"),
+    "a timeout that nobody can meet": ({"headers": {"X-Request-Timeout": "0.000001"}}, 504, "deadline_exceeded", ""),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_is_a_problem_document(client, cat, case):
+    request, status, code, hint = REFUSALS[case]
+    response = client.post("/classify", content=cat, **request)
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert hint in problem["detail"]
+
+
+BODIES = {
+    "nothing": ({"content": b""}, 400),
+    "JSON that is none": ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+    "JSON without an image": ({"json": {}}, 400),
+    "JSON with an unknown field": ({"json": {"picture": ""}}, 400),
+    "JSON with both": ({"json": {"image": "", "images": []}}, 400),
+    "JSON with no images": ({"json": {"images": []}}, 400),
+    "base64 that is none": ({"json": {"image": "%%%"}}, 400),
+    "a form without an image": ({"files": {"photo": b"x"}}, 400),
+    "a form whose image is text": ({"data": {"image": "cat.jpg"}, "files": {"other": b""}}, 400),
+    "a form without a boundary": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+    "a form that breaks off": (
+        {"content": b"--b\r\nContent-Disp", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+        400,
+    ),
+    "too many images": ({"files": [("image", b"x")] * 65}, 413),
+    "text": ({"content": b"hello", "headers": {"Content-Type": "text/plain"}}, 415),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_body_that_makes_no_sense_is_refused(client, case):
+    request, status = BODIES[case]
+    assert client.post("/classify", **request).status_code == status
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(server):
+    host, _, port = server.http.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_without_a_length_is_refused_at_the_limit(client):
+    chunks = (bytes(2**20) for _ in range(80))
+    response = client.post("/classify", content=chunks)
+    assert response.status_code == 413
+
+
+def test_unknown_paths_and_methods_are_problems_too(client):
+    assert client.get("/nowhere").json()["code"] == "not_found"
+    assert client.get("/classify").json()["code"] == "method_not_allowed"
+
+
+def test_the_models_and_their_cards_are_told(client):
+    (entry,) = client.get("/models").json()["models"]
+    card = client.get(f"/models/{entry['name']}").json()
+    assert entry == {"name": "twins_svt_nano", "task": "classify", "variant": "svt_nano", "classes": 13}
+    assert card["labels"][2] == {"name": "cat", "synset": None}
+    assert card["geometry"] == {"short_side": 124, "crop": 112, "interpolation": "bicubic"}
+    assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
+    assert card["measured"]["top1"] == 73.0
+    assert {"source", "licence", "published", "parameters"} <= set(card)
+    assert client.get("/models/nobody").status_code == 404
+
+
+def test_health_documents_and_index_answer(client):
+    for path in ("/livez", "/readyz", "/healthz", "/docs", "/openapi.json", "/"):
+        assert client.get(path).status_code == 200, path
+
+
+def test_a_request_is_counted_once_and_logged_once(server, client, cat):
+    labels = {"model": "twins_svt_nano", "protocol": "http", "code": "ok"}
+    before = server.metric("twins_requests_total", **labels)
+    client.post("/classify", content=cat, headers={"X-Request-ID": "counted"})
+    wait_until(lambda: server.metric("twins_requests_total", **labels) == before + 1, what="the count")
+    assert len(server.events("request", request_id="counted")) == 1
+
+
+def test_a_name_that_a_client_made_up_gets_no_metric_of_its_own(server, client, cat):
+    client.post("/classify", content=cat, params={"model": "made-up"})
+    assert "made-up" not in client.get("/metrics").text

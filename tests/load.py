@@ -1,0 +1,60 @@
+"""Clients that keep a service busy and count what becomes of every request."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import grpc
+import httpx
+
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+
+
+@dataclass
+class Tally:
+    """What became of the requests: by status, and those that got no answer at all."""
+
+    answers: Counter = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.answers.values())
+
+
+async def post_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
+    """One client over HTTP: the next request when the last is answered, until `stop` or until nobody listens."""
+    async with httpx.AsyncClient(base_url=base, timeout=60) as client:
+        while not stop():
+            try:
+                response = await client.post("/classify", content=image)
+            except httpx.ConnectError:  # nobody listens any more: this request was never accepted
+                return
+            except httpx.HTTPError as error:
+                tally.lost.append(repr(error))
+                continue
+            tally.answers[response.status_code] += 1
+
+
+async def call_until(stop: Callable[[], bool], target: str, image: bytes, tally: Tally) -> None:
+    """The same over gRPC."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub = pb_grpc.TwinsStub(channel)
+        while not stop():
+            try:
+                await stub.Classify(pb.ClassifyRequest(image=image), timeout=60)
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.UNAVAILABLE and "onnect" in (error.details() or ""):
+                    return
+                tally.lost.append(f"{error.code()} {error.details()}")
+                continue
+            tally.answers["OK"] += 1
+
+
+async def load(clients: int, client: Callable, stop: Callable[[], bool], target: str, image: bytes) -> Tally:
+    """So many clients at once; what became of their requests."""
+    tally = Tally()
+    await asyncio.gather(*(client(stop, target, image, tally) for _ in range(clients)))
+    return tally
