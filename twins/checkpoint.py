@@ -7,6 +7,7 @@ import argparse
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -41,11 +42,26 @@ SAFE_GLOBALS: list[Any] = [
 ]
 """What training scripts leave beside the weights and is harmless to build."""
 
-UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile)
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,  # a damaged length, not a full machine: nothing has been built yet
+    OSError,
+    ImportError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 """What PyTorch's reader raises on files that are none of its own."""
 
 FAMILY_KEY, LABELS_KEY, CROP_KEY = "twins.family", "twins.labels", "twins.crop"  # of a safetensors file's metadata
 SHOWN = 6  # keys named in a message
+NESTING = 4  # containers about a state dict
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,8 @@ def read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
     """Tensors and metadata of a safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            # copied out of the mapped file: whoever writes to it later must not reach the network
+            return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"not a readable safetensors file ({error})") from error
 
@@ -141,12 +158,14 @@ def first_line(error: Exception) -> str:
 
 def unwrap(content: object) -> State:
     """The state dict in a training script's container, or the content itself if it is one."""
-    while isinstance(content, Mapping):
+    for _ in range(NESTING):
+        if not isinstance(content, Mapping):
+            raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; save `model.state_dict()`")
         inner = next((content[name] for name in formats.CONTAINERS if isinstance(content.get(name), Mapping)), None)
         if inner is None:
             return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         content = inner
-    raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; save `model.state_dict()`")
+    raise CheckpointError("holds containers within containers, and no state dict")
 
 
 def recognise(state: State, metadata: Mapping[str, str]) -> Checkpoint:
@@ -160,19 +179,33 @@ def recognise(state: State, metadata: Mapping[str, str]) -> Checkpoint:
         )
     state = rename(state, found)
     variant = infer_variant(state)
-    family = json.loads(metadata[FAMILY_KEY]) if FAMILY_KEY in metadata else asdict(found.families[variant.kind])
-    labels = json.loads(metadata[LABELS_KEY]) if LABELS_KEY in metadata else None
+    family, crop, labels = declared(metadata, found.families[variant.kind], found.crop)
     if "head.weight" not in state:
         raise CheckpointError("has no classification head (head.weight): a bare backbone cannot be served")
     return Checkpoint(
         state=state,
         format=found.name,
         variant=variant,
-        family=Family(**family),
+        family=family,
         classes=state["head.weight"].shape[0],
-        crop=float(metadata.get(CROP_KEY, found.crop)),
-        labels=tuple(labels) if labels else None,
+        crop=crop,
+        labels=labels,
     )
+
+
+def declared(metadata: Mapping[str, str], family: Family, crop: float) -> tuple[Family, float, tuple[str, ...] | None]:
+    """What `save` wrote beside the weights, or these defaults. Raises CheckpointError."""
+    try:
+        family = replace(family, **json.loads(metadata.get(FAMILY_KEY, "{}")))
+        crop = float(metadata.get(CROP_KEY, crop))
+        labels = json.loads(metadata.get(LABELS_KEY, "[]"))
+        if not 0 < crop <= 1:
+            raise ValueError(f"a crop of {crop}")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ValueError("labels that are no list of names")
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"its metadata is damaged: {error}") from error
+    return family, crop, tuple(labels) or None
 
 
 def rename(state: State, source: Format) -> State:
@@ -197,10 +230,14 @@ def infer_variant(state: State) -> Variant:
     dims = four(state[f"patch_embeds.{s}.proj.weight"].shape[0] for s in stages(state))
     depths = four(len({key.split(".")[2] for key in state if key.startswith(f"blocks.{s}.")}) for s in range(4))
     kind: Kind = "svt" if any(key.endswith("attn.qkv.weight") for key in state) else "pcpvt"
+    heads = four(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
+    if 0 in dims or any(dim % count for dim, count in zip(dims, heads, strict=True)):
+        raise CheckpointError(
+            f"its stages are {dims} channels wide, which heads of {CHANNELS_PER_HEAD[kind]} do not divide"
+        )
     hidden = (state.get(f"blocks.{s}.0.mlp.fc1.weight") for s in range(4))
     ratios = four(0 if fc1 is None else fc1.shape[0] // dim for fc1, dim in zip(hidden, dims, strict=True))
     reductions = four(reduction(state, s) for s in range(4))
-    heads = four(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
     return Variant(dims, depths, heads, ratios, reductions, window=WINDOW if kind == "svt" else None)
 
 

@@ -5,7 +5,7 @@ code, which decides wherever the paper's tables 9 and 10 disagree with it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Four = tuple[int, int, int, int]
 
@@ -45,13 +45,23 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+Edge = Literal["padded", "masked"]
+Rounding = Literal["floor", "ceil"]
+
+
 @dataclass(frozen=True)
 class Family:
     """How the code base a checkpoint was trained in behaves where the ports differ."""
 
-    edge: Literal["padded", "masked"] = "padded"  # windows over the map's edge: do padding tokens take part?
-    rounding: Literal["floor", "ceil"] = "floor"  # of the map's size in the patch embeddings
+    edge: Edge = "padded"  # windows over the map's edge: do padding tokens take part?
+    rounding: Rounding = "floor"  # of the map's size in the patch embeddings
     eps: float = 1e-6  # of the blocks' norms and the last one
     patch_eps: float = 1e-5  # of the patch embeddings' norms
     reduction_eps: float = 1e-5  # of the norm behind the sub-sampling convolution
     stage_norms: bool = False  # a norm after each stage, in the trunk: dense SVT
+
+    def __post_init__(self) -> None:
+        if self.edge not in get_args(Edge) or self.rounding not in get_args(Rounding):
+            raise ValueError(f"no family of networks behaves like {self.edge!r}, {self.rounding!r}")
+        if min(self.eps, self.patch_eps, self.reduction_eps) <= 0:
+            raise ValueError("a norm's epsilon is greater than 0")
