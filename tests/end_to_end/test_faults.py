@@ -30,12 +30,16 @@ async def while_under_load(server, image, action, *, clients=32):
     return await web, await rpc
 
 
+def wait_for_traffic(server):
+    wait_until(server.worker_ready, what="ready")
+    served = server.metric("twins_requests_total", code="ok")
+    wait_until(lambda: server.metric("twins_requests_total", code="ok") > served + 20, what="traffic")
+
+
 async def test_a_worker_killed_under_load_fails_no_request(own_server, cat):
     def kill_three_times():
         for round_ in range(1, 4):
-            wait_until(own_server.worker_ready, what="ready")
-            served = own_server.metric("twins_requests_total", code="ok")
-            wait_until(lambda: own_server.metric("twins_requests_total", code="ok") > served + 20, what="traffic")
+            wait_for_traffic(own_server)
             os.kill(own_server.pid("worker-0"), signal.SIGKILL)
             own_server.wait_for("worker ready", count=round_ + 1)
 

@@ -29,7 +29,7 @@ def refusal(call) -> grpc.RpcError:
 
 def test_an_image_is_classified_and_its_id_returned(stub, cat):
     response = stub.Classify(pb.ClassifyRequest(image=cat, id="7", top_k=3))
-    assert [p.label for p in response.predictions][0] == "cat"
+    assert response.predictions[0].label == "cat"
     assert (response.id, response.model, len(response.predictions)) == ("7", "twins_svt_nano", 3)
     assert response.timing.infer > 0
 
