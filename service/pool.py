@@ -112,12 +112,13 @@ class WorkerPool:
 
     async def submit(self, model: str, sample: Sample, *, expires: float, coming: int = 0) -> Forwarded:
         """One sample through one model, on another worker if the first one dies. Raises ServiceError."""
-        for _ in range(CRASHES):
+        for crashes in range(CRASHES):
             link = await self.least_busy()
+            if crashes:
+                metrics.retried(model)
             with suppress(WorkerLost):
                 return await link.ask(Job(next(self.ids), model, expires, coming), sample)
             log.warning("worker lost with a sample in flight", worker=link.name, model=model)
-            metrics.retried(model)
         raise Internal("the worker died twice while it had this image")
 
     async def least_busy(self) -> Link:
