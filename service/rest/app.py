@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -26,14 +27,7 @@ Returned = TypeVar("Returned")
 
 def build(engine: Engine) -> FastAPI:
     """The application over an engine."""
-    app = FastAPI(
-        title="Twins",
-        version=__version__,
-        description=documents.DESCRIPTION,
-        openapi_url="/openapi.json",
-        redoc_url=None,
-        docs_url=None,
-    )
+    app = FastAPIOffline(title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None)
     app.add_middleware(RequestScope, engine=engine)
     documents.add(app)
     add_error_handlers(app)

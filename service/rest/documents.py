@@ -1,11 +1,9 @@
-"""The OpenAPI document's parts that types alone do not give, and the page that shows it."""
+"""The OpenAPI document's parts that types alone do not give."""
 
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse
 
 from service.rest.body import ImageBody
 from service.rest.problems import MEDIA_TYPE, Problem
@@ -124,7 +122,7 @@ METRICS: dict[str, Any] = {
 
 
 def add(app: FastAPI) -> None:
-    """Completes the application's document with our schemas, and shows it at /docs."""
+    """Completes the application's document with our schemas."""
     generate = app.openapi
 
     def complete() -> dict[str, Any]:
@@ -140,10 +138,6 @@ def add(app: FastAPI) -> None:
         return document
 
     app.openapi = complete  # type: ignore[method-assign]
-
-    @app.get("/docs", include_in_schema=False)
-    async def show() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title="Twins")
 
 
 def drop_validation(responses: dict[str, Any]) -> None:
