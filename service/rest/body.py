@@ -97,6 +97,8 @@ async def unwrap_multipart(request: Request, max_bytes: int, max_images: int) ->
         if "Too many files" in error.message:
             raise TooLarge(f"more than {max_images} images in a request") from error
         raise BadRequest(f"the multipart body is malformed: {error.message}") from error
+    except ValueError as error:  # of the codec that the content type names
+        raise BadRequest("the multipart body cannot be read in its charset") from error
     images, options = [], {}
     for name, part in form.multi_items():
         if isinstance(part, UploadFile):

@@ -1,0 +1,340 @@
+"""A request's body as images and options: every form, every limit, nothing on disk, no body that breaks anything."""
+
+import asyncio
+import base64
+import json
+import tempfile
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from service.errors import BadRequest, Cancelled, ServiceError, TooLarge
+from service.rest.body import MAX_FIELD_BYTES, MAX_FIELDS, Unwrapped, check_names, from_base64, unwrap
+
+IMAGE = b"\x89PNG\r\n\x1a\n\x00 not decoded here \xff"
+BOUNDARY = "b0undary"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+MAX_BYTES, MAX_IMAGES = 8 * 2**20, 3
+
+
+def request(body: bytes, content_type: str | None, *, chunk: int = 65536, length: int | None = None) -> Request:
+    """A request as the server hands it over: in chunks."""
+    headers = [(b"content-length", str(len(body) if length is None else length).encode())]
+    if content_type is not None:
+        headers.append((b"content-type", content_type.encode("latin-1")))
+    pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)] or [b""]
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages[-1]["more_body"] = False
+    coming = iter(messages)
+
+    async def receive() -> dict:
+        return next(coming, {"type": "http.disconnect"})
+
+    return Request({"type": "http", "method": "POST", "path": "/classify", "headers": headers}, receive)
+
+
+def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how: int) -> Unwrapped:
+    """What a body holds."""
+    return asyncio.run(unwrap(request(body, content_type, **how), max_bytes=max_bytes, max_images=MAX_IMAGES))
+
+
+def refusal(body: bytes, content_type: str | None, **how: int) -> ServiceError:
+    """What whoever sends a body is told."""
+    with pytest.raises(ServiceError) as caught:
+        unwrapped(body, content_type, **how)
+    return caught.value
+
+
+def part(name: str, content: bytes, filename: str | None = "cat.jpg") -> bytes:
+    """One part of a form; without a file's name it is a text field."""
+    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
+    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    """A whole form."""
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def encoded(image: bytes = IMAGE) -> str:
+    """An image as text."""
+    return base64.b64encode(image).decode()
+
+
+def as_json(**fields: object) -> bytes:
+    """A JSON body."""
+    return json.dumps(fields).encode()
+
+
+# ---------------------------------------------------------------------- the three forms
+
+
+@pytest.mark.parametrize(
+    "label", ["image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", "nonsense", "", None]
+)
+def test_a_bare_body_is_an_image_whatever_its_label_says(label):
+    assert unwrapped(IMAGE, label) == Unwrapped((IMAGE,), several=False)
+
+
+def test_a_form_with_one_image():
+    assert unwrapped(form(part("image", IMAGE)), FORM) == Unwrapped((IMAGE,), several=False)
+
+
+def test_a_form_with_several_images_keeps_their_order():
+    body = form(*(part("image", IMAGE + bytes([i])) for i in range(3)))
+    assert unwrapped(body, FORM).images == tuple(IMAGE + bytes([i]) for i in range(3))
+
+
+def test_several_images_in_a_form_are_answered_with_a_list():
+    assert unwrapped(form(part("image", IMAGE), part("images", IMAGE)), FORM).several
+
+
+def test_a_forms_text_fields_are_options():
+    body = form(part("top_k", b"3", None), part("image", IMAGE), part("model", b"nano", None))
+    assert unwrapped(body, FORM).options == {"top_k": "3", "model": "nano"}
+
+
+def test_an_empty_file_in_a_form_is_an_empty_image():
+    assert unwrapped(form(part("image", b"")), FORM).images == (b"",)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_a_form_may_arrive_in_pieces_of_any_size(chunk):
+    assert unwrapped(form(part("image", IMAGE)), FORM, chunk=chunk).images == (IMAGE,)
+
+
+def test_json_with_one_image():
+    assert unwrapped(as_json(image=encoded()), "application/json") == Unwrapped((IMAGE,), several=False)
+
+
+def test_json_with_a_list_of_images_is_answered_with_a_list():
+    assert unwrapped(as_json(images=[encoded()]), "application/json") == Unwrapped((IMAGE,), several=True)
+
+
+def test_json_carries_options():
+    body = as_json(image=encoded(), model="nano", top_k=3)
+    assert unwrapped(body, "application/json; charset=utf-8").options == {"model": "nano", "top_k": "3"}
+
+
+def test_json_may_hold_a_data_url():
+    body = as_json(image=f"data:image/png;base64,{encoded()}")
+    assert unwrapped(body, "application/json").images == (IMAGE,)
+
+
+def test_an_empty_body_holds_no_image():
+    assert unwrapped(b"", "image/png").images == ()
+
+
+# ---------------------------------------------------------------------- nothing on disk
+
+
+@pytest.fixture
+def no_disk(monkeypatch, tmp_path):
+    """Whoever wants a temporary file fails."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError):
+        tempfile.TemporaryFile()
+
+
+def test_a_large_part_is_never_written_to_disk(no_disk):
+    image = bytes(5 * 2**20)
+    assert unwrapped(form(part("image", image)), FORM).images == (image,)
+
+
+# ---------------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
+def test_a_body_that_announces_too_much_is_refused_unread(label):
+    async def scene() -> None:
+        sent = request(b"", label, length=1001)
+        sent._receive = None  # reading would fail
+        await unwrap(sent, max_bytes=1000, max_images=MAX_IMAGES)
+
+    with pytest.raises(TooLarge, match="1000 bytes"):
+        asyncio.run(scene())
+
+
+@pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
+def test_a_body_that_announces_too_little_is_refused_on_its_way(label):
+    body = form(part("image", bytes(1001)))
+    assert type(refusal(body, label, length=10, max_bytes=1000)) is TooLarge
+
+
+def test_a_body_of_just_the_limit_is_taken():
+    assert len(unwrapped(bytes(1000), "image/png", max_bytes=1000).images[0]) == 1000
+
+
+def test_far_too_many_images_are_refused_while_the_form_is_read():
+    assert type(refusal(form(*[part("image", IMAGE)] * (MAX_IMAGES + 2)), FORM)) is TooLarge
+
+
+def test_too_many_options_are_refused():
+    assert type(refusal(form(*[part("top_k", b"3", None)] * (MAX_FIELDS + 1)), FORM)) is BadRequest
+
+
+def test_an_option_that_is_too_long_is_refused():
+    assert type(refusal(form(part("model", b"x" * (MAX_FIELD_BYTES + 1), None)), FORM)) is BadRequest
+
+
+# ---------------------------------------------------------------------- malformed
+
+
+def test_a_form_without_a_boundary_is_refused():
+    assert "boundary" in refusal(form(part("image", IMAGE)), "multipart/form-data").detail
+
+
+def test_a_file_in_another_part_is_refused_with_the_right_name():
+    assert "'image'" in refusal(form(part("file", IMAGE)), FORM).detail
+
+
+def test_a_file_that_is_sent_as_text_is_refused_with_the_remedy():
+    assert "-F image=@FILE" in refusal(form(part("image", b"cat.jpg", None)), FORM).detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no form at all",
+        form(part("image", IMAGE))[:-20],
+        b"--" + BOUNDARY.encode() + b"\r\nno header\r\n\r\n",
+        b"--" + BOUNDARY.encode() + b"\r\nContent-Disposition: form-data\r\n\r\nx\r\n",
+        b"--" + BOUNDARY.encode() + b"\r\n\r\nx\r\n",
+        b"\x00" * 100,
+    ],
+    ids=["text", "cut off", "broken header", "no name", "no header", "zeros"],
+)
+def test_a_malformed_form_yields_no_image(body):
+    try:
+        assert unwrapped(body, FORM).images == ()
+    except ServiceError as error:
+        assert type(error) is BadRequest  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize("charset", ["undefined", "idna", "base64", "utf-16", "\x00", "no-such"])
+def test_a_forms_charset_cannot_break_anything(charset):
+    body = form(part("image", IMAGE), part("model", b"x" * 70 + b"\xff", None))
+    try:
+        assert unwrapped(body, f"{FORM}; charset={charset}").images == (IMAGE,)
+    except ServiceError as error:
+        assert type(error) is BadRequest  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"image"',
+        b"null",
+        b"\xff\xfe",
+        b'{"image": 5}',
+        b'{"images": "x"}',
+        b'{"images": [5]}',
+        b'{"image": "aGk=", "top_k": "3"}',
+        b'{"image": "aGk=", "top_k": 1.5}',
+        b'{"image": "\\ud800"}',
+        b"[" * 100_000,
+        b"{}",
+        b'{"image": "aGk=", "images": []}',
+        b'{"image": null, "images": null}',
+        b'{"image": "aGk=", "topk": 3}',
+    ],
+)
+def test_malformed_json_is_a_bad_request(body):
+    assert type(refusal(body, "application/json")) is BadRequest
+
+
+@pytest.mark.parametrize("text", ["aGk", "aG k=", "aGk=\n", "a*k=", "ÄÖÜ=", "aGk=="])
+def test_what_is_not_base64_is_a_bad_request(text):
+    with pytest.raises(BadRequest):
+        from_base64(text)
+
+
+def test_a_client_that_leaves_in_the_middle_is_told_nothing():
+    async def receive() -> dict:
+        return {"type": "http.disconnect"}
+
+    async def scene() -> None:
+        sent = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+        await unwrap(sent, max_bytes=MAX_BYTES, max_images=MAX_IMAGES)
+
+    with pytest.raises(Cancelled):
+        asyncio.run(scene())
+
+
+def test_a_misspelt_option_is_refused_with_the_right_one():
+    with pytest.raises(BadRequest, match="did you mean top_k"):
+        check_names(["topk"], ("model", "top_k"))
+
+
+def test_an_option_like_no_other_is_refused_with_all():
+    with pytest.raises(BadRequest, match="known are model, top_k"):
+        check_names(["xyz"], ("model", "top_k"))
+
+
+# ---------------------------------------------------------------------- any body
+
+
+LABELS = st.sampled_from(
+    [
+        "image/png",
+        "application/json",
+        FORM,
+        FORM + "; charset=utf-16",
+        'multipart/form-data; boundary="',
+        "a/b; ;;=",
+        "",
+    ]
+) | st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=60)
+SCRAPS = st.sampled_from(
+    [
+        b"--" + BOUNDARY.encode(),
+        b"--",
+        b"\r\n",
+        b"\n",
+        b"Content-Disposition: form-data; ",
+        b'name="image"; ',
+        b'filename="x"',
+        b"filename*=utf-8''%ff",
+        b"Content-Type: text/plain",
+        b": ",
+        b'{"image": "',
+        b'{"images": [',
+        b'"top_k": 3',
+        b"}",
+        b"aGk=",
+        b"\x00",
+        b"\xff",
+    ]
+)
+BODIES = st.binary(max_size=300) | st.lists(SCRAPS | st.binary(max_size=8), max_size=30).map(b"".join)
+
+
+@given(body=BODIES, label=LABELS, chunk=st.integers(1, 40))
+@example(body=b"", label=FORM, chunk=1)
+@settings(max_examples=400, deadline=None)
+def test_any_body_is_unwrapped_or_refused(body, label, chunk):
+    try:
+        unwrapped(body, label, chunk=chunk)
+    except ServiceError as error:
+        assert isinstance(error, BadRequest)  # noqa: PT017 - most bodies are refused, some are right
+
+
+@given(body=st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5).map(json.dumps))
+@settings(max_examples=200, deadline=None)
+def test_any_json_is_unwrapped_or_refused(body):
+    try:
+        unwrapped(body.encode(), "application/json")
+    except ServiceError as error:
+        assert isinstance(error, BadRequest)  # noqa: PT017 - as above
+
+
+@given(images=st.lists(st.binary(max_size=200), min_size=1, max_size=MAX_IMAGES), chunk=st.integers(1, 100))
+@settings(deadline=None)
+def test_whatever_bytes_a_form_holds_come_out_as_they_went_in(images, chunk):
+    kept = [image for image in images if BOUNDARY.encode() not in image]
+    assert list(unwrapped(form(*(part("image", image) for image in kept)), FORM, chunk=chunk).images) == kept
