@@ -18,7 +18,7 @@ def shipped(name: str) -> tuple[Label, ...]:
 def read(path: Path) -> tuple[Label, ...]:
     """A text file with a class a line, in the order of the class ids. Raises LabelsError."""
     try:
-        labels = parse(path.read_text("utf-8"))
+        labels = parse(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise LabelsError(f"{path}: cannot read the labels ({error})") from error
     if not labels:

@@ -131,7 +131,7 @@ def find(name: str) -> Row:
     """The row of a model. Raises UnknownModel with the closest name."""
     if name in ZOO:
         return ZOO[name]
-    close = difflib.get_close_matches(name, ZOO, n=1)
+    close = difflib.get_close_matches(name.lower(), ZOO, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(ZOO)}."
     raise UnknownModel(f"no model is called {name!r}; {hint} A checkpoint of your own is given as NAME=FILE.")
 

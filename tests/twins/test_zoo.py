@@ -1,0 +1,74 @@
+"""The models' table and how users spell a model."""
+
+from pathlib import Path
+
+import pytest
+
+from twins import zoo
+from twins.errors import UnknownModel
+from twins.labels import shipped
+from twins.variants import VARIANTS
+from twins.zoo import ZOO, Spec
+
+
+def test_a_name_is_a_model_of_the_zoo():
+    assert zoo.parse("twins_svt_small") == Spec("twins_svt_small")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("twins_svt_base=./file.pth", Spec("twins_svt_base", Path("file.pth"))),
+        ("flowers=/data/flowers.pth", Spec("flowers", Path("/data/flowers.pth"))),
+        ("odd=name=with=signs.pth", Spec("odd", Path("name=with=signs.pth"))),
+        ("home=~/w.pth", Spec("home", Path.home() / "w.pth")),
+    ],
+)
+def test_a_name_and_a_file_are_any_name_and_that_file(text, expected):
+    assert zoo.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["=file.pth", "name=", "="])
+def test_half_a_spelling_is_refused(text):
+    with pytest.raises(UnknownModel, match="NAME=FILE"):
+        zoo.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("twins_svt_smal", "twins_svt_small"),
+        ("svt_base", "twins_svt_base"),
+        ("twins-pcpvt-large", "twins_pcpvt_large"),
+        ("TWINS_SVT_NANO", "twins_svt_nano"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_closest(typed, meant):
+    with pytest.raises(UnknownModel, match=f"did you mean {meant}"):
+        zoo.parse(typed)
+
+
+@pytest.mark.parametrize("typed", ["resnet50", "", "./file.pth"])
+def test_a_name_like_no_other_is_answered_with_all_and_the_way_to_bring_a_file(typed):
+    with pytest.raises(UnknownModel, match=r"twins_svt_nano.*NAME=FILE"):
+        zoo.parse(typed)
+
+
+def test_the_table_lists_the_packaged_and_the_six_published_models():
+    assert set(zoo.list_models()) == {f"twins_{variant}" for variant in VARIANTS}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_row_names_a_variant_and_labels_that_exist(name):
+    assert ZOO[name].variant in VARIANTS
+    assert shipped(ZOO[name].labels)
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if name != zoo.DEFAULT])
+def test_published_models_see_pictures_as_timm_measured_them(name):
+    geometry = ZOO[name].geometry
+    assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
+
+
+def test_the_default_model_needs_no_network():
+    assert isinstance(ZOO[zoo.DEFAULT].source, zoo.Packaged)
