@@ -1,0 +1,82 @@
+"""The running service keeps what its OpenAPI document promises, whatever it is sent."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import checks
+from schemathesis.specs.openapi import checks as promises
+
+from tests.crafted import encoded
+
+
+def not_our_fault(context, response, case) -> None:
+    """No server error, but for the deadline that a client may set as short as it likes."""
+    if response.status_code != 504:
+        checks.not_a_server_error(context, response, case)
+
+
+CHECKS = [
+    not_our_fault,
+    promises.status_code_conformance,
+    promises.content_type_conformance,
+    promises.response_schema_conformance,
+]
+PICTURES = st.sampled_from([encoded("PNG"), encoded("JPEG")]) | st.binary(max_size=64)
+OPERATIONS = {
+    *("POST /classify", "GET /models", "GET /models/{name}"),
+    *("GET /livez", "GET /readyz", "GET /healthz", "GET /metrics"),
+}
+EXAMPLES = 150  # an operation; those without parameters have fewer
+
+for name in ("image/*", "application/octet-stream"):
+    schemathesis.openapi.media_type(name, PICTURES)
+
+
+@pytest.fixture(scope="module")
+def document(server):
+    """The document that the service serves."""
+    return schemathesis.openapi.from_url(f"{server.http}/openapi.json")
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_what_the_document_allows_is_answered_as_documented(document, operation):
+    check_with_examples(document, operation, schemathesis.GenerationMode.POSITIVE)
+
+
+def test_what_the_document_forbids_is_answered_as_documented(document):
+    check_with_examples(document, "POST /classify", schemathesis.GenerationMode.NEGATIVE)
+
+
+def check_with_examples(document, operation: str, mode: schemathesis.GenerationMode) -> None:
+    """Sends what the document allows, or what it does not, and compares the answers with it."""
+    method, path = operation.split()
+    cases = document[path][method].as_strategy(generation_mode=mode)
+
+    @given(cases)
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+def test_the_document_has_every_operation(document):
+    assert {result.ok().label for result in document.get_all_operations()} == OPERATIONS
+
+
+def test_every_reference_in_the_document_leads_somewhere(document):
+    known = document.raw_schema["components"]["schemas"]
+    assert {name.rpartition("/")[2] for name in references(document.raw_schema)} <= set(known)
+
+
+def test_nothing_in_the_document_is_the_frameworks(document):
+    assert not {"HTTPValidationError", "ValidationError"} & set(document.raw_schema["components"]["schemas"])
+
+
+def references(node: object) -> set[str]:
+    """All `$ref`s below a node."""
+    if isinstance(node, dict):
+        found = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return found.union(*map(references, node.values()))
+    return set().union(*map(references, node)) if isinstance(node, list) else set()
