@@ -9,12 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from service import errors, logs, metrics
 from service.admission import Admission
-from service.errors import BadRequest, Cancelled, DeadlineExceeded, Internal, ServiceError, TooLarge, UnknownModel
+from service.errors import (
+    BadRequest,
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+    UnknownModel,
+)
 from service.pool import WorkerPool, no_worker
 from service.settings import Settings, cores
 from service.transport import Fleet
@@ -83,8 +92,8 @@ class Outcome:
     deadline: float
     model: str = ""
     images: int = 0
+    held_bytes: int = 0
     code: str = "ok"
-    fields: dict[str, object] = field(default_factory=dict)
 
 
 class Engine:
@@ -96,6 +105,7 @@ class Engine:
         self.cpu = ThreadPoolExecutor(settings.decode_threads or cores(), "decode")
         self.cards: dict[str, Card] = {}
         self.keys = tuple(key.get_secret_value().encode() for key in settings.api_keys)
+        self.held_bytes = 0  # of all requests that are not answered yet
         self.stopping = False  # not ready any more, but serving on
         self.closing = asyncio.Event()  # streams end
         self.on_ready_change: list[Callable[[bool], None]] = []
@@ -153,6 +163,7 @@ class Engine:
             log.error("unforeseen error", request_id=caller.request_id, exc_info=error)
             raise Internal("see the server's log under this request's id") from error
         finally:
+            self.held_bytes -= outcome.held_bytes
             self.record(outcome)
 
     def record(self, outcome: Outcome) -> None:
@@ -167,7 +178,6 @@ class Engine:
             images=outcome.images,
             code=outcome.code,
             ms=round(duration_s * 1000, 1),
-            **outcome.fields,
         )
 
     async def predict(self, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
@@ -248,6 +258,13 @@ class Engine:
         if task is not None and card.task != task:
             raise BadRequest(f"{name} is a model to {card.task} with, not to {task}")
         return card
+
+    def hold(self, outcome: Outcome, size_bytes: int) -> None:
+        """Accounts for a piece of a request, up to the call's end. Raises Overloaded where memory would run short."""
+        if self.held_bytes + size_bytes > self.settings.max_held_bytes:
+            raise Overloaded(f"requests of {self.held_bytes} bytes are waiting", retry_after_s=1)
+        self.held_bytes += size_bytes
+        outcome.held_bytes += size_bytes
 
     def check_number(self, images: tuple[bytes, ...]) -> None:
         """Refuses too few and too many images."""

@@ -76,6 +76,7 @@ class Servicer(pb_grpc.TwinsServicer):
         """One image's answer. Raises ServiceError."""
         with self.engine.call(caller) as outcome:
             self.engine.authenticate(caller.key)
+            self.engine.hold(outcome, len(request.image))
             return respond(request, await self.engine.predict_one(classify_call(request), outcome), outcome)
 
     async def overtaking(
@@ -132,7 +133,7 @@ class Servicer(pb_grpc.TwinsServicer):
         """One request's answer or error; each has a deadline of its own, within the stream's."""
         now = asyncio.get_running_loop().time()
         left_s = None if caller.timeout_s is None else caller.arrived + caller.timeout_s - now
-        item = Caller(request.id or caller.request_id, "grpc", now, left_s, caller.key)
+        item = Caller(choose_id(request.id), "grpc", now, left_s, caller.key)
         try:
             return pb.ClassifyStreamResponse(id=request.id, result=await self.classify(request, item))
         except ServiceError as error:

@@ -66,7 +66,10 @@ class Settings(BaseModel):
     max_queue: int = Field(512, ge=1, description="most images in work per frontend; more are refused with 429")
     request_timeout_s: float = Field(30.0, gt=0, description="longest time for a request, and the default deadline")
 
-    max_body_bytes: int = Field(64 * 2**20, ge=1024, description="most bytes in a request")
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="most bytes in a request")
+    max_held_bytes: int = Field(
+        2**30, ge=1024, description="most bytes of unanswered requests per frontend; more are refused with 429"
+    )
     max_images: int = Field(64, ge=1, description="most images in a request")
     max_image_bytes: int = Field(Limits.max_bytes, ge=1, description="most bytes in an image")
     max_pixels: int = Field(Limits.max_pixels, ge=1, description="most pixels in an image")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -60,9 +61,7 @@ def add_inference(app: FastAPI, engine: Engine) -> None:
     async def classify_images(request: Request) -> Response:
         async with called(request, engine) as outcome:
             check_names(request.query_params, CLASSIFY_OPTIONS)
-            given = await unwrap(
-                request, max_bytes=engine.settings.max_body_bytes, max_images=engine.settings.max_images
-            )
+            given = await unwrap(request, engine.settings, hold=partial(engine.hold, outcome))
             call = classify_call(given, dict(request.query_params))
             answers = await unless_gone(request, engine.predict(call, outcome))
             return wrap(answers, outcome, several=given.several, request=request)

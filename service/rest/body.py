@@ -3,7 +3,7 @@
 import base64
 import binascii
 import difflib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,8 +13,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BadRequest, Cancelled, TooLarge
+from service.settings import Settings
 
 IMAGE_PART, IMAGES_PART = "image", "images"
+Hold = Callable[[int], None]
+Chunks = AsyncGenerator[bytes, None]
+
 MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
 
 
@@ -42,15 +46,16 @@ class InMemoryParser(MultiPartParser):
     spool_max_size = 0  # of the temporary file: 0 keeps it in memory for good
 
 
-async def unwrap(request: Request, *, max_bytes: int, max_images: int) -> Unwrapped:
-    """The images and options of a request. Raises BadRequest, TooLarge, Cancelled."""
-    check_length(request, max_bytes)
+async def unwrap(request: Request, settings: Settings, *, hold: Hold = lambda _: None) -> Unwrapped:
+    """The images and options of a request; `hold` is told of every piece as it comes. Raises ServiceError."""
+    check_length(request, settings.max_body_bytes)
+    chunks = bounded(request, settings.max_body_bytes, hold)
     media_type, parameters = parse_options_header(request.headers.get("content-type"))
     if media_type == b"multipart/form-data":
         if not parameters.get(b"boundary"):
             raise BadRequest("the multipart content type names no boundary")
-        return await unwrap_multipart(request, max_bytes, max_images)
-    body = b"".join([chunk async for chunk in bounded(request, max_bytes)])
+        return await unwrap_multipart(request, chunks, settings.max_images)
+    body = b"".join([chunk async for chunk in chunks])
     if media_type == b"application/json":
         return unwrap_json(body)
     # whatever the label says: `curl --data-binary` calls an image a form, and the first bytes tell better
@@ -64,7 +69,7 @@ def check_length(request: Request, max_bytes: int) -> None:
         raise too_large(max_bytes)
 
 
-async def bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def bounded(request: Request, max_bytes: int, hold: Hold) -> Chunks:
     """The body's chunks, up to the limit."""
     left = max_bytes
     try:
@@ -72,6 +77,7 @@ async def bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, Non
             left -= len(chunk)
             if left < 0:
                 raise too_large(max_bytes)
+            hold(len(chunk))
             yield chunk
     except ClientDisconnect as error:
         raise Cancelled("the client left before its request was complete") from error
@@ -82,11 +88,11 @@ def too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"the request has more than {max_bytes} bytes")
 
 
-async def unwrap_multipart(request: Request, max_bytes: int, max_images: int) -> Unwrapped:
+async def unwrap_multipart(request: Request, chunks: Chunks, max_images: int) -> Unwrapped:
     """Parts called `image` (or `images`) are images, all others options."""
     parser = InMemoryParser(
         request.headers,
-        bounded(request, max_bytes),
+        chunks,
         max_files=max_images + 1,  # one more than allowed gets as far as the engine's own refusal
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,

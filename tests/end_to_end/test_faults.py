@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -89,6 +90,12 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_frontend_holds_no_torch(server):
+    libraries = Path(f"/proc/{server.pid('frontend-0')}/maps").read_text()
+    assert "libtorch" in Path(f"/proc/{server.pid('worker-0')}/maps").read_text()
+    assert "libtorch" not in libraries
 
 
 def test_two_workers_share_the_work(cat):

@@ -110,6 +110,14 @@ def test_the_limits_of_the_settings_are_the_ones_that_hold(guarded, cat):
     assert httpx.post(f"{guarded.http}/classify", files=[("image", b"x")] * 3, headers=key).status_code == 413
 
 
+def test_bodies_that_memory_cannot_hold_are_refused_and_forgotten(cat):
+    with Server("--max-held-bytes", "100000") as server:
+        image = cat + bytes(50_000)
+        statuses = {r.status_code for r in post_many(server.http, image, 8)}
+        assert 429 in statuses
+        assert httpx.post(f"{server.http}/classify", content=image).status_code == 200
+
+
 def test_no_key_is_ever_logged(guarded):
     httpx.post(f"{guarded.http}/classify", content=b"x", headers={"Authorization": "Bearer right"})
     guarded.wait_for("request")
