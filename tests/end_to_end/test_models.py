@@ -1,0 +1,72 @@
+"""Models of one's own, served under names of the zoo and under free ones."""
+
+import io
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from service.settings import load
+from tests.golden import cases, seeded
+from tests.server import Server
+from twins import hub, zoo
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    torch.save(cases.read("pipeline-twins_svt_small").state(), folder / "small.pth")
+    torch.save({"model": load_file(hub.fetch(zoo.parse("twins_svt_nano")))}, folder / "flowers.pth")
+    (folder / "flowers.txt").write_text("\n".join(f"flower {i}" for i in range(13)))
+    flags = (
+        *("--model", f"flowers={folder / 'flowers.pth'}", "--labels", f"flowers={folder / 'flowers.txt'}"),
+        *("--model", f"twins_svt_small={folder / 'small.pth'}", "--model", "twins_svt_nano"),
+    )
+    with Server(*flags, "--max-batch", "2") as server:
+        yield server
+
+
+def test_a_file_under_a_free_name_has_the_users_labels(several, cat):
+    answer = httpx.post(f"{several.http}/classify", content=cat, params={"top_k": 1}).json()
+    assert answer["model"] == "flowers"
+    assert answer["predictions"][0]["label"].startswith("flower ")
+
+
+def test_a_file_under_a_published_name_keeps_its_labels_and_preprocessing(several):
+    case = cases.read("pipeline-twins_svt_small")
+    given = case.facts["pictures"][0]
+    pixels = seeded.image(given["name"], given["height"], given["width"])
+    answer = httpx.post(
+        f"{several.http}/classify", content=as_png(pixels), params={"model": "twins_svt_small"}, timeout=30
+    ).json()
+    expected = case.expected["top5-300x400.index"].tolist()
+    assert [p["class_id"] for p in answer["predictions"]] == expected
+    assert all(p["synset"].startswith("n0") or p["synset"].startswith("n1") for p in answer["predictions"])
+
+
+def test_all_models_are_listed_in_the_order_given(several):
+    names = [entry["name"] for entry in httpx.get(f"{several.http}/models").json()["models"]]
+    assert names == ["flowers", "twins_svt_small", "twins_svt_nano"]
+
+
+def test_an_own_checkpoint_does_not_claim_the_published_accuracy_as_measured(several):
+    card = httpx.get(f"{several.http}/models/flowers").json()
+    assert (card["published"], card["measured"], card["variant"]) == (None, None, "svt_nano")
+
+
+def test_settings_from_a_file_and_from_variables_serve_the_same(tmp_path, cat):
+    config = tmp_path / "twins.toml"
+    config.write_text('models = ["twins_svt_nano"]\nmax_queue = 7\n')
+    with Server(environ={"TWINS_CONFIG": str(config), "TWINS_MAX_IMAGES": "1"}) as server:
+        assert httpx.post(f"{server.http}/classify", files=[("image", cat)] * 2).status_code == 413
+        assert httpx.post(f"{server.http}/classify", content=cat).status_code == 200
+    assert load({"config": str(config)}, environ={}).max_queue == 7
+
+
+def as_png(pixels) -> bytes:
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
