@@ -32,18 +32,21 @@ def packaged(source: Packaged) -> Path:
 
 def download(name: str, source: HubFile) -> Path:
     """A file of the hub, from the ordinary cache if it is there. Raises WeightsUnavailable."""
-    # imported late: only those who fetch should pay for it
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
     try:
+        # imported late: only those who fetch should pay for it, and a malformed HF_ENDPOINT fails here
+        from huggingface_hub import hf_hub_download
+
         return Path(hf_hub_download(source.repo, source.file, revision=source.revision, library_name="twins-serving"))
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        why = "the hub does not show it to you; is HF_TOKEN set and right?"
-        raise unavailable(name, source, why) from error
-    except (OSError, HFValidationError) as error:  # the hub's own errors, broken connections and full disks alike
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise unavailable(name, source, why) from error
+    except Exception as error:  # full disks, and whatever the HTTP library under this version of the hub's raises
+        raise unavailable(name, source, reason(error)) from error
+
+
+def reason(error: Exception) -> str:
+    """Why nothing could be fetched, in a line."""
+    responses = (getattr(cause, "response", None) for cause in (error, error.__cause__))
+    if {getattr(response, "status_code", None) for response in responses} & {401, 403, 404}:
+        return "the hub does not have it, or does not show it to you; is HF_TOKEN set and right?"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def unavailable(name: str, source: HubFile, why: str) -> WeightsUnavailable:
