@@ -86,7 +86,7 @@ ZOO: dict[str, Row] = {
         ),
         licence="Apache-2.0",
         exif_orientation=True,
-        measured=Accuracy(73.0, None, "5,075 validation photos of its 13 classes", "docs/models/twins_svt_nano.md"),
+        measured=Accuracy(73.0, None, "5,075 validation photos of its 13 classes", "twins/weights/twins_svt_nano.md"),
         notes="A demonstration of 13 classes, not a product: see its model card for what it gets wrong.",
     ),
     "twins_pcpvt_small": imagenet("pcpvt_small", 81.116, 95.624, revision="2689d4a", sha256=None),

@@ -1,0 +1,122 @@
+"""README's tables, made from the code. `python -m tests.tables` writes them; `test_docs` compares them."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from prometheus_client.metrics import MetricWrapperBase
+
+from service import metrics
+from service.rpc import statuses
+from service.cli.serve import default_text
+from service.errors import Refused, ServiceError
+from service.rest import problems
+from service.settings import PREFIX, Settings, flag_name
+from twins import labels, zoo
+from twins.heads.classify import Classifier
+from twins.variants import VARIANTS, Family
+from twins.zoo import Row
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def settings() -> str:
+    """Every setting, in the order of the code."""
+    rows = (
+        (f"`{flag_name(name)}`", f"`{PREFIX}{name.upper()}`", default_of(name), field.description or "")
+        for name, field in Settings.model_fields.items()
+    )
+    return table(("flag", "variable", "default", "meaning"), rows)
+
+
+def default_of(name: str) -> str:
+    """A default as a user would write it."""
+    text = default_text(Settings.model_fields[name].default)
+    return f"`{text}`" if text else ""
+
+
+def metric_rows() -> Iterator[tuple[str, ...]]:
+    """Name, type, labels and meaning of every metric."""
+    for collector in vars(metrics).values():
+        if isinstance(collector, MetricWrapperBase):
+            (described,) = collector.describe()
+            name = described.name + ("_total" if described.type == "counter" else "")
+            names = ", ".join(f"`{label}`" for label in collector._labelnames)
+            yield f"`{name}`", described.type, names, described.documentation
+
+
+def metric_table() -> str:
+    """Every metric."""
+    return table(("name", "type", "labels", "meaning"), sorted(metric_rows()))
+
+
+def models() -> str:
+    """Every model known by name."""
+    head = ("name", "top-1 %", "top-5 %", "parameters", "licence", "weights", "pinned")
+    return table(head, (model_row(name, row) for name, row in zoo.ZOO.items()))
+
+
+def model_row(name: str, row: Row) -> tuple[str, ...]:
+    """One model."""
+    accuracy = row.published or row.measured
+    assert accuracy
+    top5 = "" if accuracy.top5 is None else f"{accuracy.top5:.1f}"
+    hub = row.source if isinstance(row.source, zoo.HubFile) else None
+    weights = f"`{hub.repo}`" if hub else "in the package"
+    known = {"revision": hub is not None and hub.revision, "sha256": row.source.sha256}
+    pinned = ", ".join(word for word, value in known.items() if value)
+    return f"`{name}`", f"{accuracy.top1:.1f}", top5, f"{parameters(row) / 1e6:.1f} M", row.licence, weights, pinned
+
+
+def parameters(row: Row) -> int:
+    """How many numbers a model has; no memory is taken for them."""
+    with torch.device("meta"):
+        network = Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def errors() -> str:
+    """Every error that a client may be told."""
+    told = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
+    rows = (
+        (f"`{error.code}`", str(problems.status(error)), f"`{statuses.status(error).name}`", (error.__doc__ or "").strip())
+        for error in told
+    )
+    return table(("code", "HTTP", "gRPC", "when"), rows)
+
+
+def kinds(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    """The classes below `root`, without the one that only stands for its children."""
+    for kind in root.__subclasses__():
+        if kind is not Refused:
+            yield kind
+        yield from kinds(kind)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "metrics": metric_table,
+    "models": models,
+    "errors": errors,
+}
+
+
+def between(name: str) -> re.Pattern[str]:
+    """What stands between the markers of a table."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+
+
+if __name__ == "__main__":
+    text = README.read_text("utf-8")
+    for name, make in TABLES.items():
+        made = (make() + "\n").replace("\\", r"\\")
+        text = between(name).sub(made, text)
+    README.write_text(text, "utf-8")

@@ -1,0 +1,152 @@
+"""Documents say what the code says."""
+
+import hashlib
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import twins
+from service.settings import load
+from service.specs import parse_models
+from tests import tables
+from tests.documents import ARCHITECTURE, CARDS, DECISIONS, DOCUMENTS, README, ROOT, blocks, prose
+from twins.image import FORMATS, Limits
+from twins.zoo import ZOO
+
+APACHE_2 = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_a_table_is_what_the_code_says(name):
+    found = tables.between(name).search(README.read_text("utf-8"))
+    assert found, f"README.md has no <!-- {name} --> … <!-- /{name} -->"
+    wanted = tables.TABLES[name]() + "\n"
+    assert found[0] == wanted, f"run `python -m tests.tables`, or paste between the markers of {name}:\n\n{wanted}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", prose(document)):
+        path, _, anchor = target.partition("#")
+        linked = (document.parent / path).resolve() if path else document
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def anchors(document: Path) -> set[str]:
+    """What the headings of a document are called in links."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_names_of_the_code_exist(document):
+    for name in re.findall(r"`((?:service|twins|tests)(?:\.\w+)+)(?:\(\))?`", document.read_text("utf-8")):
+        if not name.startswith("twins.v1."):
+            resolve(name)
+
+
+def resolve(name: str) -> object:
+    """What a dotted name stands for: a module, or something in one."""
+    module, *rest = name.split(".")
+    found: object = importlib.import_module(module)
+    for part in rest:
+        module = f"{module}.{part}"
+        if not hasattr(found, part):
+            importlib.import_module(module)
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_exist(document):
+    for path in re.findall(r"`((?:service|twins|tests|proto|docs|examples)/[\w./-]*)`", document.read_text("utf-8")):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_tree_shows_what_is_there():
+    (tree,) = [text for language, text in blocks(README) if language == "tree"]
+    shown = set(tree_paths(tree))
+    assert not [path for path in shown if not (ROOT / path).exists()]
+    modules = {
+        path.relative_to(ROOT).as_posix() for name in ("twins", "service") for path in (ROOT / name).glob("*.py")
+    }
+    assert modules - shown <= {"service/__init__.py"}, "README's tree lacks these"
+
+
+def tree_paths(tree: str) -> list[str]:
+    """The paths in an annotated tree: at the margin those of the root, indented those in the last folder."""
+    paths, folder = [], ""
+    for line in tree.splitlines():
+        names = re.match(r"\s*(\S+(?: {1,2}[\w./]+\.\w+| {1,2}\w+/| {1,2}LICENSE)*)", line)
+        assert names, line
+        words = [word for word in names[1].split() if "/" in word or "." in word or word in ("Makefile", "LICENSE")]
+        if line.startswith("  "):
+            paths += [folder + word for word in words]
+        else:
+            folder = words[0] if words[0].endswith("/") else ""
+            paths += words
+    return paths
+
+
+def test_the_limits_of_pictures_are_the_codes():
+    text = prose(README)
+    limits = Limits()
+    assert f"{limits.max_bytes // 2**20} MiB, {limits.max_pixels // 10**6} million pixels" in text
+    assert f"{limits.max_side:,} pixels a side or {limits.max_frames:,} frames" in text
+    assert f"{limits.max_blocks:,} chunks or segments, {limits.max_scans} JPEG scans" in text
+    settings = load({}, environ={})
+    assert f"{settings.max_body_bytes // 2**20} MiB or {settings.max_images} images in a request" in text
+    assert len(FORMATS) == 7
+
+
+def test_the_exit_codes_are_the_codes():
+    given = set(map(int, re.findall(r"^\| (\d+) \|", prose(README), re.MULTILINE)))
+    modules = [
+        importlib.import_module(name) for name in ("service.supervisor", "service.cli.main", "service.cli.classify")
+    ]
+    assert given == {value for module in modules for name, value in vars(module).items() if name.startswith("EXIT_")}
+
+
+def test_the_settings_file_is_read(tmp_path):
+    (toml,) = [text for language, text in blocks(README) if language == "toml"]
+    file = tmp_path / "twins.toml"
+    file.write_text(toml)
+    settings = load({"config": str(file)}, environ={})
+    assert len(parse_models(settings)) == 2
+
+
+@pytest.mark.parametrize("record", DECISIONS, ids=lambda path: path.name)
+def test_a_decision_has_four_parts(record):
+    parts = re.findall(r"^\*\*(.*?)\.\*\*", record.read_text("utf-8"), re.MULTILINE)
+    assert parts == ["Asked", "Tried", "Chosen", "Would change our mind"]
+
+
+def test_decisions_are_numbered():
+    assert [path.name[:3] for path in DECISIONS] == [f"{n:03}" for n in range(1, len(DECISIONS) + 1)]
+
+
+def test_every_model_that_ships_has_its_card():
+    cards = {path.stem for path in CARDS}
+    assert cards == {path.stem for path in (ROOT / "twins" / "weights").glob("*.safetensors")}
+    for name in cards:
+        measured = ZOO[name].measured
+        assert measured
+        assert (ROOT / measured.source).is_file()
+        assert f"{measured.top1} %" in (ROOT / measured.source).read_text("utf-8")
+
+
+def test_the_changelog_knows_this_version():
+    assert f"## [{twins.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_licence_is_apache_2():
+    assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE_2
+
+
+def test_the_architecture_names_every_process_module():
+    text = ARCHITECTURE.read_text("utf-8")
+    assert all(name in text for name in ("service.supervisor", "service.frontend", "service.worker"))

@@ -1,0 +1,140 @@
+"""README's examples, against a real service."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from service.rpc import server as rpc
+from service.cli.main import twins
+from service.cli.serve import serve
+from service.settings import load
+from service.specs import parse_models
+from tests.documents import README, ROOT, Example, commands, examples
+from tests.server import Server
+from twins import checkpoint
+
+SHELL = examples(README, "sh", "json")
+PYTHON = examples(README, "python", "text")
+COMMANDS = [command for example in SHELL for command in commands(example.text)]
+CHANGING = {"request_id"}  # fields that are new each time
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as running:
+        yield running
+
+
+def addressed(text: str, server: Server) -> str:
+    """An example with the addresses of the service under test."""
+    http = server.http.removeprefix("http://")
+    return text.replace("localhost:8000", http).replace("localhost:8001", server.grpc)
+
+
+def bash(command: str, folder: Path = ROOT) -> str:
+    """What a command prints, run by a shell."""
+    script = f"set -euo pipefail\nPATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n{command}"
+    return subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def assert_alike(found: object, expected: object) -> None:
+    """Equal, but for fields that change and for rounding."""
+    if isinstance(expected, dict):
+        assert isinstance(found, dict)
+        assert found.keys() == expected.keys()
+        for name in expected.keys() - CHANGING:
+            assert_alike(found[name], expected[name])
+    elif isinstance(expected, list):
+        assert isinstance(found, list)
+        assert len(found) == len(expected)
+        for mine, other in zip(found, expected, strict=True):
+            assert_alike(mine, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=2e-3)
+    else:
+        assert found == expected
+
+
+def kind(command: str) -> str:
+    """Which test is for a command."""
+    words = command.split()
+    if "grpcurl" in words:
+        return "grpcurl"
+    return "curl" if "curl" in words else " ".join(words[:2]) if words[0] == "twins" else words[0]
+
+
+def test_every_command_is_of_a_kind_that_is_tested():
+    known = {"make", "pip", "curl", "grpcurl"} | {f"twins {name}" for name in twins.commands}
+    assert set(map(kind, COMMANDS)) <= known
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize(
+    "example", [e for e in SHELL if kind(commands(e.text)[0]) == "curl"], ids=lambda e: e.text[:60]
+)
+def test_curl_is_answered_as_shown(example: Example, server):
+    (command,) = commands(example.text)
+    assert example.expected, "an answer should stand behind it"
+    assert_alike(json.loads(bash(addressed(command, server))), json.loads(example.expected))
+
+
+@pytest.mark.parametrize("example", PYTHON, ids=lambda e: e.text.split()[1])
+def test_python_prints_what_is_shown(example: Example, server):
+    code = addressed(example.text, server)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert ran.stdout == example.expected
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "grpcurl"])
+def test_grpcurl_names_what_is_there(command, server):
+    if shutil.which("grpcurl"):
+        assert bash(addressed(command, server))
+    services = {"twins.v1.Twins": rpc.pb.DESCRIPTOR.services_by_name["Twins"]}
+    services["grpc.health.v1.Health"] = rpc.health_pb2.DESCRIPTOR.services_by_name["Health"]
+    for service, method in re.findall(r" ([\w.]+)/(\w+)$", command):
+        assert method in services[service].methods_by_name
+    for message in re.findall(r'"(top_k|image)":', command):
+        assert message in rpc.pb.ClassifyRequest.DESCRIPTOR.fields_by_name
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "make"])
+def test_make_has_the_target(command):
+    _, target = command.split()
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins serve"])
+def test_serve_takes_the_flags(command):
+    flags = serve.make_context("serve", shlex.split(command)[2:]).params
+    settings = load({name: value for name, value in flags.items() if value not in (None, ())}, environ={})
+    assert parse_models(settings)
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if kind(c) in ("twins classify", "twins models", "twins pull", "twins version")]
+)
+def test_a_command_does_its_work(command):
+    ran = CliRunner().invoke(twins, shlex.split(command)[1:])
+    assert ran.exit_code == 0
+    assert ran.output.strip()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins convert"])
+def test_convert_writes_a_file_that_can_be_read(command, tmp_path, monkeypatch):
+    shipped = checkpoint.load(ROOT / "twins" / "weights" / "twins_svt_nano.safetensors")
+    torch.save(shipped.state, tmp_path / "flowers.pth")
+    (tmp_path / "flowers.txt").write_text("\n".join(f"flower {i}" for i in range(shipped.classes)))
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(twins, shlex.split(command)[1:])
+    assert ran.exit_code == 0, ran.output
+    written = checkpoint.load(tmp_path / shlex.split(command)[3])
+    assert written.labels
+    assert written.labels[0] == "flower 0"
