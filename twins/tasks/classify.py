@@ -40,11 +40,18 @@ class Classification:
     predictions: tuple[Prediction, ...]
 
 
+ELONGATED = 64
+"""The ratio of sides above which only what the crop keeps is resized: a ribbon as a whole would take gigabytes."""
+
+
 def preprocess(picture: Picture, card: Card) -> Sample:
     """The picture resized and cropped as the model's geometry says."""
     geometry = card.geometry
-    resized = picture.resize(resized_size(picture.size, geometry), Image.Resampling.BICUBIC)
-    return Sample(to_array(centre_crop(resized, geometry.crop) if geometry.crop else resized))
+    size = resized_size(picture.size, geometry)
+    if geometry.crop and max(size) > ELONGATED * min(size):
+        return Sample(to_array(resized_crop(picture, size, geometry.crop)))
+    resized = picture.resize(size, Image.Resampling.BICUBIC)
+    return Sample(to_array(resized.crop(centre_box(size, geometry.crop)) if geometry.crop else resized))
 
 
 def postprocess(output: Output, card: Card, options: Options) -> Classification:
@@ -67,7 +74,15 @@ def resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
     return (max(1, target * width // short), max(1, target * height // short))
 
 
-def centre_crop(picture: Picture, side: int) -> Picture:
+def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     """The square of `side` pixels in the middle, halves rounded to even; both sides are at least that long."""
-    left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-    return picture.crop((left, top, left + side, top + side))
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    return (left, top, left + side, top + side)
+
+
+def resized_crop(picture: Picture, size: tuple[int, int], side: int) -> Picture:
+    """The centre crop of the picture resized to `size`, without the rest of it; equal but for rounding between the two passes."""
+    across, down = picture.width / size[0], picture.height / size[1]
+    left, top, right, bottom = centre_box(size, side)
+    box = (left * across, top * down, right * across, bottom * down)
+    return picture.resize((side, side), Image.Resampling.BICUBIC, box)

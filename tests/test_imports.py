@@ -1,0 +1,196 @@
+"""Who may import what: the rules that keep torch out of the frontends and each library in its one place."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+class Import(NamedTuple):
+    """One module imported by one file."""
+
+    file: str  # as in `service/rest/app.py`
+    module: str
+    late: bool  # inside a function
+
+    def is_of(self, *packages: str) -> bool:
+        """Whether the module is one of these, or inside one."""
+        return any(self.module == package or self.module.startswith(f"{package}.") for package in packages)
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Every import of a file but those for the type checker alone."""
+    name = str(path.relative_to(ROOT))
+    yield from below(ast.parse(path.read_text("utf-8")), name, late=False)
+
+
+def below(node: ast.AST, file: str, *, late: bool) -> Iterator[Import]:
+    """The imports beneath a node."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (Import(file, alias.name, late) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{file}: imports are absolute here"
+            yield Import(file, child.module, late)
+            yield from (Import(file, f"{child.module}.{alias.name}", late) for alias in child.names)
+        else:
+            yield from below(child, file, late=late or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def sources(folder: str) -> list[Path]:
+    """The Python files of a package, without generated code."""
+    return [path for path in sorted((ROOT / folder).rglob("*.py")) if "service/pb" not in str(path)]
+
+
+ALL = [found for folder in ("twins", "service") for path in sources(folder) for found in imports_of(path)]
+
+
+def importers(*packages: str, late: bool = True) -> set[str]:
+    """The files that import one of these packages; `late` counts imports inside functions too."""
+    return {found.file for found in ALL if found.is_of(*packages) and (late or not found.late)}
+
+
+def outside(files: set[str], *allowed: str) -> set[str]:
+    """Those of the files that match none of the patterns."""
+    return {file for file in files if not any(Path(file).match(pattern) for pattern in allowed)}
+
+
+SERVER_LIBRARIES = [
+    "fastapi",
+    "uvicorn",
+    "starlette",
+    "grpc",
+    "grpc_health",
+    "grpc_reflection",
+    "google.protobuf",
+    "zmq",
+    "msgspec",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "click",
+    "structlog",
+    "service",
+]
+
+
+@pytest.mark.parametrize("library", SERVER_LIBRARIES)
+def test_the_library_imports_no_server(library):
+    assert not {file for file in importers(library) if file.startswith("twins/")}
+
+
+TORCH = [
+    "twins/layers.py",
+    "twins/backbone.py",
+    "twins/heads/*.py",
+    "twins/runner.py",
+    "twins/checkpoint.py",
+    "service/worker.py",
+]
+
+
+def test_torch_is_imported_where_networks_are():
+    assert not outside(importers("torch", "safetensors", late=False), *TORCH)
+
+
+def reached(module: str) -> set[str]:
+    """The files of this project that importing a module runs, itself and its packages included."""
+    waiting, seen = [module], set()
+    while waiting:
+        path = ROOT.joinpath(*waiting.pop().split("."))
+        for file in (path.with_suffix(".py"), path / "__init__.py", path.parent / "__init__.py"):
+            name = str(file.relative_to(ROOT)) if file.is_file() else ""
+            if name and name not in seen:
+                seen.add(name)
+                waiting += [f.module for f in ALL if f.file == name and not f.late]
+    return seen
+
+
+FRONTEND = ["service.frontend", "service.engine", "service.pool", "service.supervisor", "service.cli", "twins"]
+
+
+@pytest.mark.parametrize("module", FRONTEND)
+def test_nothing_but_a_worker_runs_torch(module):
+    assert not reached(module) & importers("torch", late=False)
+
+
+ONE_PLACE = {
+    ("fastapi", "starlette"): [
+        "service/rest.py",
+        "service/rest/*.py",
+        "service/oip.py",
+        "service/oip/*.py",
+        "service/web/*.py",
+    ],
+    ("grpc", "grpc_health", "grpc_reflection", "service.pb"): [
+        "service/rpc*.py",
+        "service/rpc/*.py",
+        "service/oip*.py",
+        "service/oip/*.py",
+    ],
+    ("zmq",): ["service/transport.py"],
+    ("prometheus_client",): ["service/metrics.py"],
+    ("click",): ["service/cli.py", "service/cli/*.py"],
+}
+
+
+@pytest.mark.parametrize("libraries", ONE_PLACE, ids=" ".join)
+def test_each_library_is_imported_in_its_one_place(libraries):
+    assert not outside(importers(*libraries), *ONE_PLACE[libraries])
+
+
+@pytest.mark.parametrize(
+    ("file", "friends"),
+    [("service/batcher.py", {"service.errors"}), ("service/errors.py", set())],
+    ids=["batcher", "errors"],
+)
+def test_the_innermost_files_import_the_standard_library_alone(file, friends):
+    modules = {found.module for found in ALL if found.file == file}
+    foreign = {module for module in modules if module.split(".")[0] not in sys.stdlib_module_names}
+    assert not {module for module in foreign if not any(f"{module}.".startswith(f"{friend}.") for friend in friends)}
+
+
+def reads_the_environment(path: Path) -> bool:
+    """Whether a file looks at the process's environment itself."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os"}
+    taken = {
+        alias.name for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "os" for alias in node.names
+    }
+    return bool({"environ", "environb", "getenv", "putenv"} & (names | taken))
+
+
+def test_the_environment_is_read_in_the_settings_alone():
+    readers = {
+        str(path.relative_to(ROOT))
+        for folder in ("twins", "service")
+        for path in sources(folder)
+        if reads_the_environment(path)
+    }
+    assert readers == {"service/settings.py"}
+
+
+def test_the_rules_are_about_files_that_exist():
+    named = [pattern for pattern in TORCH if not list(ROOT.glob(pattern))]
+    assert not named
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import torch", [("torch", False)]),
+        ("def f():\n    import torch", [("torch", True)]),
+        ("class A:\n    import torch.nn", [("torch.nn", False)]),
+        ("if TYPE_CHECKING:\n    import torch", []),
+        ("try:\n    from torch import nn\nexcept ImportError:\n    pass", [("torch", False), ("torch.nn", False)]),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(code, expected):
+    assert [(f.module, f.late) for f in below(ast.parse(code), "file", late=False)] == expected
