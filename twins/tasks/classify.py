@@ -81,7 +81,7 @@ def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
 
 
 def resized_crop(picture: Picture, size: tuple[int, int], side: int) -> Picture:
-    """The centre crop of the picture resized to `size`, without the rest of it; equal but for rounding between the two passes."""
+    """The centre crop of the picture as resized to `size`, without the rest: the same but for rounding in between."""
     across, down = picture.width / size[0], picture.height / size[1]
     left, top, right, bottom = centre_box(size, side)
     box = (left * across, top * down, right * across, bottom * down)
