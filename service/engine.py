@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
 
 from service import errors, logs, metrics
 from service.admission import Admission
+from service.call import Answer, Call, Caller, Outcome, Timing
 from service.errors import (
     BadRequest,
     Cancelled,
@@ -30,10 +29,8 @@ from service.transport import Fleet
 from twins import image
 from twins.card import Card, TaskName
 from twins.image import ImageError
-from twins.tasks import TASKS, Options, Result
+from twins.tasks import TASKS, Options
 from twins.tasks.sample import Sample
-
-Protocol = Literal["http", "grpc"]
 
 IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
     image.NotAnImage: errors.UnsupportedMedia,
@@ -42,58 +39,6 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
 }
 
 log = logs.get()
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, and how."""
-
-    request_id: str
-    protocol: Protocol
-    arrived: float  # on the event loop's clock
-    timeout_s: float | None = None  # the client's own deadline, counted from then; nan: one that makes no sense
-    key: str | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """What is asked: images through one model."""
-
-    task: TaskName
-    images: tuple[bytes, ...]
-    options: Options
-    model: str | None = None  # None: the first one served for that task
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Where an image's time went, in seconds."""
-
-    decode: float
-    preprocess: float
-    queue: float
-    infer: float
-    postprocess: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One image's result."""
-
-    result: Result
-    timing: Timing
-
-
-@dataclass
-class Outcome:
-    """What is to be counted and logged of a call, gathered on its way."""
-
-    caller: Caller
-    deadline: float
-    model: str = ""
-    images: int = 0
-    held_bytes: int = 0
-    code: str = "ok"
 
 
 class Engine:

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 
-from service import child, logs, metrics, rpc
+from service import child, logs, metrics
 from service.child import Order
 from service.engine import Engine
 from service.listening import listen
 from service.pool import WorkerPool
 from service.rest import server as rest
+from service.rpc import server as rpc
 from service.settings import Settings
 from service.transport import Dialler, Fleet, Ready
 from twins import __version__

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service import metrics
-from service.engine import Answer, Call, Caller, Engine, Outcome
+from service.call import Answer, Call, Caller, Outcome
+from service.engine import Engine
 from service.errors import BadRequest, Cancelled, Internal, ServiceError
 from service.rest import documents, problems, scope
 from service.rest.body import Unwrapped, check_names, unwrap

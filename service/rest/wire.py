@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.engine import Answer
+from service.call import Answer
 from service.errors import ServiceError
 from service.metrics import STAGES
 from service.rest.problems import Problem

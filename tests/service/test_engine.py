@@ -11,7 +11,8 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service import errors, metrics
-from service.engine import Call, Caller, Engine
+from service.call import Call, Caller
+from service.engine import Engine
 from service.errors import ServiceError
 from service.pool import Forwarded
 from service.settings import Settings

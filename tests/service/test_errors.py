@@ -5,9 +5,10 @@ import re
 import grpc
 import pytest
 
-from service import errors, rpc
+from service import errors
 from service.errors import ServiceError
 from service.rest import documents, problems
+from service.rpc import statuses
 
 CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.BadRequest: (400, grpc.StatusCode.INVALID_ARGUMENT),
@@ -41,7 +42,7 @@ def test_http_tells_an_error_as_documented(kind):
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
 def test_grpc_tells_an_error_as_documented(kind):
-    assert rpc.status(kind("")) == CASES[kind][1]
+    assert statuses.status(kind("")) == CASES[kind][1]
 
 
 def test_no_two_errors_share_a_code():

@@ -10,7 +10,8 @@ from tests.golden import cases, seeded
 from twins import zoo
 from twins.card import Normalisation
 from twins.loading import load
-from twins.runner import Plan, Runner
+from twins.plan import Plan
+from twins.runner import Runner
 from twins.tasks import classify
 
 MMPRETRAIN_NAMES = {"twins-pcpvt-small": "twins_pcpvt_small", "twins-svt-small": "twins_svt_small"}

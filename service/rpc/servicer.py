@@ -1,40 +1,18 @@
-"""gRPC: unwraps requests, wraps answers. No rules live here."""
+"""The service `twins.v1.Twins` over an engine."""
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
-
-from service import errors
-from service.engine import Answer, Call, Caller, Engine, Outcome
+from service.call import Answer, Call, Caller, Outcome
+from service.engine import Engine
 from service.errors import BadRequest, ServiceError, Unavailable
 from service.ids import choose_id
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from service.rpc.context import Context, refusing
 from twins.tasks import classify
 
-STATUS: dict[type[ServiceError], grpc.StatusCode] = {
-    errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
-    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.Refused: grpc.StatusCode.UNAVAILABLE,
-    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Cancelled: grpc.StatusCode.CANCELLED,
-    errors.Internal: grpc.StatusCode.INTERNAL,
-}
-
-FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
 STREAM_WIDTH = 64  # requests of one stream in work at a time; then reading waits, which slows the client down
-SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Servicer(pb_grpc.TwinsServicer):
@@ -177,90 +155,3 @@ def respond(request: pb.ClassifyRequest, answer: Answer, outcome: Outcome) -> pb
             postprocess=timing.postprocess,
         ),
     )
-
-
-@asynccontextmanager
-async def refusing(context: Context) -> AsyncIterator[Caller]:
-    """Who calls; ServiceErrors raised inside become the call's status, with the code and the id beside it."""
-    caller = caller_of(context)
-    try:
-        yield caller
-    except ServiceError as error:
-        await refuse(context, error, caller)
-    context.set_trailing_metadata((("x-request-id", caller.request_id),))
-
-
-async def refuse(context: Context, error: ServiceError, caller: Caller) -> NoReturn:
-    """Ends a call with an error's status."""
-    trailing = [("x-request-id", caller.request_id), ("twins-code", error.code)]
-    if error.retry_after_s is not None:
-        trailing.append(("retry-after", str(error.retry_after_s)))
-    await context.abort(status(error), error.detail, tuple(trailing))
-
-
-def status(error: ServiceError) -> grpc.StatusCode:
-    """The nearest ancestor's status."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-
-
-def caller_of(context: Context) -> Caller:
-    """Who calls: id and key from the metadata, the deadline from the call itself."""
-    metadata = {str(name): str(value) for name, value in context.invocation_metadata() or ()}
-    scheme, _, token = metadata.get("authorization", "").partition(" ")
-    left_s = context.time_remaining()
-    return Caller(
-        choose_id(metadata.get("x-request-id", "")),
-        "grpc",
-        asyncio.get_running_loop().time(),
-        left_s if left_s is not None and math.isfinite(left_s) else None,
-        token.strip() if scheme.lower() == "bearer" else metadata.get("x-api-key"),
-    )
-
-
-class Server:
-    """The gRPC server with health and reflection."""
-
-    def __init__(self, engine: Engine) -> None:
-        limit = engine.settings.max_image_bytes + FRAMING_BYTES
-        self.server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 1),
-            ]
-        )
-        self.health = HealthServicer()
-        self.tasks: set[asyncio.Task[None]] = set()
-        pb_grpc.add_TwinsServicer_to_server(Servicer(engine), self.server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
-        reflection.enable_server_reflection(tuple(names()), self.server)
-        engine.on_ready_change.append(self.show_ready)
-
-    async def start(self, host: str, port: int) -> None:
-        """Listens; not ready until the engine says so."""
-        await self.set_health(ready=False)
-        self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        await self.server.start()
-
-    def show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
-        """Health follows readiness."""
-        task = asyncio.create_task(self.set_health(ready=ready))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def set_health(self, *, ready: bool) -> None:
-        """For the whole server and for the service by name."""
-        word = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE):
-            await self.health.set(name, word)
-
-    async def stop(self, grace_s: float) -> None:
-        """Takes no new calls and ends when those in flight are answered."""
-        await self.server.stop(grace_s)
-
-
-def names() -> Iterator[str]:
-    """The services to reflect."""
-    yield SERVICE
-    yield health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    yield reflection.SERVICE_NAME

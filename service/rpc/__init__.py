@@ -1,0 +1,1 @@
+"""gRPC: unwraps requests, wraps answers. No rules live here."""

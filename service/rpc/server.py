@@ -1,0 +1,66 @@
+"""The gRPC server's life, with health and reflection."""
+
+import asyncio
+from collections.abc import Iterator
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from service.engine import Engine
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from service.rpc.servicer import Servicer
+
+FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
+SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
+
+
+class Server:
+    """The gRPC server with health and reflection."""
+
+    def __init__(self, engine: Engine) -> None:
+        limit = engine.settings.max_image_bytes + FRAMING_BYTES
+        self.server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 1),
+            ]
+        )
+        self.health = HealthServicer()
+        self.tasks: set[asyncio.Task[None]] = set()
+        pb_grpc.add_TwinsServicer_to_server(Servicer(engine), self.server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        reflection.enable_server_reflection(tuple(names()), self.server)
+        engine.on_ready_change.append(self.show_ready)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listens; not ready until the engine says so."""
+        await self.set_health(ready=False)
+        self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        await self.server.start()
+
+    def show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
+        """Health follows readiness."""
+        task = asyncio.create_task(self.set_health(ready=ready))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def set_health(self, *, ready: bool) -> None:
+        """For the whole server and for the service by name."""
+        word = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", SERVICE):
+            await self.health.set(name, word)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new calls and ends when those in flight are answered."""
+        await self.server.stop(grace_s)
+
+
+def names() -> Iterator[str]:
+    """The services to reflect."""
+    yield SERVICE
+    yield health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    yield reflection.SERVICE_NAME

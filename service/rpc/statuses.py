@@ -1,0 +1,22 @@
+"""Errors as gRPC tells them: a status, the code and the request's id beside it."""
+
+import grpc
+
+from service import errors
+from service.errors import ServiceError
+
+STATUS: dict[type[ServiceError], grpc.StatusCode] = {
+    errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Refused: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.Internal: grpc.StatusCode.INTERNAL,
+}
+
+
+def status(error: ServiceError) -> grpc.StatusCode:
+    """The nearest ancestor's status."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
