@@ -8,10 +8,10 @@ import torch
 from prometheus_client.metrics import MetricWrapperBase
 
 from service import metrics
-from service.rpc import statuses
 from service.cli.serve import default_text
 from service.errors import Refused, ServiceError
 from service.rest import problems
+from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
 from twins import labels, zoo
 from twins.heads.classify import Classifier
@@ -87,7 +87,12 @@ def errors() -> str:
     """Every error that a client may be told."""
     told = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
     rows = (
-        (f"`{error.code}`", str(problems.status(error)), f"`{statuses.status(error).name}`", (error.__doc__ or "").strip())
+        (
+            f"`{error.code}`",
+            str(problems.status(error)),
+            f"`{statuses.status(error).name}`",
+            (error.__doc__ or "").strip(),
+        )
         for error in told
     )
     return table(("code", "HTTP", "gRPC", "when"), rows)

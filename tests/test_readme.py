@@ -12,9 +12,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from service.rpc import server as rpc
 from service.cli.main import twins
 from service.cli.serve import serve
+from service.rpc import server as rpc
 from service.settings import load
 from service.specs import parse_models
 from tests.documents import README, ROOT, Example, commands, examples
