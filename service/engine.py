@@ -215,8 +215,9 @@ class Engine:
         """Refuses too few and too many images."""
         if not images:
             raise BadRequest("no image in the request")
-        if len(images) > self.settings.max_images:
-            raise TooLarge(f"{len(images)} images in a request; at most {self.settings.max_images} are taken")
+        most = min(self.settings.max_images, self.settings.max_queue)
+        if len(images) > most:
+            raise TooLarge(f"{len(images)} images in a request; at most {most} are taken")
 
     def exif_orientation(self, card: Card) -> bool:
         """Whether pictures are turned as their EXIF tag says."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from service import logs, metrics
-from service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError, Unavailable
+from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
 from service.transport import Abandon, Array, Dialler, Done, Failed, Fleet, Job, WorkerInfo
 from twins.tasks.sample import Output, Sample
 
@@ -69,7 +69,7 @@ class Link:
             if isinstance(message, Done):
                 answer.set_result(forwarded(message, arrays))
             else:
-                answer.set_exception(TOLD.get(message.code, Internal)(message.detail))
+                answer.set_exception(told(message))
 
     def close(self) -> None:
         """The worker is gone: whoever waits for it is told."""
@@ -139,6 +139,12 @@ class WorkerPool:
 def no_worker() -> ServiceError:
     """What clients are told while nobody is there to work."""
     return Unavailable("no worker is ready; models may still be loading", retry_after_s=RETRY_AFTER_S)
+
+
+def told(failed: Failed) -> ServiceError:
+    """A worker's refusal as clients are told it."""
+    kind = TOLD.get(failed.code, Internal)
+    return kind(failed.detail, retry_after_s=RETRY_AFTER_S if issubclass(kind, Refused) else None)
 
 
 def forwarded(done: Done, arrays: tuple[Array, ...]) -> Forwarded:

@@ -100,7 +100,7 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
     config = flags.get(CONFIG) or named
     file = read_file(Path(str(config))) if config else {}
     sources = (
-        (file, lambda name: f"{config}: {name}"),
+        (file, lambda name: f"{name} in {config}"),
         (variables, lambda name: f"the variable {PREFIX}{name.upper()}"),
         ({name: value for name, value in flags.items() if name != CONFIG}, flag_name),
     )

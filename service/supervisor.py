@@ -13,7 +13,7 @@ from service.settings import Settings
 from service.transport import Beat, Fatal, Fleet, Listener, Ready, Stop, WorkerInfo, address
 from twins.card import Card
 
-EXIT_OK, EXIT_CUT_OFF, EXIT_MODEL = 0, 4, 3
+EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
 KILL_AFTER_S = 5.0  # for a worker that was told to stop
 
 log = logs.get()
@@ -31,7 +31,7 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.cut_off = asyncio.Event()
         self.leaving = asyncio.Event()  # workers are not needed any more
-        self.fatal: str | None = None
+        self.code = EXIT_OK
         self.announced = False
 
     async def run(self) -> int:
@@ -62,7 +62,7 @@ class Supervisor:
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("supervisor broke", exc_info=error)
-        self.fatal = str(error)
+        self.code = EXIT_BROKEN
         self.cut_off.set()
         self.stopping.set()
 
@@ -113,7 +113,7 @@ class Supervisor:
             elif isinstance(message, Ready):
                 await self.on_ready(place, message)
             elif isinstance(message, Fatal):
-                self.on_fatal(place, message)
+                await self.on_fatal(place, message)
 
     async def on_ready(self, place: Place, message: Ready) -> None:
         """A process serves."""
@@ -132,11 +132,12 @@ class Supervisor:
                 if f"worker-{number}" not in self.places:
                     self.add(Place(f"worker-{number}", number, device="auto"))
 
-    def on_fatal(self, place: Place, message: Fatal) -> None:
+    async def on_fatal(self, place: Place, message: Fatal) -> None:
         """A process cannot start: nothing to serve if it never could, else something to be tried again."""
         log.error("cannot start", role=place.role, detail=message.detail)
+        await self.control.send(place.name.encode(), Stop())
         if place.generation == 0:
-            self.fatal = message.detail
+            self.code = EXIT_MODEL
             self.cut_off.set()
             self.stopping.set()
 
@@ -176,7 +177,7 @@ class Supervisor:
         for place in workers:
             await self.control.send(place.name.encode(), Stop())
         await self.ended(workers, KILL_AFTER_S)
-        code = EXIT_MODEL if self.fatal else EXIT_OK if in_time else EXIT_CUT_OFF
+        code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)
         log.info("stopped", code=code)
         return code
 

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn, TypeVar, TypeVarTuple
@@ -28,6 +29,7 @@ from twins.zoo import Spec
 
 MAX_BATCH = {"cuda": 32, "cpu": 8}  # where the settings leave it open
 GAUGES_S = 1.0
+RECEIPT_S = 5.0  # for the supervisor to take our last word, which would be lost if we left at once
 EXIT_FATAL, EXIT_DEVICE_LOST = 3, 4
 
 log = logs.get()
@@ -114,7 +116,9 @@ class Worker:
     async def give_up(self, why: str) -> NoReturn:
         """Tells the supervisor that starting again would not help."""
         await self.control.send(Fatal(why))
-        self.control.close(linger_ms=2000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RECEIPT_S):
+                await self.wait_for_stop()
         os._exit(EXIT_FATAL)
 
     async def receive(self) -> None:

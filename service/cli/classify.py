@@ -48,13 +48,15 @@ class Line:
 def classify(  # noqa: PLR0913 - one for each flag
     images: tuple[str, ...], *, model: str, labels: Path | None, top_k: int, device: str, batch: int, as_json: bool
 ) -> None:
-    r"""Classifies files, all pictures of folders, and `-` for standard input.
+    """Classifies files, all pictures of folders, and `-` for standard input.
 
     \b
     twins classify cat.jpg
     twins classify --json photos/ > answers.jsonl
-    """
+    """  # noqa: D301 - click wants the control character
     files = list(expand(images))
+    if not files:
+        raise click.UsageError(f"no picture in {', '.join(images)}")
     runner = open_runner(model, labels, device)
     failed = 0
     lines = run(files, runner, task.Options(top_k), batch)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from twins import hub, zoo
 from twins.errors import CheckpointError
@@ -19,7 +19,8 @@ def models(*, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({name: msgspec.to_builtins(row) for name, row in zoo.ZOO.items()}))
         return
-    table = Table("name", "task", "labels", "top-1 %", "top-5 %", "weights", box=None, header_style="bold")
+    weights = Column("weights", overflow="fold")  # cut off, it would be of no use
+    table = Table("name", "task", "labels", "top-1 %", "top-5 %", weights, box=None, header_style="bold")
     for name, row in zoo.ZOO.items():
         table.add_row(name, row.task, row.labels, *figures(row), str(row.source))
     Console().print(table)
@@ -63,8 +64,5 @@ def convert(source: Path, target: Path, *, labels_file: Path | None, half: bool,
     names = tuple(label.name for label in labels.read(labels_file)) if labels_file else found.labels
     if names and len(names) != found.classes:
         raise CheckpointError(f"{labels_file}: {len(names)} labels for {found.classes} classes")
-    try:
-        checkpoint.save(checkpoint.with_labels(found, names), target, half=half)
-    except OSError as error:
-        raise CheckpointError(f"{target}: cannot write ({error.strerror or error})") from error
+    checkpoint.save(checkpoint.with_labels(found, names), target, half=half)
     click.echo(f"{target}: {found.variant_name}, {found.classes} classes, from {found.format}")

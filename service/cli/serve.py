@@ -48,13 +48,13 @@ def default_text(default: object) -> str:
 @click.option("--config", metavar="FILE", help=f"a TOML file with any of these settings [{PREFIX}{CONFIG.upper()}]")
 @setting_options
 def serve(**flags: object) -> None:
-    r"""Serves models over HTTP and gRPC until SIGTERM.
+    """Serves models over HTTP and gRPC until SIGTERM.
 
     \b
     twins serve                                        the model that ships, on 127.0.0.1:8000
     twins serve --model twins_svt_small --host 0.0.0.0
     twins serve --model flowers=./flowers.pth --labels flowers.txt
-    """
+    """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
     for spec in parse_models(settings):
         hub.fetch(spec)  # now, with a progress bar, rather than in every worker

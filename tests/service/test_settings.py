@@ -93,7 +93,7 @@ def test_a_misspelt_variable_names_the_right_one():
 
 def test_a_misspelt_key_in_the_file_names_the_right_one_and_the_file(config):
     path = config("max_qeue = 1")
-    assert complaint({"config": path}) == f"{path}: max_qeue is no setting; did you mean {path}: max_queue?"
+    assert complaint({"config": path}) == f"max_qeue in {path} is no setting; did you mean max_queue in {path}?"
 
 
 def test_a_flag_in_the_singular_is_named_so():
@@ -125,7 +125,7 @@ def test_a_wrong_variable_says_so_by_its_name():
 
 def test_a_wrong_value_in_the_file_says_so_with_the_file(config):
     path = config('log_level = "loud"')
-    assert complaint({"config": path}).startswith(f"{path}: log_level: ")
+    assert complaint({"config": path}).startswith(f"log_level in {path}: ")
 
 
 def test_a_wrong_value_is_shown():
