@@ -8,11 +8,14 @@ BACKLOG = 2048
 def reserve(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen: it keeps the port for the frontends, over their restarts too.
 
-    Raises OSError if anybody else has the port.
+    Raises OSError if anybody else has the port, with the address for a file's name.
     """
-    # SO_REUSEPORT would let us share a port with a stranger: one try without it comes first
-    with open_socket(host, port, share=False) as probe:
-        taken = probe.getsockname()[1]
+    try:
+        # SO_REUSEPORT would let us share a port with a stranger: one try without it comes first
+        with open_socket(host, port, share=False) as probe:
+            taken = probe.getsockname()[1]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
     return open_socket(host, taken, share=True)
 
 

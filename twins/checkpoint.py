@@ -298,12 +298,15 @@ def with_labels(checkpoint: Checkpoint, labels: tuple[str, ...] | None) -> Check
 
 
 def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
-    """Writes a checkpoint as safetensors, with all that its keys alone would not tell."""
+    """Writes a checkpoint as safetensors, with all that its keys alone would not tell. Raises CheckpointError."""
     metadata = {FAMILY_KEY: json.dumps(asdict(checkpoint.family)), CROP_KEY: str(checkpoint.crop), "format": "pt"}
     if checkpoint.labels:
         metadata[LABELS_KEY] = json.dumps(checkpoint.labels)
     dtype = torch.float16 if half else torch.float32
-    save_file({key: t.to(dtype).contiguous() for key, t in checkpoint.state.items()}, path, metadata)
+    try:
+        save_file({key: t.to(dtype).contiguous() for key, t in checkpoint.state.items()}, path, metadata)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot write ({error})") from error
 
 
 def some(names: Iterable[str]) -> str:

@@ -38,7 +38,7 @@ for command in (serve, classify, models, pull, convert):
 def main() -> None:
     """The entry point: errors a user can mend are told in a line, without a traceback."""
     try:
-        twins(standalone_mode=False)
+        twins(prog_name="twins", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)

@@ -74,4 +74,4 @@ def run(settings: Settings, folder: Path) -> int:
     try:
         return supervisor.run(settings, folder)
     except OSError as error:
-        raise SettingsError(f"cannot listen on {settings.host}: {error.strerror or error}") from error
+        raise SettingsError(f"cannot listen on {error.filename or settings.host}: {error.strerror or error}") from error

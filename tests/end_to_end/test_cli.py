@@ -1,0 +1,345 @@
+"""The command line as its users and their scripts meet it: what is printed, where, and with which exit code."""
+
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import twins
+from service.cli import main
+from tests import checkpoints
+from tests.crafted import encoded
+from tests.server import Server
+
+ROOT = Path(__file__).parents[2]
+CAT = ROOT / "examples" / "cat.jpg"
+SHIPPED = ROOT / "twins" / "weights" / "twins_svt_nano.safetensors"
+COMMANDS = ("serve", "classify", "models", "pull", "convert", "version")
+SOME_FAILED, USAGE, MODEL = 1, 2, 3
+PATIENCE_S = 120
+
+
+Done = subprocess.CompletedProcess[bytes]
+
+
+def spawn(*arguments: object, stdin: bytes = b"") -> Done:
+    """The installed command with those arguments."""
+    command = [str(Path(sys.executable).with_name("twins")), *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False)
+
+
+def call(*arguments: object, stdin: bytes = b"") -> Done:
+    """The same in this process, which has torch already."""
+    streams = [io.TextIOWrapper(io.BytesIO(data), "utf-8", write_through=True) for data in (stdin, b"", b"")]
+    command = ["twins", *map(str, arguments)]
+    code: object = 0
+    with patch.multiple(sys, argv=command, **dict(zip(("stdin", "stdout", "stderr"), streams, strict=True))):
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code
+    _, out, err = (cast(io.BytesIO, stream.buffer).getvalue() for stream in streams)
+    return subprocess.CompletedProcess(command, code if isinstance(code, int) else 0, out, err)
+
+
+def printed(*arguments: object, stdin: bytes = b"") -> str:
+    """What a call that goes well prints."""
+    done = call(*arguments, stdin=stdin)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def lines(*arguments: object, stdin: bytes = b"") -> list[dict]:
+    """What a call that goes well prints for programs."""
+    return [json.loads(line) for line in printed(*arguments, stdin=stdin).splitlines()]
+
+
+def refused(code: int, *arguments: object, how: Callable[..., Done] = call) -> str:
+    """What a call that ends with that exit code says, which is no traceback and not printed as a result."""
+    done = how(*arguments)
+    said = done.stderr.decode()
+    assert (done.returncode, done.stdout, "Traceback" in said) == (code, b"", False), said
+    return said
+
+
+def best(line: dict) -> str:
+    """The best label of an answer."""
+    return line["predictions"][0]["label"]
+
+
+# ---------------------------------------------------------------------- help
+
+
+def test_help_names_every_command():
+    shown = printed("--help")
+    assert [name for name in COMMANDS if f"\n  {name} " not in shown] == []
+
+
+def test_help_explains_the_exit_codes():
+    assert "Exit codes: 0 all went well; 1 some pictures did not; 2 wrong usage" in printed("--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    assert printed(command, "-h").startswith(f"Usage: twins {command}")
+
+
+def test_help_on_serving_tells_variable_and_default_of_a_setting():
+    assert "[TWINS_HTTP_PORT; default 8000]" in " ".join(printed("serve", "--help").split())
+
+
+def test_version_is_the_packages():
+    assert printed("version") == f"{twins.__version__}\n"
+
+
+# ---------------------------------------------------------------------- models
+
+
+def test_models_are_listed_in_a_table():
+    shown = printed("models")
+    assert [name for name in twins.list_models() if name not in shown] == []
+
+
+def test_models_are_listed_for_programs():
+    (listed,) = lines("models", "--json")
+    assert list(listed) == twins.list_models()
+
+
+def test_pulling_a_model_that_ships_prints_where_it_is():
+    assert Path(printed("pull", "twins_svt_nano").strip()).samefile(SHIPPED)
+
+
+# ---------------------------------------------------------------------- classify
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures at different depths, and a file that is none."""
+    pictures = tmp_path / "pictures"
+    (pictures / "deep").mkdir(parents=True)
+    shutil.copy(CAT, pictures / "a cat.JPG")
+    (pictures / "deep" / "grey.png").write_bytes(encoded("PNG"))
+    (pictures / "notes.txt").write_text("no picture")
+    return pictures
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A file that is called a picture."""
+    path = tmp_path / "broken.jpg"
+    path.write_text("no picture")
+    return path
+
+
+def test_a_picture_is_classified_for_people():
+    first = printed("classify", CAT).splitlines()[1]
+    assert "cat" in first.split()
+
+
+def test_a_picture_is_classified_for_programs():
+    (line,) = lines("classify", "--json", CAT)
+    assert (line["file"], best(line), line["error"]) == (str(CAT), "cat", None)
+
+
+def test_a_folders_pictures_are_classified_at_any_depth_in_order(folder):
+    found = [line["file"] for line in lines("classify", "--json", folder)]
+    assert found == [str(folder / "a cat.JPG"), str(folder / "deep" / "grey.png")]
+
+
+def test_a_hyphen_is_the_standard_input():
+    assert best(*lines("classify", "--json", "-", stdin=CAT.read_bytes())) == "cat"
+
+
+def test_more_pictures_than_a_batch_are_answered_one_by_one():
+    found = lines("classify", "--json", "--batch", 2, *[CAT] * 5)
+    assert [best(line) for line in found] == ["cat"] * 5
+
+
+def test_top_k_limits_the_answers():
+    (line,) = lines("classify", "--json", "--top-k", 2, CAT)
+    assert len(line["predictions"]) == 2
+
+
+@pytest.fixture
+def mixed(broken):
+    """A call with a bad file between good ones."""
+    return call("classify", "--json", CAT, broken, CAT)
+
+
+def test_a_bad_file_has_its_own_exit_code(mixed):
+    assert mixed.returncode == SOME_FAILED
+
+
+def test_a_bad_file_has_its_error_in_its_place(mixed):
+    found = [json.loads(line)["error"] for line in mixed.stdout.splitlines()]
+    assert [error and error.partition(";")[0] for error in found] == [None, "this is no image known here", None]
+
+
+def test_a_bad_file_is_told_to_people_on_standard_error(broken):
+    assert refused(SOME_FAILED, "classify", broken).startswith(f"{broken}: this is no image known here")
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(tmp_path):
+    assert "absent.jpg: no such file or folder" in refused(USAGE, "classify", tmp_path / "absent.jpg")
+
+
+def test_a_folder_without_a_picture_is_wrong_usage(tmp_path):
+    assert f"no picture in {tmp_path}" in refused(USAGE, "classify", tmp_path)
+
+
+def test_a_device_that_does_not_exist_is_wrong_usage():
+    assert "--device warp" in refused(USAGE, "classify", "--device", "warp", CAT)
+
+
+# ---------------------------------------------------------------------- checkpoints of one's own
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Names for thirteen classes, the first of them `thing 0`."""
+    path = tmp_path_factory.mktemp("labels") / "things.txt"
+    path.write_text("".join(f"thing {i}\n" for i in range(13)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory, labels):
+    """The shipped weights, converted with other names, and what was said."""
+    path = tmp_path_factory.mktemp("converted") / "own.safetensors"
+    return path, printed("convert", SHIPPED, path, "--labels", labels)
+
+
+def test_a_conversion_says_what_it_found(converted):
+    path, said = converted
+    assert said.startswith(f"{path}: svt_nano, 13 classes, from ")
+
+
+def test_a_converted_file_classifies_with_the_names_in_it(converted):
+    assert best(*lines("classify", "--json", "--model", f"own={converted[0]}", CAT)).startswith("thing ")
+
+
+def test_an_own_checkpoint_is_classified_with_the_labels_given(labels):
+    (line,) = lines("classify", "--json", "--model", f"own={SHIPPED}", "--labels", labels, CAT)
+    assert best(line).startswith("thing ")
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path):
+    (tmp_path / "few.txt").write_text("only\n")
+    said = refused(MODEL, "classify", "--model", f"own={SHIPPED}", "--labels", tmp_path / "few.txt", CAT)
+    assert "1 labels for a network of 13 classes" in said
+
+
+def test_a_conversion_does_not_overwrite(converted):
+    assert "--force overwrites it" in refused(USAGE, "convert", SHIPPED, converted[0])
+
+
+def test_a_conversion_overwrites_when_it_is_told_to(tmp_path):
+    target = tmp_path / "own.safetensors"
+    target.write_text("precious")
+    printed("convert", SHIPPED, target, "--force", "--half")
+    with safe_open(target, framework="pt") as file:
+        assert file.get_tensor("head.weight").dtype == torch.float16
+
+
+def test_a_conversion_to_another_format_is_wrong_usage(tmp_path):
+    assert "must end in .safetensors" in refused(USAGE, "convert", SHIPPED, tmp_path / "own.pth")
+
+
+def test_a_conversion_into_a_folder_that_is_not_there_is_refused(tmp_path):
+    target = tmp_path / "absent" / "own.safetensors"
+    assert f"{target}: cannot write" in refused(MODEL, "convert", SHIPPED, target)
+
+
+class Hook:
+    """A class of somebody's training code."""
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A training checkpoint that holds an object of a class that is not installed elsewhere."""
+    path = tmp_path / "epoch_3.pth"
+    state = checkpoints.seeded(checkpoints.TINY_SVT, classes=3)
+    torch.save({"state_dict": state, "hooks": [Hook()], "epoch": 3}, path)
+    return path
+
+
+def test_a_checkpoint_with_foreign_objects_is_refused_with_the_remedy(training):
+    assert "`twins convert epoch_3.pth" in refused(MODEL, "classify", "--model", f"own={training}", CAT)
+
+
+def test_a_checkpoint_with_foreign_objects_can_be_converted(training, tmp_path):
+    printed("convert", training, tmp_path / "own.safetensors")
+    (line,) = lines("classify", "--json", "--model", f"own={tmp_path / 'own.safetensors'}", CAT)
+    assert len(line["predictions"]) == 3
+
+
+# ---------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["serv"], USAGE, "Did you mean 'serve'?"),
+        (["classify", "--modle", "x", CAT], USAGE, "Did you mean '--model'?"),
+        (["serve", "--max-qeue", "3"], USAGE, "'--max-queue'"),
+        (["serve", "--max-queue", "many"], USAGE, "--max-queue: "),
+        (["serve", "--device", "cpu", "--model", "twins_svt_smal"], MODEL, "did you mean twins_svt_small?"),
+        (["classify", "--model", "twins_svt_smal", CAT], MODEL, "did you mean twins_svt_small?"),
+        (["pull", "twins_svt_nanno"], MODEL, "did you mean twins_svt_nano?"),
+        (["classify", "--top-k", "0", CAT], USAGE, "--top-k"),
+        (["classify"], USAGE, "IMAGE"),
+        (["classify", "--model", f"own={CAT}.pth", CAT], MODEL, "no such file"),
+    ],
+)
+def test_a_mistake_has_its_exit_code_and_its_remedy(arguments, code, hint):
+    assert hint in refused(code, *arguments)
+
+
+def test_the_installed_command_classifies():
+    assert best(json.loads(spawn("classify", "--json", CAT).stdout)) == "cat"
+
+
+def test_the_installed_command_has_the_exit_codes():
+    assert "did you mean twins_svt_nano?" in refused(MODEL, "pull", "twins_svt_nanno", how=spawn)
+
+
+@pytest.mark.parametrize("port", ["--http-port", "--grpc-port"])
+def test_a_port_that_is_taken_is_a_wrong_setting(port):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        others = {"--http-port": 0, "--grpc-port": 0} | {port: number}
+        said = refused(USAGE, "serve", *(part for pair in others.items() for part in pair), how=spawn)
+    assert f"cannot listen on 127.0.0.1:{number}: Address already in use" in said
+
+
+@pytest.fixture(scope="module")
+def unstartable(tmp_path_factory):
+    """A service whose checkpoint is none."""
+    path = tmp_path_factory.mktemp("unstartable") / "broken.pth"
+    path.write_text("no checkpoint")
+    with Server("--model", f"own={path}", wait=False) as server:
+        server.process.wait(PATIENCE_S)
+        yield server
+
+
+def test_a_broken_checkpoint_ends_the_service_with_its_exit_code(unstartable):
+    assert unstartable.process.returncode == MODEL
+
+
+def test_a_broken_checkpoint_is_named_in_the_log(unstartable):
+    (event,) = unstartable.events("cannot start")
+    assert "broken.pth: not a PyTorch checkpoint" in event["detail"]
+
+
+def test_a_broken_checkpoint_leaves_no_traceback(unstartable):
+    assert "Traceback" not in unstartable.log()
