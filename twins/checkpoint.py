@@ -6,21 +6,24 @@ What the weights say about themselves is `recognise`; a network is `build`, stri
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from twins import formats
+from twins.card import TASK_OF, HeadName, TaskName
 from twins.errors import CheckpointError
 from twins.formats import Format
-from twins.heads.classify import Classifier
-from twins.reading import State, read
+from twins.heads.segment import Segmenter
+from twins.heads.table import HEADS
+from twins.reading import CROP_KEY, FAMILY_KEY, LABELS_KEY, PALETTE_KEY, State, read
 from twins.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Family, Four, Kind, Variant
 
-FAMILY_KEY, LABELS_KEY, CROP_KEY = "twins.family", "twins.labels", "twins.crop"  # of a safetensors file's metadata
+TRUNK = "backbone."  # where a segmentation network has its trunk
 SHOWN = 6  # keys named in a message
 
 
@@ -35,6 +38,13 @@ class Checkpoint:
     classes: int
     crop: float
     labels: tuple[str, ...] | None = None
+    head: HeadName = "linear"
+    palette: tuple[str, ...] | None = None  # a colour a label, `#rrggbb`
+
+    @property
+    def task(self) -> TaskName:
+        """What a network with this head is for."""
+        return TASK_OF[self.head]
 
     @property
     def variant_name(self) -> str:
@@ -72,37 +82,60 @@ def recognise(state: State, metadata: Mapping[str, str]) -> Checkpoint:
             f"not a Twins checkpoint in a format known here ({known_formats()}); its keys look like {some(state)}"
         )
     state = rename(state, found)
-    variant = infer_variant(state)
+    variant = infer_variant(trunk(state))
     family = json.loads(metadata[FAMILY_KEY]) if FAMILY_KEY in metadata else asdict(found.families[variant.kind])
     labels = json.loads(metadata[LABELS_KEY]) if LABELS_KEY in metadata else None
-    if "head.weight" not in state:
-        raise CheckpointError("has no classification head (head.weight): a bare backbone cannot be served")
+    palette = json.loads(metadata[PALETTE_KEY]) if PALETTE_KEY in metadata else None
+    head = infer_head(state)
     return Checkpoint(
         state=state,
         format=found.name,
         variant=variant,
         family=Family(**family),
-        classes=state["head.weight"].shape[0],
+        classes=state[HEADS[head].classes_in].shape[0],
         crop=float(metadata.get(CROP_KEY, found.crop)),
         labels=tuple(labels) if labels else None,
+        head=head,
+        palette=tuple(palette) if palette else None,
     )
 
 
 def rename(state: State, source: Format) -> State:
     """The same tensors under this project's names. Raises CheckpointError unless every key matches one rule."""
-    matches = {key: [m for rule in source.rules if (m := match(rule, key)) is not None] for key in state}
-    if unknown := [key for key, targets in matches.items() if len(targets) != 1]:
+    matches = {key: [(rule, m) for rule in source.rules if (m := re.fullmatch(rule.pattern, key))] for key in state}
+    if unknown := [key for key, found in matches.items() if len(found) != 1]:
         raise CheckpointError(f"looks like a {source.name} checkpoint, but has unknown keys: {some(unknown)}")
-    targets = {key: target for key, (target,) in matches.items() if target != formats.DROP}
-    if twice := [key for key, count in Counter(targets.values()).items() if count > 1]:
+    renamed = [pair for key, ((rule, found),) in matches.items() for pair in apply(rule, found, state[key])]
+    if twice := [key for key, count in Counter(key for key, _ in renamed).items() if count > 1]:
         raise CheckpointError(f"two keys of the file stand for one parameter: {some(twice)}")
-    return {target: state[key] for key, target in targets.items()}
+    return dict(renamed)
 
 
-def match(rule: formats.Rule, key: str) -> str | None:
-    """What `key` is called here by this rule, or None if the rule is not about it."""
-    found = re.fullmatch(rule.pattern, key)
-    return found.expand(rule.target) if found else None
+def apply(rule: formats.Rule, found: re.Match[str], tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What a key and its tensor are here: one parameter, several with a share of the rows each, or none."""
+    if rule.target == formats.DROP:
+        return
+    total = sum(rule.parts)
+    if tensor.ndim and tensor.shape[0] % total:
+        raise CheckpointError(f"{found[0]} has {tensor.shape[0]} rows, which do not divide into {total} parts")
+    shares = [tensor.shape[0] * part // total for part in rule.parts] if len(rule.parts) > 1 else []
+    for target, part in zip(rule.targets, tensor.split(shares) if shares else (tensor,), strict=True):
+        yield found.expand(target), part
+
+
+def infer_head(state: State) -> HeadName:
+    """The head whose parameters are there. Raises CheckpointError."""
+    found = next((name for name, head in HEADS.items() if head.recognised_by in state), None)
+    if found is None or HEADS[found].classes_in not in state:
+        wanted = ", ".join(head.recognised_by for head in HEADS.values())
+        raise CheckpointError(f"has no head known here (one of {wanted}): a bare backbone cannot be served")
+    return found
+
+
+def trunk(state: State) -> State:
+    """The trunk's parameters under their names in a bare trunk."""
+    inner = {key.removeprefix(TRUNK): tensor for key, tensor in state.items() if key.startswith(TRUNK)}
+    return inner or state
 
 
 def infer_variant(state: State) -> Variant:
@@ -137,10 +170,9 @@ def four(values: Iterable[int]) -> Four:
     return a, b, c, d
 
 
-def build(checkpoint: Checkpoint) -> Classifier:
+def build(checkpoint: Checkpoint) -> nn.Module:
     """The network with the checkpoint's weights, float32, in eval mode. Raises CheckpointError, naming the keys."""
-    with torch.device("meta"):
-        network = Classifier(checkpoint.variant, checkpoint.family, checkpoint.classes)
+    network = skeleton(checkpoint)
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     given = {key: tuple(tensor.shape) for key, tensor in checkpoint.state.items()}
     complaints = [
@@ -153,7 +185,18 @@ def build(checkpoint: Checkpoint) -> Classifier:
             f"does not fit the network it resembles, {closest(checkpoint.variant)}: {some(complaints)}"
         )
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
+    if isinstance(network, Segmenter):
+        network.fold()
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def skeleton(checkpoint: Checkpoint) -> nn.Module:
+    """The network without values. Raises CheckpointError where a shape that decides about it is not there."""
+    try:
+        with torch.device("meta"):
+            return HEADS[checkpoint.head].build(checkpoint.variant, checkpoint.family, checkpoint.state)
+    except KeyError as error:
+        raise CheckpointError(f"lacks {error.args[0]}") from error
 
 
 def closest(variant: Variant) -> str:
@@ -173,8 +216,15 @@ def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
     metadata = {FAMILY_KEY: json.dumps(asdict(checkpoint.family)), CROP_KEY: str(checkpoint.crop), "format": "pt"}
     if checkpoint.labels:
         metadata[LABELS_KEY] = json.dumps(checkpoint.labels)
-    dtype = torch.float16 if half else torch.float32
-    save_file({key: t.to(dtype).contiguous() for key, t in checkpoint.state.items()}, path, metadata)
+    if checkpoint.palette:
+        metadata[PALETTE_KEY] = json.dumps(checkpoint.palette)
+    save_file({key: stored(key, t, half=half) for key, t in checkpoint.state.items()}, path, metadata)
+
+
+def stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
+    """A parameter as it is written; statistics keep their precision, since half has not their range."""
+    narrow = half and not key.endswith(("running_mean", "running_var"))
+    return tensor.to(torch.float16 if narrow else torch.float32).contiguous()
 
 
 def some(names: Iterable[str]) -> str:

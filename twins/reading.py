@@ -1,6 +1,7 @@
 """Reads a checkpoint file without running code from it: its tensors, and what a safetensors file says beside them."""
 
 import argparse
+import json
 import pickle
 import re
 import zipfile
@@ -20,6 +21,9 @@ from twins.inert import tolerant_pickle
 
 State = dict[str, Tensor]
 
+FAMILY_KEY, LABELS_KEY, CROP_KEY, PALETTE_KEY = "twins.family", "twins.labels", "twins.crop", "twins.palette"
+"""What this project writes into a safetensors file's metadata, as JSON."""
+
 SAFE_GLOBALS: list[Any] = [
     argparse.Namespace,  # the options in the authors' and timm's training checkpoints
     np.dtype,
@@ -36,13 +40,14 @@ UNREADABLE = (RuntimeError, EOFError, ValueError, KeyError, TypeError, Attribute
 
 
 def read(path: Path, *, tolerant: bool = False) -> tuple[State, Mapping[str, str]]:
-    """The tensors in a file and, of a safetensors file, its metadata. Raises CheckpointError."""
+    """The tensors in a file and what it says beside them, under the keys above. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         if path.suffix == ".safetensors":
             return read_safetensors(path)
-        return unwrap(read_pickle(path, tolerant=tolerant)), {}
+        content = read_pickle(path, tolerant=tolerant)
+        return unwrap(content), describe(content)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -96,3 +101,30 @@ def unwrap(content: object) -> State:
             return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         content = inner
     raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; save `model.state_dict()`")
+
+
+def describe(content: object) -> dict[str, str]:
+    """The class names and colours that mmsegmentation leaves in `meta`: 1.x in a `dataset_meta`, 0.x in capitals."""
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return {}
+    inner = meta.get("dataset_meta")
+    newer: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
+    names: Any = newer.get("classes") or meta.get("CLASSES")
+    colours: Any = newer.get("palette") or meta.get("PALETTE")
+    found: dict[str, str] = {}
+    if is_list(names, str):
+        found[LABELS_KEY] = json.dumps([name.strip() for name in names])
+    if is_list(colours, list | tuple) and all(is_colour(colour) for colour in colours):
+        found[PALETTE_KEY] = json.dumps(["#" + bytes(colour).hex() for colour in colours])
+    return found
+
+
+def is_list(value: Any, kind: Any) -> bool:
+    """Whether `value` is a list or tuple of such elements, and not empty."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(element, kind) for element in value)
+
+
+def is_colour(value: Any) -> bool:
+    """Whether `value` is red, green and blue, 0 to 255 each."""
+    return is_list(value, int) and len(value) == 3 and all(0 <= part <= 255 for part in value)
