@@ -8,6 +8,8 @@ TOP_K_LIMIT = 1000  # the longest list of classes an answer may carry
 
 MIN_SIDE = 32  # of a network's input, in pixels: below it the first sub-sampling convolution is larger than its map
 
+NARROW = 255  # classes at most in a mask of one byte a pixel: 255 itself stands for no class
+
 TaskName = Literal["classify", "segment"]
 HeadName = Literal["linear", "fpn", "upernet"]
 
@@ -22,6 +24,11 @@ class Geometry:
     crop: int | None = None  # side of the centre crop, in pixels; None: the whole picture
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # on uint8: as Pillow computes it; as OpenCV does
     long_side: int | None = None  # the most the resized picture may have, in pixels, whatever its short side becomes
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """(height, width) of the input that an ordinary photo becomes: upright it has the same number of pixels."""
+        return (self.crop, self.crop) if self.crop else (self.short_side, int(self.short_side * 4 / 3 + 0.5))
 
 
 @dataclass(frozen=True)

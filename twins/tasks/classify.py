@@ -40,8 +40,8 @@ class Classification:
     predictions: tuple[Prediction, ...]
 
 
-def preprocess(picture: Picture, card: Card) -> Sample:
-    """The picture resized and cropped as the model's geometry says."""
+def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:  # noqa: ARG001
+    """The picture resized and cropped as the model's geometry says; the options change nothing here."""
     geometry = card.geometry
     resized = picture.resize(resized_size(picture.size, geometry), Image.Resampling.BICUBIC)
     return Sample(to_array(centre_crop(resized, geometry.crop) if geometry.crop else resized))
