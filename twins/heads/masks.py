@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from twins.card import NARROW
 from twins.tasks.sample import Sample
 
-STRIP_BYTES = 16 * 2**20
+STRIP_BYTES = 32 * 2**20
 """Of the largest tensor of a strip, or of one row where that is more. At most four of that size live at a time: a mask
-costs 64 MiB beside the logits, itself and its confidences, whatever the picture's size."""
+costs 128 MiB beside the logits, itself and its confidences, whatever the picture's size."""
 
 REACH = 3  # neighbouring columns of the logits that one value of the output can depend on
 
@@ -49,27 +49,29 @@ def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
     """logits: K h w. As `reduce`."""
     output = sample.output_size or sample.input_size
     dtype = torch.uint8 if logits.shape[0] <= NARROW else torch.uint16
-    parts = []
-    for rows in strips(logits, sample.input_size, output):
-        classes = None if sample.confidence else contenders(rows)
-        values = rows if classes is None else rows[classes]
-        for width in (sample.input_size[1], output[1]):
-            values = widen(values, width)
+    # made before the strips: kept between theirs, its parts would pin the freed memory of each
+    mask = torch.empty(output, dtype=dtype, device=logits.device)
+    sureness = torch.empty(output if sample.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
+    for first, rows in strips(logits, sample.input_size, output):
+        classes = contenders(rows, everyone=sample.confidence)
+        values = widen(widen(rows[classes], sample.input_size[1]), output[1])
         best = values.max(dim=0)  # R X
-        ids = best.indices if classes is None else classes[best.indices]
-        parts.append((ids.to(dtype), confidence(values, best.values)) if sample.confidence else (ids.to(dtype),))
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+        here = slice(first, first + rows.shape[1])
+        mask[here] = classes[best.indices].to(dtype)
+        if sample.confidence:
+            sureness[here] = confidence(values, best.values)
+    return (mask, sureness) if sample.confidence else (mask,)
 
 
-def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> Iterator[Tensor]:
-    """logits: K h w. The output's rows in order, some at a time, still as wide as the logits: K R w."""
+def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """logits: K h w. The output's rows, some at a time, still as wide as the logits: the first one's index, K R w."""
     classes, height, width = logits.shape
     first, second = sources(height, inner[0], logits.device), sources(inner[0], output[0], logits.device)
     count = max(1, STRIP_BYTES // (4 * classes * max(width, inner[1], output[1])))
     for start in range(0, output[0], count):
         here = second.rows(slice(start, start + count))
         upper, lower = blend(logits, first.rows(here.upper)), blend(logits, first.rows(here.lower))
-        yield torch.lerp(upper, lower, here.share[:, None])
+        yield start, torch.lerp(upper, lower, here.share[:, None])
 
 
 def sources(size: int, target: int, device: torch.device) -> Sources:
@@ -90,12 +92,14 @@ def widen(x: Tensor, width: int) -> Tensor:
     return x if x.shape[-1] == width else F.interpolate(x, size=width, mode="linear", align_corners=False)
 
 
-def contenders(rows: Tensor) -> Tensor:
-    """rows: K R w. The ids of the classes that can be the best one anywhere in the strip, in order.
+def contenders(rows: Tensor, *, everyone: bool = False) -> Tensor:
+    """rows: K R w. The ids of the classes that can be the best one anywhere in the strip, in order, or of all.
 
     Each value of the output lies between the least and the greatest of a few neighbouring columns. A class whose
     greatest is everywhere below another's least need not be resized: on photos that is most of them.
     """
+    if everyone:
+        return torch.arange(rows.shape[0], device=rows.device)
     reach = min(REACH, rows.shape[-1])
     greatest, least = F.max_pool1d(rows, reach, 1), -F.max_pool1d(-rows, reach, 1)  # K R columns
     hopeless = (greatest < least.amax(dim=0)).flatten(1).all(dim=1)  # K; a NaN is never hopeless
