@@ -54,7 +54,7 @@ def paint(found: Segmentation, picture: Picture, colours: NDArray[np.uint8], opa
 def outline(found: Segmentation) -> NDArray[np.uint8]:
     """(height, width): how much of each pixel the borders between classes cover, 0 to 255."""
     mask = found.mask
-    border = np.zeros(found.size, np.uint8)
+    border: NDArray[Any] = np.zeros(found.size, np.uint8)
     border[:, 1:][mask[:, 1:] != mask[:, :-1]] = 255
     border[1:][mask[1:] != mask[:-1]] = 255
     thickness = max(1, round(min(found.size) / SIDE_A_PIXEL))
