@@ -222,9 +222,9 @@ def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
 
 
 def stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
-    """A parameter as it is written; statistics keep their precision, since half has not their range."""
+    """A parameter as it is written, in memory of its own; statistics keep their precision: half has not their range."""
     narrow = half and not key.endswith(("running_mean", "running_var"))
-    return tensor.to(torch.float16 if narrow else torch.float32).contiguous()
+    return tensor.to(torch.float16 if narrow else torch.float32, copy=True).contiguous()
 
 
 def some(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from twins.errors import LabelsError
 ASSUMED: dict[tuple[TaskName, int], str] = {("classify", 1000): "imagenet1k", ("segment", 150): "ade20k"}
 """The set a checkpoint with that task and class count is taken to mean when nobody says otherwise."""
 
-COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 def shipped(name: str) -> tuple[Label, ...]:
@@ -21,9 +21,13 @@ def shipped(name: str) -> tuple[Label, ...]:
 def read(path: Path) -> tuple[Label, ...]:
     """A text file with a class a line, in the order of the class ids, see `parse_line`. Raises LabelsError."""
     try:
-        labels = parse(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelsError(f"{path}: cannot read the labels ({error})") from error
+    try:
+        labels = parse(text)
+    except LabelsError as error:
+        raise LabelsError(f"{path}: {error}") from error
     if not labels:
         raise LabelsError(f"{path}: no labels in it; one class a line is expected")
     return labels
@@ -35,11 +39,16 @@ def parse(text: str) -> tuple[Label, ...]:
 
 
 def parse_line(line: str) -> Label:
-    """One class: its name, perhaps with a colour `#rrggbb` or a synset id or both before it, a tab after each."""
+    """One class: its name, perhaps with a colour `#rrggbb` or a synset id or both before it, a tab after each.
+
+    Raises LabelsError.
+    """
     *before, name = (field.strip() for field in line.split("\t"))
-    colour = next((field.lower() for field in before if COLOUR.fullmatch(field)), None)
-    synset = next((field for field in before if not COLOUR.fullmatch(field)), None)
-    return Label(name, synset, colour)
+    colours = [field.lower() for field in before if field.startswith("#")]
+    synsets = [field for field in before if not field.startswith("#")]
+    if len(colours) > 1 or len(synsets) > 1 or not all(COLOUR.fullmatch(colour) for colour in colours):
+        raise LabelsError(f"{line!r}: before a name and its tab may stand a colour #rrggbb and a synset id, once each")
+    return Label(name, next(iter(synsets), None), next(iter(colours), None))
 
 
 def numbered(count: int) -> tuple[Label, ...]:
