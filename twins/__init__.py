@@ -26,9 +26,11 @@ def load(
 ) -> "torch.nn.Module":
     """A model in eval mode: N×3×H×W float, normalised, sides of at least 32 pixels → N×classes logits.
 
+    A segmentation model gives N×classes×h×w logits at a quarter of the input's size.
+
     `name` is one of `list_models()`, whose weights are fetched if need be; or, with `checkpoint`, any name for a file
-    of one's own: the authors', timm's, or mmpretrain's, recognised by its keys. `dtype` is float32 unless given.
-    Raises `twins.errors.TwinsError` with a message that says what to do.
+    of one's own: the authors', timm's, mmpretrain's or mmsegmentation's, recognised by its keys. `dtype` is float32
+    unless given. Raises `twins.errors.TwinsError` with a message that says what to do.
     """
     # imported late: `import twins` alone costs no torch
     from twins import loading, zoo

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from twins.layers import Block, PatchEmbed, PositionConv, Size, SubsampledAttention, WindowAttention, to_map
 from twins.variants import Family, Variant
 
-MIN_SIDE = 32  # of an image, in pixels: below it the first sub-sampling convolution is larger than its map
 PATCHES = (4, 2, 2, 2)
 
 

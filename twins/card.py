@@ -1,11 +1,19 @@
 """What can be known of a model without its weights: the card that `/models/{name}` serves and tasks work by."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 TOP_K_LIMIT = 1000  # the longest list of classes an answer may carry
 
-TaskName = Literal["classify"]
+MIN_SIDE = 32  # of a network's input, in pixels: below it the first sub-sampling convolution is larger than its map
+
+NARROW = 255  # classes at most in a mask of one byte a pixel: 255 itself stands for no class
+
+TaskName = Literal["classify", "segment"]
+HeadName = Literal["linear", "fpn", "upernet"]
+
+TASK_OF: dict[HeadName, TaskName] = {"linear": "classify", "fpn": "segment", "upernet": "segment"}
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,13 @@ class Geometry:
 
     short_side: int  # of the resized picture, in pixels
     crop: int | None = None  # side of the centre crop, in pixels; None: the whole picture
-    interpolation: Literal["bicubic"] = "bicubic"  # as Pillow computes it, on uint8
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # on uint8: as Pillow computes it; as OpenCV does
+    long_side: int | None = None  # the most the resized picture may have, in pixels, whatever its short side becomes
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """(height, width) of the input that an ordinary photo becomes: upright it has the same number of pixels."""
+        return (self.crop, self.crop) if self.crop else (self.short_side, int(self.short_side * 4 / 3 + 0.5))
 
 
 @dataclass(frozen=True)
@@ -31,14 +45,14 @@ class Label:
 
     name: str
     synset: str | None = None  # WordNet id: ImageNet's names repeat, these do not
+    colour: str | None = None  # in which masks show it, `#rrggbb`
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A measured figure and where it comes from. Percentages."""
+    """Measured figures and where they come from."""
 
-    top1: float
-    top5: float | None
+    figures: Mapping[str, float]  # percentages by the metric's name: top1, top5, mIoU, "mIoU multi-scale"
     dataset: str
     source: str
 

@@ -1,67 +1,31 @@
-"""A checkpoint file: read without running code from it, recognised, renamed, and its network built.
+"""A checkpoint: recognised, renamed, and its network built.
 
-Reading is `read`; what the weights say about themselves is `recognise`; a network is `build`, strictly.
+What the weights say about themselves is `recognise`; a network is `build`, strictly.
 """
 
-import argparse
-import json
-import pickle
 import re
-import struct
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy._core import multiarray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from twins import formats
+from twins import formats, metadata
+from twins.card import TASK_OF, HeadName, TaskName
 from twins.errors import CheckpointError
 from twins.formats import Format
-from twins.heads.classify import Classifier
-from twins.inert import tolerant_pickle
-from twins.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Family, Four, Kind, Variant
+from twins.heads.segment import Segmenter
+from twins.heads.table import HEADS
+from twins.metadata import Declared
+from twins.reading import State, read
+from twins.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Kind, Variant
 
-State = dict[str, Tensor]
-
-SAFE_GLOBALS: list[Any] = [
-    argparse.Namespace,  # the options in the authors' and timm's training checkpoints
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-    (multiarray.scalar, "numpy.core.multiarray.scalar"),  # numpy's name for it before its version 2
-    (multiarray.scalar, "numpy._core.multiarray.scalar"),
-]
-"""What training scripts leave beside the weights and is harmless to build."""
-
-UNREADABLE = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    MemoryError,  # a damaged length, not a full machine: nothing has been built yet
-    OSError,
-    ImportError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-"""What PyTorch's reader raises on files that are none of its own."""
-
-FAMILY_KEY, LABELS_KEY, CROP_KEY = "twins.family", "twins.labels", "twins.crop"  # of a safetensors file's metadata
+TRUNK = "backbone."  # where a segmentation network has its trunk
 SHOWN = 6  # keys named in a message
-NESTING = 4  # containers about a state dict
 
 
 @dataclass(frozen=True)
@@ -71,10 +35,14 @@ class Checkpoint:
     state: State
     format: str
     variant: Variant
-    family: Family
     classes: int
-    crop: float
-    labels: tuple[str, ...] | None = None
+    head: HeadName
+    declared: Declared
+
+    @property
+    def task(self) -> TaskName:
+        """What a network with this head is for."""
+        return TASK_OF[self.head]
 
     @property
     def variant_name(self) -> str:
@@ -93,82 +61,16 @@ def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
     `tolerant` replaces objects of unknown classes by inert ones instead of refusing the file; still no code runs.
     Raises CheckpointError.
     """
-    state, metadata = read(path, tolerant=tolerant)
+    state, beside = read(path, tolerant=tolerant)
     try:
-        return recognise(state, metadata)
+        return recognise(state, beside)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except IndexError as error:
         raise CheckpointError(f"{path}: a parameter has fewer dimensions than its name wants") from error
 
 
-def read(path: Path, *, tolerant: bool = False) -> tuple[State, Mapping[str, str]]:
-    """The tensors in a file and, of a safetensors file, its metadata. Raises CheckpointError."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return read_safetensors(path)
-        return unwrap(read_pickle(path, tolerant=tolerant)), {}
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
-def read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
-    """Tensors and metadata of a safetensors file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            # copied out of the mapped file: whoever writes to it later must not reach the network
-            return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"not a readable safetensors file ({error})") from error
-
-
-def read_pickle(path: Path, *, tolerant: bool) -> object:
-    """Whatever a `.pth`, `.pt` or `.bin` file holds; nothing in it is executed."""
-    try:
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found is None:
-            raise CheckpointError("not a PyTorch checkpoint") from error
-        if not tolerant:
-            raise CheckpointError(
-                f"holds an object of the class {found[1]} beside the weights, which only code from the file could "
-                f"rebuild. `twins convert {path.name} {path.stem}.safetensors` keeps the weights and leaves it out."
-            ) from error
-        return read_inert(path)
-    except UNREADABLE as error:
-        raise CheckpointError(f"not a readable PyTorch checkpoint ({first_line(error)})") from error
-
-
-def read_inert(path: Path) -> object:
-    """As `read_pickle`, with an empty shell for every object that is neither a tensor nor a plain container."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=tolerant_pickle)
-    except (*UNREADABLE, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"not a readable PyTorch checkpoint ({first_line(error)})") from error
-
-
-def first_line(error: Exception) -> str:
-    """An error's text without the advice that PyTorch appends."""
-    return str(error).partition("\n")[0]
-
-
-def unwrap(content: object) -> State:
-    """The state dict in a training script's container, or the content itself if it is one."""
-    for _ in range(NESTING):
-        if not isinstance(content, Mapping):
-            raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; save `model.state_dict()`")
-        inner = next((content[name] for name in formats.CONTAINERS if isinstance(content.get(name), Mapping)), None)
-        if inner is None:
-            return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        content = inner
-    raise CheckpointError("holds containers within containers, and no state dict")
-
-
-def recognise(state: State, metadata: Mapping[str, str]) -> Checkpoint:
+def recognise(state: State, beside: Mapping[str, str]) -> Checkpoint:
     """What the keys and shapes tell: format, variant and class count. Raises CheckpointError."""
     length = formats.strip_prefixes(list(state))
     state = {key[length:]: tensor for key, tensor in state.items()}
@@ -178,51 +80,54 @@ def recognise(state: State, metadata: Mapping[str, str]) -> Checkpoint:
             f"not a Twins checkpoint in a format known here ({known_formats()}); its keys look like {some(state)}"
         )
     state = rename(state, found)
-    variant = infer_variant(state)
-    family, crop, labels = declared(metadata, found.families[variant.kind], found.crop)
-    if "head.weight" not in state:
-        raise CheckpointError("has no classification head (head.weight): a bare backbone cannot be served")
+    variant = infer_variant(trunk(state))
+    head = infer_head(state)
     return Checkpoint(
         state=state,
         format=found.name,
         variant=variant,
-        family=family,
-        classes=state["head.weight"].shape[0],
-        crop=crop,
-        labels=labels,
+        classes=state[HEADS[head].classes_in].shape[0],
+        head=head,
+        declared=metadata.parse(beside, Declared(found.families[variant.kind], found.crop)),
     )
-
-
-def declared(metadata: Mapping[str, str], family: Family, crop: float) -> tuple[Family, float, tuple[str, ...] | None]:
-    """What `save` wrote beside the weights, or these defaults. Raises CheckpointError."""
-    try:
-        family = replace(family, **json.loads(metadata.get(FAMILY_KEY, "{}")))
-        crop = float(metadata.get(CROP_KEY, crop))
-        labels = json.loads(metadata.get(LABELS_KEY, "[]"))
-        if not 0 < crop <= 1:
-            raise ValueError(f"a crop of {crop}")
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("labels that are no list of names")
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"its metadata is damaged: {error}") from error
-    return family, crop, tuple(labels) or None
 
 
 def rename(state: State, source: Format) -> State:
     """The same tensors under this project's names. Raises CheckpointError unless every key matches one rule."""
-    matches = {key: [m for rule in source.rules if (m := match(rule, key)) is not None] for key in state}
-    if unknown := [key for key, targets in matches.items() if len(targets) != 1]:
+    matches = {key: [(rule, m) for rule in source.rules if (m := re.fullmatch(rule.pattern, key))] for key in state}
+    if unknown := [key for key, found in matches.items() if len(found) != 1]:
         raise CheckpointError(f"looks like a {source.name} checkpoint, but has unknown keys: {some(unknown)}")
-    targets = {key: target for key, (target,) in matches.items() if target != formats.DROP}
-    if twice := [key for key, count in Counter(targets.values()).items() if count > 1]:
+    renamed = [pair for key, ((rule, found),) in matches.items() for pair in apply(rule, found, state[key])]
+    if twice := [key for key, count in Counter(key for key, _ in renamed).items() if count > 1]:
         raise CheckpointError(f"two keys of the file stand for one parameter: {some(twice)}")
-    return {target: state[key] for key, target in targets.items()}
+    return dict(renamed)
 
 
-def match(rule: formats.Rule, key: str) -> str | None:
-    """What `key` is called here by this rule, or None if the rule is not about it."""
-    found = re.fullmatch(rule.pattern, key)
-    return found.expand(rule.target) if found else None
+def apply(rule: formats.Rule, found: re.Match[str], tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What a key and its tensor are here: one parameter, several with a share of the rows each, or none."""
+    if rule.target == formats.DROP:
+        return
+    total = sum(rule.parts)
+    if tensor.ndim and tensor.shape[0] % total:
+        raise CheckpointError(f"{found[0]} has {tensor.shape[0]} rows, which do not divide into {total} parts")
+    shares = [tensor.shape[0] * part // total for part in rule.parts] if len(rule.parts) > 1 else []
+    for target, part in zip(rule.targets, tensor.split(shares) if shares else (tensor,), strict=True):
+        yield found.expand(target), part
+
+
+def infer_head(state: State) -> HeadName:
+    """The head whose parameters are there. Raises CheckpointError."""
+    found = next((name for name, head in HEADS.items() if head.recognised_by in state), None)
+    if found is None or HEADS[found].classes_in not in state:
+        wanted = ", ".join(head.recognised_by for head in HEADS.values())
+        raise CheckpointError(f"has no head known here (one of {wanted}): a bare backbone cannot be served")
+    return found
+
+
+def trunk(state: State) -> State:
+    """The trunk's parameters under their names in a bare trunk."""
+    inner = {key.removeprefix(TRUNK): tensor for key, tensor in state.items() if key.startswith(TRUNK)}
+    return inner or state
 
 
 def infer_variant(state: State) -> Variant:
@@ -261,10 +166,9 @@ def four(values: Iterable[int]) -> Four:
     return a, b, c, d
 
 
-def build(checkpoint: Checkpoint) -> Classifier:
+def build(checkpoint: Checkpoint) -> nn.Module:
     """The network with the checkpoint's weights, float32, in eval mode. Raises CheckpointError, naming the keys."""
-    with torch.device("meta"):
-        network = Classifier(checkpoint.variant, checkpoint.family, checkpoint.classes)
+    network = skeleton(checkpoint)
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     given = {key: tuple(tensor.shape) for key, tensor in checkpoint.state.items()}
     complaints = [
@@ -277,7 +181,18 @@ def build(checkpoint: Checkpoint) -> Classifier:
             f"does not fit the network it resembles, {closest(checkpoint.variant)}: {some(complaints)}"
         )
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
+    if isinstance(network, Segmenter):
+        network.fold()
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def skeleton(checkpoint: Checkpoint) -> nn.Module:
+    """The network without values. Raises CheckpointError where a shape that decides about it is not there."""
+    try:
+        with torch.device("meta"):
+            return HEADS[checkpoint.head].build(checkpoint.variant, checkpoint.declared.family, checkpoint.state)
+    except KeyError as error:
+        raise CheckpointError(f"lacks {error.args[0]}") from error
 
 
 def closest(variant: Variant) -> str:
@@ -292,21 +207,19 @@ def closest(variant: Variant) -> str:
     return max(VARIANTS, key=lambda name: shared(VARIANTS[name]))
 
 
-def with_labels(checkpoint: Checkpoint, labels: tuple[str, ...] | None) -> Checkpoint:
-    """The same checkpoint with these class names."""
-    return replace(checkpoint, labels=labels)
-
-
 def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
     """Writes a checkpoint as safetensors, with all that its keys alone would not tell. Raises CheckpointError."""
-    metadata = {FAMILY_KEY: json.dumps(asdict(checkpoint.family)), CROP_KEY: str(checkpoint.crop), "format": "pt"}
-    if checkpoint.labels:
-        metadata[LABELS_KEY] = json.dumps(checkpoint.labels)
-    dtype = torch.float16 if half else torch.float32
+    state = {key: stored(key, tensor, half=half) for key, tensor in checkpoint.state.items()}
     try:
-        save_file({key: t.to(dtype).contiguous() for key, t in checkpoint.state.items()}, path, metadata)
+        save_file(state, path, {**metadata.write(checkpoint.declared), "format": "pt"})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot write ({error})") from error
+
+
+def stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
+    """A parameter as it is written, in memory of its own; statistics keep their precision: half has not their range."""
+    narrow = half and not key.endswith(("running_mean", "running_var"))
+    return tensor.to(torch.float16 if narrow else torch.float32, copy=True).contiguous()
 
 
 def some(names: Iterable[str]) -> str:

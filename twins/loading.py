@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from twins import checkpoint, hub, labels, zoo
-from twins.card import Card, Label, Normalisation
+from twins.card import Card, Geometry, Label, Normalisation
 from twins.checkpoint import Checkpoint
 from twins.errors import CheckpointError, LabelsError
-from twins.heads.classify import Classifier
 from twins.zoo import Row, Spec
 
 SIZE = 224  # pixels, of a network that nobody said anything about
@@ -17,7 +18,7 @@ SIZE = 224  # pixels, of a network that nobody said anything about
 class Loaded:
     """A network in eval mode, float32 on the CPU, and what is known of it."""
 
-    network: Classifier
+    network: nn.Module
     card: Card
 
 
@@ -36,37 +37,55 @@ def load(spec: Spec, *, labels_file: Path | None = None) -> Loaded:
 
 
 def expect(row: Row, found: Checkpoint, spec: Spec, path: Path) -> None:
-    """Refuses a file that holds another variant than the name says."""
-    if found.variant_name == row.variant:
+    """Refuses a file that holds another variant or head than the name says."""
+    if (found.variant_name, found.head) == (row.variant, row.head):
         return
-    nearest = checkpoint.closest(found.variant)
-    other = next((name for name, known in zoo.ZOO.items() if known.variant == nearest and nearest != row.variant), None)
-    hint = f" The closest variant is {nearest}: --model {other}={path}" if other else " Is the file complete?"
+    nearest = (checkpoint.closest(found.variant), found.head)
+    same = (
+        name for name, known in zoo.ZOO.items() if (known.variant, known.head) == nearest != (row.variant, row.head)
+    )
+    other = next(same, None)
+    hint = f" The closest variant is {nearest[0]}: --model {other}={path}" if other else " Is the file complete?"
     raise CheckpointError(f"{path} is no {spec.name}: its shapes say {describe(found)}.{hint}")
 
 
 def describe(found: Checkpoint) -> str:
     """An architecture in words."""
     variant = found.variant
-    return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}"
+    return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}, head {found.head}"
 
 
 def card(spec: Spec, row: Row | None, found: Checkpoint, labels_file: Path | None) -> Card:
     """What is known of a model, the user's word before the file's before the zoo's. Raises LabelsError."""
     own = labels.read(labels_file) if labels_file else None
-    embedded = tuple(Label(name) for name in found.labels) if found.labels else None
     return Card(
         name=spec.name,
-        task=row.task if row else "classify",
+        task=found.task,
         variant=found.variant_name,
-        labels=labels.choose(found.classes, own, embedded, labels.shipped(row.labels) if row else None),
-        geometry=row.geometry if row else zoo.centre_crop(SIZE, found.crop),
+        labels=labels.choose(
+            found.classes, own, embedded(found), labels.shipped(row.labels) if row else None, task=found.task
+        ),
+        geometry=row.geometry if row else geometry(found),
         normalisation=Normalisation(),
         exif_orientation=row.exif_orientation if row else True,
         source=str(spec.checkpoint or (row and row.source)),
         licence=row.licence if row and not spec.checkpoint else "unknown: the checkpoint's owner says",
-        published=row.published if row else None,
+        published=row.published if row and not spec.checkpoint else None,
         measured=row.measured if row and not spec.checkpoint else None,
         parameters=found.parameters,
         notes=row.notes if row and not spec.checkpoint else "",
     )
+
+
+def embedded(found: Checkpoint) -> tuple[Label, ...] | None:
+    """The labels in a checkpoint itself, with their colours where it has one for each."""
+    names, palette = found.declared.labels, found.declared.palette
+    if not names:
+        return None
+    colours = palette if palette and len(palette) == len(names) else [None] * len(names)
+    return tuple(Label(name, colour=colour) for name, colour in zip(names, colours, strict=True))
+
+
+def geometry(found: Checkpoint) -> Geometry:
+    """What a network that nobody said anything about is given."""
+    return zoo.MMSEG if found.task == "segment" else zoo.centre_crop(found.declared.size or SIZE, found.declared.crop)

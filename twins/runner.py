@@ -3,20 +3,22 @@
 Legend: B batch · C channels · H W map
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from twins.card import Card
-from twins.heads import classify
+from twins.card import Card, TaskName
+from twins.heads import classify, masks
 from twins.loading import Loaded
 from twins.plan import Plan, Precision
 from twins.tasks.sample import Output, Sample
 
-REDUCTIONS = {"classify": classify.reduce}
-"""What each task keeps of a network's answer, on the device."""
+Reduction = Callable[[Tensor, Sequence[Sample]], list[tuple[Tensor, ...]]]
+
+REDUCTIONS: dict[TaskName, Reduction] = {"classify": classify.reduce, "segment": masks.reduce}
+"""What each task keeps of a network's answer for a batch, on the device: some arrays for each sample."""
 
 
 class Runner:
@@ -52,9 +54,8 @@ class Runner:
     def forward_at_once(self, samples: Sequence[Sample]) -> list[Output]:
         """As `forward`, in one batch."""
         pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))  # B H W C
-        reduced = self.reduce(self.network(self.normalise(pixels)))
-        columns = [tensor.cpu().numpy() for tensor in reduced]
-        return [Output(arrays) for arrays in zip(*columns, strict=True)]
+        reduced = self.reduce(self.network(self.normalise(pixels)), samples)
+        return [Output(tuple(tensor.cpu().numpy() for tensor in tensors)) for tensors in reduced]
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """pixels: B H W C, uint8; the network's input B C H W on its device."""
@@ -63,8 +64,7 @@ class Runner:
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Runs each batch size once, so that no client pays for the first time."""
-        side = self.card.geometry.crop or self.card.geometry.short_side
-        blank = Sample(np.zeros((side, side, 3), np.uint8))
+        blank = Sample(np.zeros((*self.card.geometry.usual_size, 3), np.uint8))
         for size in batch_sizes:
             self.forward([blank] * size)
 

@@ -1,10 +1,11 @@
 """The models that can be served by name, as data."""
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from twins.card import Accuracy, Geometry, TaskName
+from twins.card import TASK_OF, Accuracy, Geometry, HeadName, TaskName
 from twins.errors import UnknownModel
 
 DEFAULT = "twins_svt_nano"
@@ -35,19 +36,40 @@ class Packaged:
 
 
 @dataclass(frozen=True)
+class Url:
+    """Weights at an address of their project's."""
+
+    url: str
+    sha256: str  # its first characters suffice
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.url.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True)
 class Row:
     """A model: a variant with its labels, preprocessing and weights."""
 
     variant: str
     labels: str  # a file in labels/
     geometry: Geometry
-    source: HubFile | Packaged
+    source: HubFile | Packaged | Url
     licence: str
     exif_orientation: bool
-    task: TaskName = "classify"
+    head: HeadName = "linear"
     published: Accuracy | None = None
     measured: Accuracy | None = None
     notes: str = ""
+
+    @property
+    def task(self) -> TaskName:
+        """What the model is for."""
+        return TASK_OF[self.head]
 
 
 @dataclass(frozen=True)
@@ -72,9 +94,51 @@ def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sh
         source=HubFile(f"timm/twins_{variant}.in1k", revision, sha256),
         licence="Apache-2.0",
         exif_orientation=False,
-        published=Accuracy(top1, top5, "ImageNet-1k validation", "timm results-imagenet.csv, 224 px, crop 0.9"),
+        published=Accuracy(
+            {"top1": top1, "top5": top5}, "ImageNet-1k validation", "timm results-imagenet.csv, 224 px, crop 0.9"
+        ),
     )
 
+
+MMSEG = Geometry(short_side=512, long_side=2048, interpolation="bilinear")
+"""mmsegmentation's test pipeline: as large as both bounds allow."""
+
+OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/twins"
+
+
+def ade20k(variant: str, head: HeadName, file: str, single_scale: float, multi_scale: float) -> Row:
+    """A published ADE20K model; the file's name ends in the first eight digits of its sha256."""
+    stem, _, sha256 = file.rpartition("-")
+    folder = re.sub(r"_\d{8}_\d{6}$", "", stem)
+    return Row(
+        variant=variant,
+        labels="ade20k",
+        geometry=MMSEG,
+        source=Url(f"{OPENMMLAB}/{folder}/{file}.pth", sha256),
+        licence="Apache-2.0",
+        exif_orientation=True,
+        head=head,
+        published=Accuracy(
+            {"mIoU": single_scale, "mIoU multi-scale": multi_scale}, "ADE20K validation", "mmsegmentation configs/twins"
+        ),
+    )
+
+
+ADE20K: tuple[tuple[str, HeadName, str, float, float], ...] = (
+    ("pcpvt_small", "fpn", "twins_pcpvt-s_fpn_fpnhead_8x4_512x512_80k_ade20k_20211201_204132-41acd132", 43.26, 44.11),
+    ("pcpvt_small", "upernet", "twins_pcpvt-s_uperhead_8x4_512x512_160k_ade20k_20211201_233537-8e99c07a", 46.04, 46.92),
+    ("pcpvt_base", "fpn", "twins_pcpvt-b_fpn_fpnhead_8x4_512x512_80k_ade20k_20211130_141019-d396db72", 45.66, 46.48),
+    ("pcpvt_base", "upernet", "twins_pcpvt-b_uperhead_8x2_512x512_160k_ade20k_20211130_141020-02094ea5", 47.91, 48.64),
+    ("pcpvt_large", "fpn", "twins_pcpvt-l_fpn_fpnhead_8x4_512x512_80k_ade20k_20211201_105226-bc6d61dc", 45.94, 46.70),
+    ("pcpvt_large", "upernet", "twins_pcpvt-l_uperhead_8x2_512x512_160k_ade20k_20211201_075053-c6095c07", 49.35, 50.08),
+    ("svt_small", "fpn", "twins_svt-s_fpn_fpnhead_8x4_512x512_80k_ade20k_20211130_141006-0a0d3317", 44.47, 45.42),
+    ("svt_small", "upernet", "twins_svt-s_uperhead_8x2_512x512_160k_ade20k_20211130_141005-e48a2d94", 46.08, 46.96),
+    ("svt_base", "fpn", "twins_svt-b_fpn_fpnhead_8x4_512x512_80k_ade20k_20211201_113849-88b2907c", 46.77, 47.47),
+    ("svt_base", "upernet", "twins_svt-b_uperhead_8x2_512x512_160k_ade20k_20211202_040826-0943a1f1", 48.04, 48.87),
+    ("svt_large", "fpn", "twins_svt-l_fpn_fpnhead_8x4_512x512_80k_ade20k_20211130_141005-1d59bee2", 46.55, 47.74),
+    ("svt_large", "upernet", "twins_svt-l_uperhead_8x2_512x512_160k_ade20k_20211130_141005-3e2cae61", 49.65, 50.63),
+)
+"""Variant, head, file, mIoU at one scale, and at several with flips."""
 
 ZOO: dict[str, Row] = {
     "twins_svt_nano": Row(
@@ -86,7 +150,9 @@ ZOO: dict[str, Row] = {
         ),
         licence="Apache-2.0",
         exif_orientation=True,
-        measured=Accuracy(73.0, None, "5,075 validation photos of its 13 classes", "twins/weights/twins_svt_nano.md"),
+        measured=Accuracy(
+            {"top1": 73.0}, "5,075 validation photos of its 13 classes", "twins/weights/twins_svt_nano.md"
+        ),
         notes="A demonstration of 13 classes, not a product: see its model card for what it gets wrong.",
     ),
     "twins_pcpvt_small": imagenet("pcpvt_small", 81.116, 95.624, revision="2689d4a", sha256=None),
@@ -119,6 +185,7 @@ ZOO: dict[str, Row] = {
         revision="a26f57c",
         sha256="2fbe754f6e595bd07294f381302e0b3f1d449176977e35e4f30200fe4f3bcf97",
     ),
+    **{f"twins_{row[0]}_{row[1]}_ade20k": ade20k(*row) for row in ADE20K},
 }
 
 

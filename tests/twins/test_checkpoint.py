@@ -22,7 +22,8 @@ from tests.checkpoints import TINY_PCPVT, TINY_SVT
 from twins import checkpoint
 from twins.errors import CheckpointError
 from twins.formats import PREFIXES
-from twins.variants import VARIANTS
+from twins.heads.classify import Classifier
+from twins.variants import VARIANTS, Family
 
 CLASSES = 13
 
@@ -61,7 +62,7 @@ def refusal(path, *, tolerant=False):
 )
 def test_the_variant_is_inferred_from_the_shapes(variant):
     with torch.device("meta"):
-        state = checkpoint.Classifier(variant, checkpoint.Family(), 5).state_dict()
+        state = Classifier(variant, Family(), 5).state_dict()
     assert checkpoint.recognise(state, {}).variant == variant
 
 
@@ -112,7 +113,7 @@ def test_a_network_outlives_its_file(tiny, tmp_path):
 
 def test_a_published_name_with_another_variants_file_names_the_closest_variant(saved):
     with torch.device("meta"):
-        state = checkpoint.Classifier(VARIANTS["svt_small"], checkpoint.Family(), 1000).state_dict()
+        state = Classifier(VARIANTS["svt_small"], Family(), 1000).state_dict()
     hollow = {key: torch.zeros(()).expand(tensor.shape) for key, tensor in state.items()}
     with pytest.raises(CheckpointError, match="closest variant is svt_small: --model twins_svt_small="):
         twins.load("twins_svt_base", saved(hollow))
@@ -120,7 +121,7 @@ def test_a_published_name_with_another_variants_file_names_the_closest_variant(s
 
 def test_a_published_name_with_another_class_count_says_how_many_labels_are_wrong(saved):
     with torch.device("meta"):
-        state = checkpoint.Classifier(VARIANTS["svt_nano"], checkpoint.Family(), 7).state_dict()
+        state = Classifier(VARIANTS["svt_nano"], Family(), 7).state_dict()
     hollow = {key: torch.zeros(()).expand(tensor.shape) for key, tensor in state.items()}
     with pytest.raises(twins.errors.LabelsError, match="13 labels for a network of 7 classes"):
         twins.load("twins_svt_nano", saved(hollow))

@@ -3,11 +3,14 @@
 Legend: B batch · N tokens · C channels · H W map · K classes
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from twins.backbone import Trunk
 from twins.card import TOP_K_LIMIT
+from twins.tasks.sample import Sample
 from twins.variants import Family, Variant
 
 
@@ -26,11 +29,12 @@ class Classifier(Trunk):
         return self.head(self.norm(tokens).mean(dim=1))
 
 
-def reduce(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """logits: B K. The best classes and their softmax scores, best first: B k int32 and B k float32.
+def reduce(logits: Tensor, _: Sequence[Sample]) -> list[tuple[Tensor, ...]]:
+    """logits: B K. For each sample its best classes and their softmax scores, best first: k int32 and k float32.
 
-    A stable sort: among equal scores the lower class id comes first, whatever the number of classes asked for.
+    A stable sort: among equal scores the lower class id comes first, whatever the number of classes asked for. The
+    batch leaves the device as a whole: one transfer costs less than one for each sample.
     """
     scores = torch.softmax(logits.float(), dim=1)
     scores, ids = scores.sort(dim=1, descending=True, stable=True)
-    return ids[:, :TOP_K_LIMIT].int(), scores[:, :TOP_K_LIMIT]
+    return list(zip(ids[:, :TOP_K_LIMIT].int().cpu(), scores[:, :TOP_K_LIMIT].cpu(), strict=True))

@@ -44,8 +44,8 @@ ELONGATED = 64
 """The ratio of sides above which only what the crop keeps is resized: a ribbon as a whole would take gigabytes."""
 
 
-def preprocess(picture: Picture, card: Card) -> Sample:
-    """The picture resized and cropped as the model's geometry says."""
+def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:  # noqa: ARG001
+    """The picture resized and cropped as the model's geometry says; the options change nothing here."""
     geometry = card.geometry
     size = resized_size(picture.size, geometry)
     if geometry.crop and max(size) > ELONGATED * min(size):

@@ -8,9 +8,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture at the network's input geometry."""
+    """One picture at the network's input geometry, and what the device must know to reduce the answer."""
 
     pixels: NDArray[np.uint8]  # (height, width, 3), RGB
+    output_size: tuple[int, int] | None = None  # (height, width) of a mask; None: as the pixels
+    confidence: bool = False  # whether a mask comes with how sure each pixel is
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""Checkpoints in other projects' formats, made from a network here: what their files hold, without the files."""
+
+import re
+
+import torch
+
+from twins.backbone import Trunk
+from twins.heads.fpn import FpnHead, Pyramid
+from twins.heads.segment import Segmenter
+from twins.heads.upernet import UperHead
+from twins.variants import VARIANTS, Family
+
+State = dict[str, torch.Tensor]
+
+CLASSES, IMAGENET = 150, 1000
+MMSEG = (
+    (r"backbone\.patch_embeds\.(\d)\.proj\.", r"backbone.patch_embeds.\1.projection."),
+    (r"backbone\.pos_block\.(\d)\.proj\.0\.", r"backbone.position_encodings.\1.proj."),
+    (r"backbone\.blocks\.(\d\.\d+)\.mlp\.fc1\.", r"backbone.layers.\1.ffn.layers.0.0."),
+    (r"backbone\.blocks\.(\d\.\d+)\.mlp\.fc2\.", r"backbone.layers.\1.ffn.layers.1."),
+    (r"backbone\.blocks\.(\d\.\d+)\.", r"backbone.layers.\1."),
+)
+
+
+def network(variant: str, head: str) -> Segmenter:
+    """A published network without values."""
+    row = VARIANTS[variant]
+    with torch.device("meta"):
+        trunk = Trunk(row, Family(stage_norms=row.kind == "svt"))
+        if head == "fpn":
+            return Segmenter(trunk, Pyramid(row.dims, 256), FpnHead(256, 128, CLASSES))
+        return Segmenter(trunk, torch.nn.Identity(), UperHead(row.dims, 512, CLASSES))
+
+
+def shapes(variant: str, head: str) -> dict[str, tuple[int, ...]]:
+    """The parameters of a published network under this project's names."""
+    return {key: tuple(value.shape) for key, value in network(variant, head).state_dict().items()}
+
+
+def training_only(variant: str, keys: dict[str, tuple[int, ...]], head: str) -> dict[str, tuple[int, ...]]:
+    """What mmsegmentation's trainer leaves beside them: counters, and UPerNet's auxiliary head."""
+    channels = VARIANTS[variant].dims[2]
+    norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (256,))
+    auxiliary = {
+        "conv_seg.weight": (CLASSES, 256, 1, 1),
+        "conv_seg.bias": (CLASSES,),
+        "convs.0.conv.weight": (256, channels, 3, 3),
+        **{f"convs.0.bn.{key}": shape for key, shape in norm.items()},
+        "convs.0.bn.num_batches_tracked": (),
+    }
+    counters = {key.replace("running_mean", "num_batches_tracked"): () for key in keys if "running_mean" in key}
+    return counters | ({f"auxiliary_head.{key}": s for key, s in auxiliary.items()} if head == "upernet" else {})
+
+
+def authors(variant: str, head: str) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a segmentation checkpoint of the authors'."""
+    keys, width = shapes(variant, head), VARIANTS[variant].dims[3]
+    unused = {
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+        "head.weight": (IMAGENET, width),
+        "head.bias": (IMAGENET,),
+    }
+    return keys | training_only(variant, keys, head) | {f"backbone.{key}": shape for key, shape in unused.items()}
+
+
+def mmseg(variant: str, head: str) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of a checkpoint of mmsegmentation's zoo."""
+    own = shapes(variant, head)
+    keys = {mmseg_name(key, own): shape for key, shape in own.items() if not re.search(r"attn\.q\.", key)}
+    joined = {key: (shape[0] * 3 // 2, *shape[1:]) if "in_proj" in key else shape for key, shape in keys.items()}
+    return joined | training_only(variant, own, head)
+
+
+def mmseg_name(key: str, own: dict[str, tuple[int, ...]]) -> str:
+    """mmsegmentation's name of a parameter; keys and values stand for the queries, too."""
+    key = re.sub(r"(attn)\.kv\.(\w+)", r"\1.attn.in_proj_\2", key)
+    if re.sub(r"attn\.proj\.", "attn.q.", key) in own:
+        key = key.replace("attn.proj.", "attn.attn.out_proj.")
+    for pattern, target in MMSEG:
+        key = re.sub(pattern, target, key)
+    return key
+
+
+def cheap_state(keys: dict[str, tuple[int, ...]]) -> State:
+    """Random values that share one storage: a file of the largest network is as small as its largest parameter."""
+    generator = torch.Generator().manual_seed(0)
+    largest = max(torch.Size(shape).numel() for shape in keys.values())
+    noise = torch.rand(largest, generator=generator) * 0.04 - 0.02
+    ones = torch.ones(4096)
+
+    def value(key: str, shape: tuple[int, ...]) -> torch.Tensor:
+        if not shape:
+            return torch.tensor(0)
+        scale = key.endswith("running_var") or (len(shape) == 1 and key.endswith("weight"))
+        return (ones if scale else noise)[: torch.Size(shape).numel()].view(shape)
+
+    return {key: value(key, shape) for key, shape in keys.items()}

@@ -1,0 +1,63 @@
+"""The reference implementations' own segmentations, from weights and pictures that anyone can make again."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.golden import cases, seeded
+from twins import image, zoo
+from twins.loading import load
+from twins.runner import Plan, Runner
+from twins.tasks import segment
+
+NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
+SAME_PIXELS = 0.999
+
+
+def model_name(facts: dict) -> str:
+    if "model" in facts:
+        return facts["model"]
+    kind, head = ("pcpvt" if "pcpvt" in facts["config"] else "svt"), ("fpn" if "fpn" in facts["config"] else "upernet")
+    return f"twins_{kind}_small_{head}_ade20k"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def given(request, tmp_path_factory) -> tuple[cases.Case, Runner]:
+    case = cases.read(request.param)
+    path: Path = tmp_path_factory.mktemp("golden") / "weights.pth"
+    torch.save({"meta": {"epoch": 1}, "state_dict": case.state(), "optimizer": {}}, path)
+    runner = Runner(load(zoo.Spec(model_name(case.facts), path)), Plan())
+    path.unlink()
+    return case, runner
+
+
+def test_stages_and_logits_are_the_references(given):
+    case, runner = given
+    for entry in case.facts["inputs"]:
+        shape = (entry["count"], entry["height"], entry["width"])
+        name = "x".join(map(str, shape))
+        maps: list[tuple[torch.Tensor, ...]] = []
+        hook = runner.network.neck.register_forward_pre_hook(lambda _, inputs, maps=maps: maps.append(inputs[0]))
+        with torch.inference_mode():
+            logits = runner.network(torch.from_numpy(seeded.batch(entry["name"], *shape)))
+        hook.remove()
+        case.assert_close(f"logits-{name}", logits)
+        for stage, found in enumerate(maps[0]):
+            case.assert_close(f"stage{stage}-{name}", found)
+
+
+def test_masks_are_the_references(given):
+    case, runner = given
+    for entry in case.facts["pictures"]:
+        buffer = io.BytesIO()
+        Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(buffer, "png")
+        picture = image.decode(buffer.getvalue(), image.Limits(), exif_orientation=runner.card.exif_orientation)
+        output = runner.forward([segment.preprocess(picture, runner.card)])[0]
+        found = segment.postprocess(output, runner.card, segment.Options())
+        expected = case.expected[f"mask-{entry['height']}x{entry['width']}"]
+        assert found.mask.dtype == np.uint8
+        assert (found.mask == expected).mean() >= SAME_PIXELS

@@ -1,0 +1,111 @@
+"""From logits at a quarter of the input to a mask of any size, on the device.
+
+The logits are resized bilinearly twice, to the input's size and from there to the output's, as mmsegmentation does:
+once would give other class edges. They exist as a whole at neither size: the output is made in strips of rows.
+
+Legend: K classes · R rows of a strip · h w map of the logits · H W input · Y X output
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from twins.card import NARROW
+from twins.tasks.sample import Sample
+
+STRIP_BYTES = 32 * 2**20
+"""Of the largest tensor of a strip, or of one row where that is more. At most four of that size live at a time: a mask
+costs 128 MiB beside the logits, itself and its confidences, whatever the picture's size."""
+
+REACH = 3  # neighbouring columns of the logits that one value of the output can depend on
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where rows of a resized map come from: two rows of the map before, and the share of the second."""
+
+    upper: Tensor
+    lower: Tensor
+    share: Tensor
+
+    def rows(self, chosen: slice | Tensor) -> "Sources":
+        """The sources of some of the rows."""
+        return Sources(self.upper[chosen], self.lower[chosen], self.share[chosen])
+
+
+def reduce(logits: Tensor, samples: Sequence[Sample]) -> list[tuple[Tensor, ...]]:
+    """logits: B K h w. For each sample its mask and, if it wants them, its confidences, both Y X of its output size.
+
+    A mask is uint8, or uint16 from 256 classes on; a confidence is the softmax score of the pixel's class, 0 to 255.
+    Each sample is reduced by itself: whoever shares its batch changes nothing.
+    """
+    return [reduce_one(each, sample) for each, sample in zip(logits, samples, strict=True)]
+
+
+def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
+    """logits: K h w. As `reduce`."""
+    output = sample.output_size or sample.input_size
+    dtype = torch.uint8 if logits.shape[0] <= NARROW else torch.uint16
+    # made before the strips: kept between theirs, its parts would pin the freed memory of each
+    mask = torch.empty(output, dtype=dtype, device=logits.device)
+    sureness = torch.empty(output if sample.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
+    for first, rows in strips(logits, sample.input_size, output):
+        classes = contenders(rows, everyone=sample.confidence)
+        values = widen(widen(rows[classes], sample.input_size[1]), output[1])
+        best = values.max(dim=0)  # R X
+        here = slice(first, first + rows.shape[1])
+        mask[here] = classes[best.indices].to(dtype)
+        if sample.confidence:
+            sureness[here] = confidence(values, best.values)
+    return (mask, sureness) if sample.confidence else (mask,)
+
+
+def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """logits: K h w. The output's rows, some at a time, still as wide as the logits: the first one's index, K R w."""
+    classes, height, width = logits.shape
+    first, second = sources(height, inner[0], logits.device), sources(inner[0], output[0], logits.device)
+    count = max(1, STRIP_BYTES // (4 * classes * max(width, inner[1], output[1])))
+    for start in range(0, output[0], count):
+        here = second.rows(slice(start, start + count))
+        upper, lower = blend(logits, first.rows(here.upper)), blend(logits, first.rows(here.lower))
+        yield start, torch.lerp(upper, lower, here.share[:, None])
+
+
+def sources(size: int, target: int, device: torch.device) -> Sources:
+    """For a side of `size` resized to `target`: PyTorch's bilinear rule with corners not aligned, in its precision."""
+    scale = torch.tensor(size, dtype=torch.float32, device=device) / target
+    at = ((torch.arange(target, dtype=torch.float32, device=device) + 0.5) * scale - 0.5).clamp(min=0)
+    upper = at.long().clamp(max=size - 1)
+    return Sources(upper, (upper + 1).clamp(max=size - 1), at - upper)
+
+
+def blend(x: Tensor, here: Sources) -> Tensor:
+    """x: K h w; the rows that `here` describes, K R w, in single precision."""
+    return torch.lerp(x[:, here.upper].float(), x[:, here.lower].float(), here.share[:, None])
+
+
+def widen(x: Tensor, width: int) -> Tensor:
+    """x: K R w; K R `width`."""
+    return x if x.shape[-1] == width else F.interpolate(x, size=width, mode="linear", align_corners=False)
+
+
+def contenders(rows: Tensor, *, everyone: bool = False) -> Tensor:
+    """rows: K R w. The ids of the classes that can be the best one anywhere in the strip, in order, or of all.
+
+    Each value of the output lies between the least and the greatest of a few neighbouring columns. A class whose
+    greatest is everywhere below another's least need not be resized: on photos that is most of them.
+    """
+    if everyone:
+        return torch.arange(rows.shape[0], device=rows.device)
+    reach = min(REACH, rows.shape[-1])
+    greatest, least = F.max_pool1d(rows, reach, 1), -F.max_pool1d(-rows, reach, 1)  # K R columns
+    hopeless = (greatest < least.amax(dim=0)).flatten(1).all(dim=1)  # K; a NaN is never hopeless
+    return hopeless.logical_not().nonzero().flatten()
+
+
+def confidence(values: Tensor, best: Tensor) -> Tensor:
+    """values: K R X, overwritten; best: R X, the greatest. The softmax score of the best, 0 to 255, uint8."""
+    return values.sub_(best).exp_().sum(dim=0).reciprocal_().mul_(255).round_().to(torch.uint8)

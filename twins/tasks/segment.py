@@ -1,0 +1,83 @@
+"""Segmentation: a picture in, a class for every pixel out.
+
+Preprocessing is mmsegmentation's test pipeline: as large as both bounds allow, ratio kept, bilinear as OpenCV computes
+it on uint8, no padding.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from twins.card import MIN_SIDE, Card, Geometry
+from twins.image import Picture, to_array
+from twins.mask import Mask, Segmentation, void
+from twins.tasks.sample import Output, Sample
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client may ask for."""
+
+    size: Literal["original", "model"] = "original"  # of the mask: the picture's, or the network's input's
+    classes: tuple[str, ...] = ()  # the only ones to keep, by id or name; empty: all
+    threshold: float = 0.0  # 0 to 1: pixels that are less sure of their class have none
+    confidence: bool = False  # whether the answer tells how sure each pixel is
+
+    def __post_init__(self) -> None:
+        if self.size not in ("original", "model"):
+            raise ValueError(f"size is {self.size!r}; it must be original or model")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}; it must be from 0 to 1")
+
+
+def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:
+    """The picture resized as the model's geometry says. Raises ValueError for a class that the model does not have."""
+    options = options or Options()
+    kept(options, card)
+    width, height = resized_size(picture.size, card.geometry)
+    pixels = cv2.resize(to_array(picture), (width, height), interpolation=cv2.INTER_LINEAR)
+    output_size = (picture.height, picture.width) if options.size == "original" else (height, width)
+    return Sample(
+        pixels.astype(np.uint8, copy=False), output_size, confidence=options.confidence or options.threshold > 0
+    )
+
+
+def postprocess(output: Output, card: Card, options: Options) -> Segmentation:
+    """The mask with what the options leave of it; `output` has the mask and, if asked for, the confidences."""
+    mask = np.asarray(output.arrays[0])
+    sureness = np.asarray(output.arrays[1], np.uint8) if len(output.arrays) > 1 else None
+    none = void(len(card.labels))
+    if ids := kept(options, card):
+        mask = keep(mask, ids, none)
+    if options.threshold > 0 and sureness is not None:
+        mask = np.where(sureness < options.threshold * 255, mask.dtype.type(none), mask)
+    return Segmentation(mask, card.labels, sureness)
+
+
+def kept(options: Options, card: Card) -> frozenset[int]:
+    """The ids of the classes to keep; empty for all. A name that several classes share means all of them."""
+    ids: set[int] = set()
+    for wanted in options.classes:
+        found = {i for i, label in enumerate(card.labels) if wanted.strip().lower() in (str(i), label.name.lower())}
+        if not found:
+            raise ValueError(f"{card.name} has no class {wanted!r}; a class is given by its name or its id")
+        ids |= found
+    return frozenset(ids)
+
+
+def keep(mask: Mask, ids: frozenset[int], none: int) -> Mask:
+    """The mask with `none` for every class but these."""
+    table = np.full(none + 1, none, mask.dtype)
+    table[list(ids)] = list(ids)
+    return table[mask]
+
+
+def resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
+    """(width, height) as large as both bounds allow. A side is never below what the network can take."""
+    scale = geometry.short_side / min(size)
+    if geometry.long_side is not None:
+        scale = min(geometry.long_side / max(size), scale)
+    width, height = (max(MIN_SIDE, int(side * scale + 0.5)) for side in size)
+    return width, height
