@@ -8,11 +8,13 @@ import torch
 from prometheus_client.metrics import MetricWrapperBase
 
 from service import metrics
+from service.cli.models import figures
 from service.cli.serve import default_text
 from service.errors import Refused, ServiceError
 from service.rest import problems
 from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
+from tests.golden import names
 from twins import labels, zoo
 from twins.heads.classify import Classifier
 from twins.variants import VARIANTS, Family
@@ -60,26 +62,34 @@ def metric_table() -> str:
 
 def models() -> str:
     """Every model known by name."""
-    head = ("name", "top-1 %", "top-5 %", "parameters", "licence", "weights", "pinned")
+    head = ("name", "task", "accuracy, %", "parameters", "licence", "weights", "pinned")
     return table(head, (model_row(name, row) for name, row in zoo.ZOO.items()))
 
 
 def model_row(name: str, row: Row) -> tuple[str, ...]:
     """One model."""
-    accuracy = row.published or row.measured
-    assert accuracy
-    top5 = "" if accuracy.top5 is None else f"{accuracy.top5:.1f}"
-    hub = row.source if isinstance(row.source, zoo.HubFile) else None
-    weights = f"`{hub.repo}`" if hub else "in the package"
-    known = {"revision": hub is not None and hub.revision, "sha256": row.source.sha256}
+    known = {"revision": getattr(row.source, "revision", None), "sha256": row.source.sha256}
     pinned = ", ".join(word for word, value in known.items() if value)
-    return f"`{name}`", f"{accuracy.top1:.1f}", top5, f"{parameters(row) / 1e6:.1f} M", row.licence, weights, pinned
+    millions = f"{parameters(row) / 1e6:.1f} M"
+    return f"`{name}`", row.task, figures(row), millions, row.licence, place(row), pinned
+
+
+def place(row: Row) -> str:
+    """Where a model's weights come from."""
+    return {
+        zoo.HubFile: f"`{getattr(row.source, 'repo', '')}`",
+        zoo.Packaged: "in the package",
+        zoo.Url: "OpenMMLab",
+    }[type(row.source)]
 
 
 def parameters(row: Row) -> int:
     """How many numbers a model has; no memory is taken for them."""
-    with torch.device("meta"):
-        network = Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
+    if row.task == "segment":
+        network = names.network(row.variant, row.head)
+    else:
+        with torch.device("meta"):
+            network = Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
     return sum(parameter.numel() for parameter in network.parameters())
 
 

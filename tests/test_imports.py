@@ -92,6 +92,7 @@ TORCH = [
     "twins/heads/*.py",
     "twins/runner.py",
     "twins/checkpoint.py",
+    "twins/reading.py",
     "service/worker.py",
 ]
 

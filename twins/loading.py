@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from twins import checkpoint, hub, labels, zoo
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.checkpoint import Checkpoint
 from twins.errors import CheckpointError, LabelsError
 from twins.zoo import Row, Spec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SIZE = 224  # pixels, of a network that nobody said anything about
 
@@ -18,7 +20,7 @@ SIZE = 224  # pixels, of a network that nobody said anything about
 class Loaded:
     """A network in eval mode, float32 on the CPU, and what is known of it."""
 
-    network: nn.Module
+    network: "nn.Module"
     card: Card
 
 

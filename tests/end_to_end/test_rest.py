@@ -157,10 +157,10 @@ def test_the_models_and_their_cards_are_told(client):
     (entry,) = client.get("/models").json()["models"]
     card = client.get(f"/models/{entry['name']}").json()
     assert entry == {"name": "twins_svt_nano", "task": "classify", "variant": "svt_nano", "classes": 13}
-    assert card["labels"][2] == {"name": "cat", "synset": None}
-    assert card["geometry"] == {"short_side": 124, "crop": 112, "interpolation": "bicubic"}
+    assert card["labels"][2] == {"name": "cat", "synset": None, "colour": None}
+    assert card["geometry"] == {"short_side": 124, "crop": 112, "interpolation": "bicubic", "long_side": None}
     assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
-    assert card["measured"]["top1"] == 73.0
+    assert card["measured"]["figures"] == {"top1": 73.0, "top5": 96.1}
     assert {"source", "licence", "published", "parameters"} <= set(card)
     assert client.get("/models/nobody").status_code == 404
 

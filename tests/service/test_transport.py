@@ -39,7 +39,7 @@ CARD = Card(
     exif_orientation=True,
     source="flowers.pth",
     licence="CC0",
-    measured=Accuracy(73.0, None, "a garden", "a walk"),
+    measured=Accuracy({"top1": 73.0}, "a garden", "a walk"),
 )
 MESSAGES = st.one_of(
     st.builds(Job, IDS, st.text(), SECONDS, SMALL),

@@ -168,7 +168,7 @@ def test_another_networks_checkpoint_is_shown_by_its_keys(saved):
 
 
 def test_a_bare_backbone_is_refused(saved, tiny):
-    assert "no classification head" in refusal(saved({k: t for k, t in tiny.items() if not k.startswith("head.")}))
+    assert "no head known here" in refusal(saved({k: t for k, t in tiny.items() if not k.startswith("head.")}))
 
 
 def test_widths_that_its_heads_do_not_divide_are_refused(saved):
@@ -335,12 +335,14 @@ def test_tolerance_reads_the_weights_beside_unknown_classes(tmp_path, tiny, extr
 def converted(tiny, tmp_path):
     """A checkpoint of mmpretrain's behaviour with labels, written and read again."""
     original = checkpoint.load(checkpoints.mmpretrain(tiny, tmp_path / "weights"))
-    original = dataclasses.replace(original, labels=tuple(f"flower {i}" for i in range(CLASSES)))
+    names = tuple(f"flower {i}" for i in range(CLASSES))
+    declared = dataclasses.replace(original.declared, labels=names, size=112, crop=0.5)
+    original = dataclasses.replace(original, declared=declared)
     checkpoint.save(original, tmp_path / "converted.safetensors")
     return original, checkpoint.load(tmp_path / "converted.safetensors")
 
 
-@pytest.mark.parametrize("field", ["family", "crop", "labels", "variant", "classes"])
+@pytest.mark.parametrize("field", ["declared", "head", "variant", "classes"])
 def test_saving_keeps_what_the_keys_alone_would_not_tell(converted, field):
     original, again = converted
     assert getattr(again, field) == getattr(original, field)

@@ -54,8 +54,10 @@ def test_a_name_like_no_other_is_answered_with_all_and_the_way_to_bring_a_file(t
         zoo.parse(typed)
 
 
-def test_the_table_lists_the_packaged_and_the_six_published_models():
-    assert set(zoo.list_models()) == {f"twins_{variant}" for variant in VARIANTS}
+def test_the_table_lists_every_variant_as_a_classifier_and_the_published_ones_as_segmenters():
+    published = [f"twins_{variant}" for variant in VARIANTS if variant != "svt_nano"]
+    segmenters = {f"{name}_{head}_ade20k" for name in published for head in ("fpn", "upernet")}
+    assert set(zoo.list_models()) == {"twins_svt_nano", *published} | segmenters
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -64,7 +66,7 @@ def test_every_row_names_a_variant_and_labels_that_exist(name):
     assert shipped(ZOO[name].labels)
 
 
-@pytest.mark.parametrize("name", [name for name in ZOO if name != zoo.DEFAULT])
+@pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].labels == "imagenet1k"])
 def test_published_models_see_pictures_as_timm_measured_them(name):
     geometry = ZOO[name].geometry
     assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
