@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from service.views import Rendered, View
 from twins.card import TaskName
 from twins.tasks import Options, Result
 
@@ -28,6 +29,7 @@ class Call:
     images: tuple[bytes, ...]
     options: Options
     model: str | None = None  # None: the first one served for that task
+    view: View | None = None  # how a mask is to be handed out; None: as it is
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Timing:
 class Answer:
     """One image's result."""
 
-    result: Result
+    result: Result | Rendered  # rendered where the call has a view
     timing: Timing
 
 

@@ -5,10 +5,12 @@ Limits, deadlines, keys, counting and logging happen here and nowhere else.
 
 import asyncio
 import hmac
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from service import errors, logs, metrics
 from service.admission import Admission
@@ -26,11 +28,14 @@ from service.errors import (
 from service.pool import WorkerPool, no_worker
 from service.settings import Settings, cores
 from service.transport import Fleet
+from service.views import Rendered
 from twins import image
 from twins.card import Card, TaskName
-from twins.image import ImageError
-from twins.tasks import TASKS, Options
-from twins.tasks.sample import Sample
+from twins.errors import BadOption
+from twins.image import ImageError, Picture
+from twins.mask import Segmentation
+from twins.tasks import TASKS, Result
+from twins.tasks.sample import Output, Sample
 
 IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
     image.NotAnImage: errors.UnsupportedMedia,
@@ -39,6 +44,16 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
 }
 
 log = logs.get()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image on its way to a worker, and the seconds it took so far."""
+
+    sample: Sample
+    picture: Picture | None  # kept where the answer shows it
+    decode_s: float
+    preprocess_s: float
 
 
 class Engine:
@@ -91,12 +106,17 @@ class Engine:
         timeout_s = longest_s if caller.timeout_s is None else min(caller.timeout_s, longest_s)
         outcome = Outcome(caller, caller.arrived + timeout_s)
         try:
-            if not timeout_s > 0:  # written so that it catches what is not a number, too
+            if math.isnan(timeout_s):
                 raise BadRequest("the request's timeout must be a number of seconds above 0")
+            if timeout_s <= 0:
+                raise DeadlineExceeded("the deadline had passed before the request came")
             yield outcome
         except ServiceError as error:
             outcome.code = error.code
             raise
+        except BadOption as error:
+            outcome.code = BadRequest.code
+            raise BadRequest(str(error)) from error
         except TimeoutError as error:
             outcome.code = DeadlineExceeded.code
             raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from error
@@ -131,13 +151,12 @@ class Engine:
         card = self.card(call.model, call.task)
         outcome.model = card.name
         self.check_number(call.images)
+        self.check_options(call, card)
         if not self.pool.promising:
             raise no_worker()
         with self.admission.admitted(len(call.images), deadline=outcome.deadline, workers=self.pool.ready):
             async with asyncio.timeout_at(outcome.deadline), asyncio.TaskGroup() as group:
-                parts = [
-                    group.create_task(self.one(data, card, call.options, outcome.deadline)) for data in call.images
-                ]
+                parts = [group.create_task(self.one(data, card, call, outcome)) for data in call.images]
             return [part.result() for part in parts]
 
     async def predict_one(self, call: Call, outcome: Outcome) -> Answer:
@@ -147,26 +166,29 @@ class Engine:
             raise answer
         return answer
 
-    async def one(self, data: bytes, card: Card, options: Options, deadline: float) -> Answer | ServiceError:
+    async def one(self, data: bytes, card: Card, call: Call, outcome: Outcome) -> Answer | ServiceError:
         """One image's answer or error."""
         loop = asyncio.get_running_loop()
         try:
             with self.admission.prepared():
-                sample, decode_s, preprocess_s = await loop.run_in_executor(self.cpu, self.prepare, data, card)
+                prepared = await loop.run_in_executor(self.cpu, self.prepare, data, card, call)
+            if prepared.picture:
+                self.hold(outcome, 3 * prepared.picture.width * prepared.picture.height)
             coming = self.admission.preparing
-            forwarded = await self.pool.submit(card.name, sample, expires=deadline, coming=coming)
+            forwarded = await self.pool.submit(card.name, prepared.sample, expires=outcome.deadline, coming=coming)
         except ServiceError as error:
             return error
         self.admission.pace.record(forwarded.infer_s, forwarded.batch_size)
         began = loop.time()
-        result = await loop.run_in_executor(self.cpu, TASKS[card.task].postprocess, forwarded.output, card, options)
-        timing = Timing(decode_s, preprocess_s, forwarded.queue_s, forwarded.infer_s, loop.time() - began)
+        result = await loop.run_in_executor(self.cpu, finish, forwarded.output, card, call, prepared.picture)
+        finish_s = loop.time() - began
+        timing = Timing(prepared.decode_s, prepared.preprocess_s, forwarded.queue_s, forwarded.infer_s, finish_s)
         for stage in metrics.STAGES:
             metrics.stage(card.name, stage, getattr(timing, stage))
         return Answer(result, timing)
 
-    def prepare(self, data: bytes, card: Card) -> tuple[Sample, float, float]:
-        """A sample from an image file, and the seconds for decoding and preprocessing. Raises ServiceError."""
+    def prepare(self, data: bytes, card: Card, call: Call) -> Prepared:
+        """A sample from an image file. Raises ServiceError."""
         began = time.perf_counter()
         try:
             picture = image.decode(data, self.settings.image_limits, exif_orientation=self.exif_orientation(card))
@@ -174,14 +196,15 @@ class Engine:
             metrics.image_refused(error.reason)
             raise IMAGE_ERRORS[type(error)](str(error)) from error
         decoded = time.perf_counter()
-        sample = TASKS[card.task].preprocess(picture, card)
-        return sample, decoded - began, time.perf_counter() - decoded
+        sample = TASKS[card.task].preprocess(picture, card, call.options)
+        kept = picture if call.view and call.view.needs_picture else None
+        return Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
 
     # ------------------------------------------------------------------ rules
 
     def authenticate(self, key: str | None) -> None:
         """Raises Unauthenticated unless the key is one of the settings', where they have any."""
-        if self.keys and not any(hmac.compare_digest((key or "").encode(), known) for known in self.keys):
+        if self.keys and not (key and any(hmac.compare_digest(key.encode(), known) for known in self.keys)):
             raise errors.Unauthenticated("send a key as `Authorization: Bearer KEY`")
 
     def served(self) -> list[Card]:
@@ -219,6 +242,18 @@ class Engine:
         if len(images) > most:
             raise TooLarge(f"{len(images)} images in a request; at most {most} are taken")
 
+    def check_options(self, call: Call, card: Card) -> None:
+        """Raises BadOption for what the model does not have, before any image costs anything."""
+        TASKS[card.task].check(call.options, card)
+        if call.view:
+            call.view.check(card)
+
     def exif_orientation(self, card: Card) -> bool:
         """Whether pictures are turned as their EXIF tag says."""
         return {"always": True, "never": False, "model": card.exif_orientation}[self.settings.exif]
+
+
+def finish(output: Output, card: Card, call: Call, picture: Picture | None) -> Result | Rendered:
+    """The answer to an output, in the form that the call wants: all work on it is done here, in a thread."""
+    result: Result = TASKS[card.task].postprocess(output, card, call.options)
+    return call.view.render(result, card, picture) if call.view and isinstance(result, Segmentation) else result

@@ -7,6 +7,7 @@ class ServiceError(Exception):
     ServiceError
     ├── BadRequest
     │   ├── TooLarge
+    │   ├── NotAcceptable
     │   ├── UnsupportedMedia
     │   └── UnreadableImage
     ├── Unauthenticated
@@ -40,6 +41,13 @@ class TooLarge(BadRequest):
 
     code = "too_large"
     title = "Too large"
+
+
+class NotAcceptable(BadRequest):
+    """No form that is offered is one that the client takes."""
+
+    code = "not_acceptable"
+    title = "No such form of an answer"
 
 
 class UnsupportedMedia(BadRequest):

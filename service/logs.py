@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from functools import partial
 from typing import cast
 
@@ -31,7 +32,17 @@ def configure(settings: Settings, *, process: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[Forward()], force=True)
+    logging.captureWarnings(True)  # noqa: FBT003 - the standard library's signature
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # clients' pictures have no say in our log
+
+
+class Forward(logging.Handler):
+    """Takes what libraries log to where our own lines go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        get().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def add_process(process: str, _: object, __: str, event: EventDict) -> EventDict:

@@ -30,7 +30,7 @@ BATCH = Histogram("twins_batch_size", "Images run together.", ["model"], buckets
 QUEUE = Gauge("twins_queue_depth", "Images that wait for the device.", ["worker"], multiprocess_mode="livemostrecent")
 IN_FLIGHT = Gauge("twins_in_flight_images", "Images admitted and not answered yet.", multiprocess_mode="livesum")
 WORKER_UP = Gauge("twins_worker_up", "Whether a worker is ready.", ["worker"], multiprocess_mode="livemostrecent")
-RESTARTS = Counter("twins_worker_restarts", "Times a process was started again.", ["worker", "reason"])
+RESTARTS = Counter("twins_process_restarts", "Times a process was started again.", ["process", "reason"])
 REFUSED = Counter("twins_images_refused", "Images that could not be used.", ["reason"])
 RETRIES = Counter("twins_retries", "Images sent to a worker again because the first one died.", ["model"])
 LOAD = Gauge(
@@ -76,9 +76,9 @@ def worker_up(worker: str, *, up: bool) -> None:
     WORKER_UP.labels(worker).set(up)
 
 
-def restarted(worker: str, reason: str) -> None:
+def restarted(process: str, reason: str) -> None:
     """A process is started again."""
-    RESTARTS.labels(worker, reason).inc()
+    RESTARTS.labels(process, reason).inc()
 
 
 def image_refused(reason: str) -> None:

@@ -17,6 +17,7 @@ from service.transport import WorkerState
 
 WATCH_S = 0.2
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
+STABLE_S = 60.0  # of service, after which earlier deaths are forgotten
 
 log = logs.get()
 
@@ -35,7 +36,9 @@ class Place:
     last_beat: float = 0.0
     busy_s: float = 0.0
     ready: bool = False
-    failures: int = 0  # in a row, before it got ready
+    ready_since: float = 0.0
+    early_deaths: int = 0  # in a row, before it got ready
+    deaths: int = 0  # in a row, without a stable time between
     state: WorkerState = "loading"
 
     @property
@@ -50,8 +53,8 @@ class Place:
 
     @property
     def backoff_s(self) -> float:
-        """How long to wait before the next process: not at all unless they die early."""
-        return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**self.failures) if self.failures else 0.0
+        """How long to wait before the next process: not at all the first time, then longer and longer."""
+        return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self.deaths - 2)) if self.deaths > 1 else 0.0
 
     async def spawn(self, folder: str) -> asyncio.subprocess.Process:
         """Starts the next process."""
@@ -90,11 +93,17 @@ class Place:
             return "slow start" if now - self.started > settings.start_timeout_s else None
         return "hang" if max(now - self.last_beat, self.busy_s) > settings.hang_timeout_s else None
 
+    def got_ready(self) -> None:
+        """Notes that the process serves."""
+        self.ready, self.ready_since, self.early_deaths, self.state = True, time.monotonic(), 0, "ready"
+
     def died(self) -> None:
         """Notes the process's end: whether the next one can be counted on soon."""
-        self.failures = 0 if self.ready else self.failures + 1
-        known_good = self.state in ("ready", "recovering") and self.failures < 2
-        self.state = "recovering" if known_good else "broken" if self.failures > 1 else "loading"
+        stable = self.ready and time.monotonic() - self.ready_since > STABLE_S
+        self.deaths = 1 if stable else self.deaths + 1
+        self.early_deaths = 0 if self.ready else self.early_deaths + 1
+        known_good = self.state in ("ready", "recovering") and self.early_deaths < 2
+        self.state = "recovering" if known_good else "broken" if self.early_deaths > 1 else "loading"
         self.ready = False
 
     def send(self, number: signal.Signals) -> None:

@@ -41,6 +41,7 @@ class Link:
         self.dialler = Dialler(info.address)
         self.pending: dict[int, asyncio.Future[Forwarded]] = {}
         self.receiving = asyncio.create_task(self.receive())
+        self.receiving.add_done_callback(self.on_broken)
 
     async def ask(self, job: Job, sample: Sample) -> Forwarded:
         """One sample's output. Raises ServiceError, and WorkerLost if the worker dies first."""
@@ -71,10 +72,20 @@ class Link:
             else:
                 answer.set_exception(told(message))
 
+    def on_broken(self, task: asyncio.Task[None]) -> None:
+        """A line on which nobody hears must not keep its samples waiting."""
+        if not task.cancelled() and (error := task.exception()):
+            log.error("link broke", worker=self.name, exc_info=error)
+            self.give_back()
+
     def close(self) -> None:
         """The worker is gone: whoever waits for it is told."""
         self.receiving.cancel()
         self.dialler.close()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Tells whoever waits that the worker will not answer."""
         for answer in self.pending.values():
             if not answer.done():
                 answer.set_exception(WorkerLost(self.name))
@@ -117,7 +128,8 @@ class WorkerPool:
             if crashes:
                 metrics.retried(model)
             with suppress(WorkerLost):
-                return await link.ask(Job(next(self.ids), model, expires, coming), sample)
+                job = Job(next(self.ids), model, expires, coming, sample.output_size, sample.confidence)
+                return await link.ask(job, sample)
             log.warning("worker lost with a sample in flight", worker=link.name, model=model)
         raise Internal("the worker died twice while it had this image")
 

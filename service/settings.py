@@ -5,12 +5,13 @@ The only module that reads the environment. A flag beats a variable, a variable 
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from twins import zoo
 from twins.image import Limits
@@ -29,8 +30,17 @@ def split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def split_keys(value: object) -> object:
+    """The same; but a variable that is there and empty is a mistake, and must not mean that no key is needed."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("no key in it")
+    return split(value)
+
+
 List = Annotated[tuple[str, ...], BeforeValidator(split)]
-Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(split)]
+Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(split_keys)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Devices = Annotated[tuple[Device, ...], Field(min_length=1), BeforeValidator(split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -50,7 +60,7 @@ class Settings(BaseModel):
     grpc_port: Port = Field(8001, description="port of gRPC")
     api_keys: Keys = Field((), description="keys of which clients must show one; none: everybody is served")
 
-    device: List = Field(
+    device: Devices = Field(
         ("auto",), description="auto (every GPU, else the CPU), cpu, cuda, cuda:1; several separated by commas"
     )
     precision: Precision = Field("auto", description="auto, float32, bfloat16 or float16; auto is float32 on a CPU")
@@ -71,7 +81,7 @@ class Settings(BaseModel):
         2**30, ge=1024, description="most bytes of unanswered requests per frontend; more are refused with 429"
     )
     max_images: int = Field(64, ge=1, description="most images in a request")
-    max_image_bytes: int = Field(Limits.max_bytes, ge=1, description="most bytes in an image")
+    max_image_bytes: int = Field(Limits.max_bytes, ge=1, le=2**30, description="most bytes in an image")
     max_pixels: int = Field(Limits.max_pixels, ge=1, description="most pixels in an image")
     max_side: int = Field(Limits.max_side, ge=1, description="most pixels in a side of an image")
     max_frames: int = Field(Limits.max_frames, ge=1, description="most frames in an image; the first is looked at")
@@ -79,12 +89,19 @@ class Settings(BaseModel):
     drain_delay_s: float = Field(1.0, ge=0, description="time to serve on, not ready, after the signal to stop")
     grace_s: float = Field(30.0, ge=0, description="time for requests in flight after that, before they are cut off")
     start_timeout_s: float = Field(600.0, gt=0, description="longest time for a worker to load and warm up")
-    hang_timeout_s: float = Field(60.0, gt=0, description="silence, or time in one batch, after which it is killed")
+    hang_timeout_s: float = Field(60.0, ge=2, description="silence, or time in one batch, after which it is killed")
 
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console, json, or auto: console on a terminal"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
+
+    @model_validator(mode="after")
+    def check_bytes(self) -> Self:
+        """What one request may hold must fit into what all may."""
+        if self.max_held_bytes < self.max_body_bytes:
+            raise ValueError("max_held_bytes is less than max_body_bytes: such a request could never be held")
+        return self
 
     @property
     def image_limits(self) -> Limits:
@@ -95,7 +112,7 @@ class Settings(BaseModel):
 def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from all sources. Raises SettingsError."""
     environ = os.environ if environ is None else environ
-    variables = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    variables = ours(environ)
     named = variables.pop(CONFIG, None)
     config = flags.get(CONFIG) or named
     file = read_file(Path(str(config))) if config else {}
@@ -114,6 +131,16 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError("\n".join(explain(complaint, called) for complaint in error.errors())) from error
+
+
+def ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are meant for this service, by setting."""
+    named = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    return {name: value for name, value in named.items() if not INJECTED.fullmatch(f"{name}={value}")}
+
+
+INJECTED = re.compile(r"(service_host|service_port\w*|port_\d+_\w+)=.*|port=tcp://.*")
+"""What Kubernetes puts into every container's environment for a Service that is called `twins`."""
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -135,6 +162,8 @@ def check_name(name: str, call: Any) -> None:
 
 def explain(complaint: Any, called: Mapping[str, str]) -> str:
     """One wrong value in words."""
+    if not complaint["loc"]:  # of several settings together: the input is all of them, keys included
+        return str(complaint["msg"])
     name = str(complaint["loc"][0])
     given = "" if name in SECRET else f", not {complaint['input']!r}"
     return f"{called.get(name, name)}: {complaint['msg']}{given}"

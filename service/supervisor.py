@@ -15,6 +15,8 @@ from twins.card import Card
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
 KILL_AFTER_S = 5.0  # for a worker that was told to stop
+MARGIN_S = 3.0  # for a frontend to end by itself, after the last of its clients
+HOPELESS = 5  # processes in a row that died before they got ready, at the start of the service
 
 log = logs.get()
 
@@ -62,7 +64,11 @@ class Supervisor:
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("supervisor broke", exc_info=error)
-        self.code = EXIT_BROKEN
+        self.end(EXIT_BROKEN)
+
+    def end(self, code: int) -> None:
+        """Ends the service at once, with that exit code."""
+        self.code = code
         self.cut_off.set()
         self.stopping.set()
 
@@ -91,6 +97,9 @@ class Supervisor:
     async def mourn(self, place: Place, reason: str) -> None:
         """Tells those concerned that a process is gone, and waits before the next one if they die early."""
         place.died()
+        if place.early_deaths >= HOPELESS and not self.announced:
+            log.error("gives up", role=place.role, deaths=place.early_deaths)
+            self.end(EXIT_BROKEN)
         if place.is_worker:
             metrics.worker_up(place.role, up=False)
             await self.publish()
@@ -108,6 +117,7 @@ class Supervisor:
             if place is None or place.name != peer.decode():
                 continue  # a last word from the dead
             place.last_beat = time.monotonic()
+            metrics.process_memory("supervisor")
             if isinstance(message, Beat):
                 place.busy_s = message.busy_s
             elif isinstance(message, Ready):
@@ -117,9 +127,9 @@ class Supervisor:
 
     async def on_ready(self, place: Place, message: Ready) -> None:
         """A process serves."""
-        place.ready, place.failures = True, 0
+        place.got_ready()
         if place.is_worker:
-            place.state, self.cards = "ready", message.cards
+            self.cards = message.cards
             metrics.worker_up(place.role, up=True)
             self.add_devices(message)
         await self.publish()
@@ -137,9 +147,7 @@ class Supervisor:
         log.error("cannot start", role=place.role, detail=message.detail)
         await self.control.send(place.name.encode(), Stop())
         if place.generation == 0:
-            self.code = EXIT_MODEL
-            self.cut_off.set()
-            self.stopping.set()
+            self.end(EXIT_MODEL)
 
     async def publish(self) -> None:
         """Tells every frontend how things are."""
@@ -167,7 +175,7 @@ class Supervisor:
     async def stop(self) -> int:
         """Frontends drain, then workers leave; the exit code."""
         log.info("stopping")
-        longest_s = self.settings.drain_delay_s + self.settings.grace_s
+        longest_s = self.settings.drain_delay_s + self.settings.grace_s + MARGIN_S
         frontends = [place for place in self.places.values() if not place.is_worker]
         for place in frontends:
             place.send(signal.SIGTERM)
@@ -175,6 +183,8 @@ class Supervisor:
         self.leaving.set()
         workers = [place for place in self.places.values() if place.is_worker]
         for place in workers:
+            if not place.ready:  # it does not listen while it loads
+                place.send(signal.SIGKILL)
             await self.control.send(place.name.encode(), Stop())
         await self.ended(workers, KILL_AFTER_S)
         code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)

@@ -20,7 +20,7 @@ from service.errors import Internal, ServiceError, Unavailable
 from service.settings import Settings, cores
 from service.specs import labels_for, parse_models
 from service.transport import Abandon, Array, Dialler, Done, Failed, Fatal, Job, Listener, Ready, Stop, address
-from twins.errors import TwinsError
+from twins.errors import DeviceMissing, TwinsError
 from twins.loading import load
 from twins.plan import Plan
 from twins.runner import Runner
@@ -60,15 +60,21 @@ class Worker:
         self.busy_since: float | None = None
         self.runners: dict[str, Runner] = {}
         self.jobs: dict[tuple[bytes, int], asyncio.Task[None]] = {}
-        self.coming: dict[bytes, int] = {}
+        self.coming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
         self.listener = Listener(address(order.folder, order.name))
         self.max_batch = settings.max_batch or MAX_BATCH[self.kind]
         self.batcher: Batcher[Key, Sample, Ran] = Batcher(
             self.run_batch,
             max_batch=self.max_batch,
             max_delay_s=settings.max_delay_ms / 1000,
-            more_coming=lambda: any(self.coming.values()),
+            more_coming=self.more_coming,
         )
+
+    def more_coming(self) -> bool:
+        """Whether a frontend is preparing samples, as far as it has told lately."""
+        now, lately_s = time.monotonic(), self.settings.max_delay_ms / 1000
+        self.coming = {peer: (n, at) for peer, (n, at) in self.coming.items() if n and now - at <= lately_s}
+        return bool(self.coming)
 
     @property
     def kind(self) -> str:
@@ -79,6 +85,7 @@ class Worker:
         """Loads, reports ready, and serves until told to stop."""
         beating = asyncio.create_task(child.beat(self.order, self.control, self.busy_s))
         try:
+            await self.in_device_thread(check_device, self.plan.device)
             await self.in_device_thread(self.load)
         except TwinsError as error:
             await self.give_up(str(error))
@@ -126,7 +133,7 @@ class Worker:
         while True:
             peer, message, arrays = await self.listener.receive()
             if isinstance(message, Job):
-                self.coming[peer] = message.coming
+                self.coming[peer] = (message.coming, time.monotonic())
                 task = asyncio.create_task(self.answer(peer, message, arrays))
                 self.jobs[peer, message.id] = task
                 task.add_done_callback(partial(self.forget, (peer, message.id)))
@@ -140,7 +147,7 @@ class Worker:
     async def answer(self, peer: bytes, job: Job, arrays: tuple[Array, ...]) -> None:
         """One job, from its sample to the reply."""
         arrived = asyncio.get_running_loop().time()
-        sample = Sample(arrays[0].view(np.uint8))
+        sample = Sample(arrays[0].view(np.uint8), job.output_size, job.confidence)
         try:
             ran = await self.batcher.submit((job.model, sample.pixels.shape), sample, expires=job.expires)
         except Exception as error:  # whatever a batch raised
@@ -204,6 +211,14 @@ def choose_device(order: Order) -> str:
     if order.device == "auto":
         return f"cuda:{order.place}" if torch.cuda.is_available() else "cpu"
     return order.device
+
+
+def check_device(device: str) -> None:
+    """Raises DeviceMissing unless the device is there."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # PyTorch says it either way
+        raise DeviceMissing(f"there is no device {device}: {str(error).partition(chr(10))[0]}") from error
 
 
 def device_count(kind: str) -> int:

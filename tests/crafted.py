@@ -122,6 +122,11 @@ def bmp(width: int, height: int, *, bits: int = 24, compression: int = 0) -> byt
     return b"BM" + struct.pack("<IHHI", 54 + len(palette), 0, 0, 54 + len(palette)) + info + palette
 
 
+def bmp_of_runs(width: int, height: int) -> bytes:
+    """A bitmap in run lengths: each line one pixel and its end, the rest is for the decoder to fill."""
+    return bmp(width, height, bits=8, compression=1) + b"\x01\x07\0\0" * height + b"\0\1"
+
+
 def webp_claiming(width: int, height: int) -> bytes:
     """A WebP of the extended kind whose canvas has another size than its picture."""
     still = encoded("WEBP")[12:]
@@ -182,3 +187,22 @@ def tiff_of_overlapping_pages(pages: int, tags: int) -> bytes:
         at = start + size * page + 2 + size * tags
         data[at : at + 4] = struct.pack("<I", start + size * (page + 1))
     return bytes(data)
+
+
+def tiff_of_tiles(side: int) -> bytes:
+    """A grey square of tiles of one pixel, all of them the same one."""
+    count, lists = side * side, STRIP + 64
+    tags = [
+        (256, 4, 1, side),
+        (257, 4, 1, side),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (277, 3, 1, 1),
+        (322, 4, 1, 1),  # width of a tile
+        (323, 4, 1, 1),  # its height
+        (324, 4, count, lists),  # where they are
+        (325, 4, count, lists + 4 * count),  # their bytes
+    ]
+    offsets, sizes = struct.pack("<I", STRIP) * count, struct.pack("<I", 1) * count
+    return b"II*\0" + struct.pack("<I", lists + 8 * count) + bytes(64) + offsets + sizes + directory(tags)

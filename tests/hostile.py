@@ -102,8 +102,10 @@ def oversized() -> dict[str, bytes]:
         "gif-of-countless-comments": crafted.gif_comments(120_000),
         "bmp-of-a-huge-side": crafted.bmp(1_000_000, 1),
         "bmp-of-a-gigapixel": crafted.bmp(32_000, -32_000),
+        "bmp-of-long-run-lengths": crafted.bmp_of_runs(16_384, 3_000),
         "webp-of-the-largest-canvas": crafted.webp_claiming(16_383, 16_383),
         "tiff-of-a-huge-side": crafted.tiff(tags_with((256, 4, 1, 1_000_000))),
+        "tiff-of-countless-tiles": crafted.tiff_of_tiles(700),
         "tiff-of-countless-pages": crafted.tiff_pages(2_000),
         "tiff-of-overlapping-pages": crafted.tiff_of_overlapping_pages(pages=500, tags=4_000),
     }

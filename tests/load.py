@@ -38,6 +38,20 @@ async def post_until(stop: Callable[[], bool], base: str, image: bytes, tally: T
             tally.answers[response.status_code] += 1
 
 
+async def knock_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
+    """One client that opens a connection for every request, as `curl` does."""
+    while not stop():
+        try:
+            async with httpx.AsyncClient(base_url=base, timeout=60) as client:
+                response = await client.post("/classify", content=image)
+        except httpx.ConnectError:
+            return
+        except httpx.HTTPError as error:
+            tally.lost.append(repr(error))
+            continue
+        tally.answers[response.status_code] += 1
+
+
 async def call_until(stop: Callable[[], bool], target: str, image: bytes, tally: Tally) -> None:
     """The same over gRPC."""
     async with grpc.aio.insecure_channel(target) as channel:

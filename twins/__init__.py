@@ -36,4 +36,4 @@ def load(
     from twins import loading, zoo
 
     spec = zoo.Spec(name, Path(checkpoint)) if checkpoint is not None else zoo.parse(name)
-    return loading.load(spec).network.to(device=device, dtype=dtype)
+    return loading.network(spec).to(device=device, dtype=dtype)

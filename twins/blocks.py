@@ -86,8 +86,12 @@ def gif_pieces(data: bytes, at: int) -> tuple[int, int]:
     return at + 1, pieces
 
 
+TIFF_PIECES = (273, 324)  # the tags that list where strips and tiles are
+TIFF_PIECE_COST = 4  # Pillow sets up a decoder for each
+
+
 def tiff(data: bytes) -> Iterator[Block]:
-    """A TIFF's pages, which may overlap, and their tags."""
+    """A TIFF's pages, which may overlap, their tags, and the strips and tiles that these list."""
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     big = 43 in data[2:4]  # BigTIFF: all lengths double
     first, count_bytes, entry_bytes, link_bytes = (8, 8, 20, 8) if big else (4, 2, 12, 4)
@@ -101,7 +105,9 @@ def tiff(data: bytes) -> Iterator[Block]:
         seen.add(page)
         yield Block.FRAME
         tags = min(number(page, count_bytes), len(data) // entry_bytes)
-        yield from repeat(Block.OTHER, tags)
+        for entry in range(page + count_bytes, page + count_bytes + entry_bytes * tags, entry_bytes):
+            pieces = number(entry + 4, link_bytes) if number(entry, 2) in TIFF_PIECES else 0
+            yield from repeat(Block.OTHER, 1 + TIFF_PIECE_COST * pieces)
         page = number(page + count_bytes + entry_bytes * tags, link_bytes)
 
 

@@ -4,7 +4,9 @@ TwinsError
 ├── UnknownModel        no such name; says which is closest
 ├── CheckpointError     a file that is no Twins checkpoint, or not the one it was said to be
 ├── WeightsUnavailable  weights that cannot be fetched; says how to bring a file
+├── DeviceMissing       no such device on this machine
 ├── LabelsError         a list of labels that does not fit
+├── BadOption           an option out of range, or one that the model does not have
 └── ImageError          a picture that cannot be used, see `twins.image`
 """
 
@@ -27,3 +29,11 @@ class WeightsUnavailable(TwinsError):
 
 class LabelsError(TwinsError):
     """Labels that do not fit the model."""
+
+
+class BadOption(TwinsError, ValueError):
+    """An option out of range, or one that does not fit the model."""
+
+
+class DeviceMissing(TwinsError):
+    """No such device on this machine."""

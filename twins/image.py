@@ -74,6 +74,7 @@ BROKEN = (
 """What Pillow's decoders raise on damaged files."""
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+BMP_RUNS = (1, 2)  # the compressions by run lengths, of 8 and 4 bits
 ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -111,6 +112,7 @@ class Limits:
     max_frames: int = 1_000  # of an animation; only the first is looked at
     max_blocks: int = 100_000  # chunks, segments, tags: what Pillow reads one by one
     max_scans: int = 64  # of a JPEG, each a pass over all pixels; ten are usual
+    max_run_pixels: int = 1_000_000  # of a BMP in run lengths, which Pillow unpacks in Python
 
 
 def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> Picture:
@@ -174,8 +176,10 @@ def check_size(picture: Picture, limits: Limits) -> None:
     width, height = picture.size
     if max(width, height) > limits.max_side:
         raise TooLarge(f"the image is {width}x{height} pixels; a side may have at most {limits.max_side}")
-    if width * height > limits.max_pixels:
-        raise TooLarge(f"the image has {width * height} pixels; at most {limits.max_pixels} are taken")
+    runs = picture.format == "BMP" and picture.info.get("compression") in BMP_RUNS
+    most = min(limits.max_pixels, limits.max_run_pixels) if runs else limits.max_pixels
+    if width * height > most:
+        raise TooLarge(f"the image has {width * height} pixels; at most {most} are taken")
 
 
 def check_frames(picture: Picture, limits: Limits) -> None:

@@ -26,16 +26,31 @@ class Loaded:
 
 def load(spec: Spec, *, labels_file: Path | None = None) -> Loaded:
     """Fetches, reads and builds a model. Raises TwinsError: every way in which a user can be wrong."""
+    found, path = read(spec)
+    try:
+        network = checkpoint.build(found)
+        return Loaded(network, card(spec, zoo.ZOO.get(spec.name), found, labels_file))
+    except (CheckpointError, LabelsError) as error:
+        raise type(error)(f"{spec.name} ({path}): {error}") from error
+
+
+def network(spec: Spec) -> "nn.Module":
+    """A model's network alone, of any number of classes: nobody asks for their names. Raises TwinsError."""
+    found, path = read(spec)
+    try:
+        return checkpoint.build(found)
+    except CheckpointError as error:
+        raise CheckpointError(f"{spec.name} ({path}): {error}") from error
+
+
+def read(spec: Spec) -> tuple[Checkpoint, Path]:
+    """A model's checkpoint, fetched if need be, and its file. Raises TwinsError if it is another than the name says."""
     path = hub.fetch(spec)
     found = checkpoint.load(path)
     row = zoo.ZOO.get(spec.name)
     if row is not None:
         expect(row, found, spec, path)
-    try:
-        network = checkpoint.build(found)
-        return Loaded(network, card(spec, row, found, labels_file))
-    except (CheckpointError, LabelsError) as error:
-        raise type(error)(f"{spec.name} ({path}): {error}") from error
+    return found, path
 
 
 def expect(row: Row, found: Checkpoint, spec: Spec, path: Path) -> None:
@@ -70,7 +85,7 @@ def card(spec: Spec, row: Row | None, found: Checkpoint, labels_file: Path | Non
         geometry=row.geometry if row else geometry(found),
         normalisation=Normalisation(),
         exif_orientation=row.exif_orientation if row else True,
-        source=str(spec.checkpoint or (row and row.source)),
+        source=spec.checkpoint.name if spec.checkpoint else str(row and row.source),
         licence=row.licence if row and not spec.checkpoint else "unknown: the checkpoint's owner says",
         published=row.published if row and not spec.checkpoint else None,
         measured=row.measured if row and not spec.checkpoint else None,

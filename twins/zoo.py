@@ -20,6 +20,9 @@ class HubFile:
     sha256: str | None = None  # None: not known, not checked
     file: str = "model.safetensors"
 
+    def __post_init__(self) -> None:
+        assert self.revision is None or len(self.revision) == 40, "the hub takes a shorter one for a branch's name"
+
     def __str__(self) -> str:
         return f"hf://{self.repo}/{self.file}" + (f"@{self.revision}" if self.revision else "")
 
@@ -155,7 +158,7 @@ ZOO: dict[str, Row] = {
         ),
         notes="A demonstration of 13 classes, not a product: see its model card for what it gets wrong.",
     ),
-    "twins_pcpvt_small": imagenet("pcpvt_small", 81.116, 95.624, revision="2689d4a", sha256=None),
+    "twins_pcpvt_small": imagenet("pcpvt_small", 81.116, 95.624, revision=None, sha256=None),
     "twins_pcpvt_base": imagenet(
         "pcpvt_base",
         82.724,
@@ -167,7 +170,7 @@ ZOO: dict[str, Row] = {
         "pcpvt_large",
         83.158,
         96.626,
-        revision="b0d3cf7",
+        revision=None,
         sha256="423acdd738d41f7ed50bbafbfbf3e50f6ea098b5704bb749a969f1992ddd84c3",
     ),
     "twins_svt_small": imagenet(
@@ -182,7 +185,7 @@ ZOO: dict[str, Row] = {
         "svt_large",
         83.718,
         96.600,
-        revision="a26f57c",
+        revision=None,
         sha256="2fbe754f6e595bd07294f381302e0b3f1d449176977e35e4f30200fe4f3bcf97",
     ),
     **{f"twins_{row[0]}_{row[1]}_ade20k": ade20k(*row) for row in ADE20K},

@@ -12,6 +12,7 @@ STATUS: dict[type[ServiceError], int] = {
     errors.BadRequest: 400,
     errors.Unauthenticated: 401,
     errors.UnknownModel: 404,
+    errors.NotAcceptable: 406,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.UnreadableImage: 422,

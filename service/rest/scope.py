@@ -48,9 +48,10 @@ def timeout_s(request: Request) -> float | None:
     """The client's deadline from `X-Request-Timeout`, in seconds; nan, which the engine refuses, for nonsense."""
     text = request.headers.get("x-request-timeout")
     try:
-        return None if text is None else float(text)
+        seconds = None if text is None else float(text)
     except ValueError:
         return math.nan
+    return seconds if seconds is None or seconds > 0 else math.nan
 
 
 def key(request: Request) -> str | None:

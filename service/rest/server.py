@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -57,8 +57,25 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops listening, then gives requests that clients are sending over open connections a moment to arrive."""
-        await asyncio.sleep(0)  # connections that wait to be accepted are, in this turn of the loop
+        waiting = [opened for listener in sockets or [] for opened in accept_all(listener)]
         for server in self.servers:
             server.close()
+        for opened in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self.protocol, opened)
         await asyncio.sleep(LINGER_S)
         await super().shutdown(sockets)
+
+    def protocol(self) -> asyncio.Protocol:
+        """What speaks HTTP on a connection that was accepted here rather than by the loop."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait to be accepted: closing the listener would reset them."""
+    with suppress(BlockingIOError):
+        while True:
+            opened, _ = listener.accept()
+            opened.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            yield opened

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.engine import Engine
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from service.rpc.closing import ClosingHealth, ClosingReflection
 from service.rpc.servicer import Servicer
 
 FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
@@ -29,11 +29,12 @@ class Server:
                 ("grpc.so_reuseport", 1),
             ]
         )
-        self.health = HealthServicer()
+        self.health = ClosingHealth(engine.closing)
         self.tasks: set[asyncio.Task[None]] = set()
         pb_grpc.add_TwinsServicer_to_server(Servicer(engine), self.server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
-        reflection.enable_server_reflection(tuple(names()), self.server)
+        reflection = ClosingReflection(tuple(names()), engine.closing)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, self.server)
         engine.on_ready_change.append(self.show_ready)
 
     async def start(self, host: str, port: int) -> None:
@@ -63,4 +64,4 @@ def names() -> Iterator[str]:
     """The services to reflect."""
     yield SERVICE
     yield health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    yield reflection.SERVICE_NAME
+    yield reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name

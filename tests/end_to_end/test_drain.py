@@ -8,18 +8,21 @@ import threading
 
 import grpc
 import httpx
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
-from tests.load import call_until, load, post_until
+from tests.load import call_until, knock_until, load, post_until
 from tests.server import Server, wait_until
 
 
-async def test_a_signal_to_stop_under_load_loses_no_request(cat):
+@pytest.mark.parametrize("client", [post_until, knock_until])
+async def test_a_signal_to_stop_under_load_loses_no_request(cat, client):
     with Server("--drain-delay-s", "1") as server:
         target, rpc_target = server.http, server.grpc
-        web = asyncio.create_task(load(24, post_until, lambda: False, target, cat))
+        web = asyncio.create_task(load(24, client, lambda: False, target, cat))
         rpc = asyncio.create_task(load(8, call_until, lambda: False, rpc_target, cat))
         await asyncio.to_thread(server.wait_for, "request", count=60, code="ok")
         code = await asyncio.to_thread(server.stop)
@@ -44,6 +47,33 @@ def test_readiness_ends_first_and_service_goes_on(cat):
         assert answered.status_code == 200
         assert answered.headers["connection"] == "close"
         assert pb_grpc.TwinsStub(channel).Classify(pb.ClassifyRequest(image=cat)).predictions[0].label == "cat"
+
+
+def test_an_open_health_watch_does_not_hold_up_the_end():
+    with Server("--grace-s", "60") as server, grpc.insecure_channel(server.grpc) as channel:
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        assert server.stop() == 0
+        assert server.events("drained")
+
+
+def test_an_open_reflection_stream_does_not_hold_up_the_end():
+    never = threading.Event()
+
+    def one_then_silence():
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        never.wait()
+
+    with Server("--grace-s", "60") as server, grpc.insecure_channel(server.grpc) as channel:
+        stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(one_then_silence())
+        assert next(stream).list_services_response.service
+        assert server.stop() == 0
+        never.set()
+
+
+def test_an_idle_service_ends_well_without_any_grace():
+    with Server("--grace-s", "0", "--drain-delay-s", "0") as server:
+        assert server.stop() == 0
 
 
 def test_an_idle_stream_does_not_hold_up_the_end(cat):

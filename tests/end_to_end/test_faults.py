@@ -48,7 +48,7 @@ async def test_a_worker_killed_under_load_fails_no_request(own_server, cat):
     assert (web.lost, rpc.lost) == ([], [])
     assert set(web.answers) == {200}
     assert rpc.total > 0
-    assert own_server.metric("twins_worker_restarts_total", worker="worker-0", reason="SIGKILL") == 3
+    assert own_server.metric("twins_process_restarts_total", process="worker-0", reason="SIGKILL") == 3
 
 
 async def test_a_worker_that_hangs_is_killed_and_its_requests_are_answered(own_server, cat):
@@ -59,7 +59,7 @@ async def test_a_worker_that_hangs_is_killed_and_its_requests_are_answered(own_s
     web, rpc = await while_under_load(own_server, cat, freeze, clients=12)
     assert (web.lost, rpc.lost) == ([], [])
     assert set(web.answers) == {200}
-    assert own_server.metric("twins_worker_restarts_total", reason="hang") == 1
+    assert own_server.metric("twins_process_restarts_total", reason="hang") == 1
 
 
 async def test_a_frontend_that_dies_is_restarted_and_serves(own_server, cat):

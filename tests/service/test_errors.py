@@ -14,6 +14,7 @@ CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.BadRequest: (400, grpc.StatusCode.INVALID_ARGUMENT),
     errors.Unauthenticated: (401, grpc.StatusCode.UNAUTHENTICATED),
     errors.UnknownModel: (404, grpc.StatusCode.NOT_FOUND),
+    errors.NotAcceptable: (406, grpc.StatusCode.INVALID_ARGUMENT),
     errors.TooLarge: (413, grpc.StatusCode.INVALID_ARGUMENT),
     errors.UnsupportedMedia: (415, grpc.StatusCode.INVALID_ARGUMENT),
     errors.UnreadableImage: (422, grpc.StatusCode.INVALID_ARGUMENT),

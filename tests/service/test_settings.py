@@ -210,3 +210,30 @@ def test_the_image_limits_are_the_settings():
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_described(name):
     assert Settings.model_fields[name].description
+
+
+def test_an_empty_key_is_refused_rather_than_taken_for_none():
+    assert "TWINS_API_KEYS" in complaint(environ={"TWINS_API_KEYS": ""})
+    assert "--api-key" in complaint({"api_keys": ("",)})
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:", "mps", ""])
+def test_a_device_that_makes_no_sense_is_refused(device):
+    assert "--device" in complaint({"device": device})
+
+
+def test_what_kubernetes_injects_for_a_service_of_our_name_is_no_setting():
+    injected = {
+        "TWINS_SERVICE_HOST": "10.0.0.1",
+        "TWINS_SERVICE_PORT_HTTP": "8000",
+        "TWINS_PORT": "tcp://10.0.0.1:8000",
+        "TWINS_PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+    assert load({}, environ=injected) == Settings()
+    assert "did you mean" in complaint(environ={"TWINS_PORT": "8000"})
+
+
+def test_settings_that_contradict_each_other_are_refused_without_showing_a_key():
+    told = complaint({"max_held_bytes": "2000", "api_keys": (SECRET,)})
+    assert "max_held_bytes" in told
+    assert SECRET not in told

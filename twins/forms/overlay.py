@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from twins.errors import BadOption
 from twins.image import Picture, to_array
 from twins.mask import Segmentation
 
@@ -30,12 +31,12 @@ def encode(
 ) -> bytes:
     """The photo, at the mask's size, under the coloured mask; pixels without a class stay as they are.
 
-    `colours` as `twins.palette.colours` has them. `opacity` goes from 0, the photo, to 1, the mask. Raises ValueError.
+    `colours` as `twins.palette.colours` has them. `opacity` goes from 0, the photo, to 1, the mask. Raises BadOption.
     """
     if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity is {opacity}; it must be from 0 to 1")
+        raise BadOption(f"opacity is {opacity}; it must be from 0 to 1")
     if encoding not in ("png", "jpeg"):
-        raise ValueError(f"an overlay is png or jpeg, not {encoding}")
+        raise BadOption(f"an overlay is png or jpeg, not {encoding}")
     return save(paint(found, picture, colours, opacity), encoding)
 
 

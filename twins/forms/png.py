@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from twins.errors import BadOption
 from twins.mask import Mask, Segmentation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -27,10 +28,10 @@ def index(found: Segmentation) -> bytes:
 def palette(found: Segmentation, colours: NDArray[np.uint8]) -> bytes:
     """As `index`, in 8 bits with the classes' colours embedded, transparent where there is no class.
 
-    `colours` as `twins.palette.colours` has them. Raises ValueError from 256 classes on: there is no room for them.
+    `colours` as `twins.palette.colours` has them. Raises BadOption from 256 classes on: there is no room for them.
     """
     if found.mask.dtype != np.uint8:
-        raise ValueError(f"a palette has room for 255 classes, not for {len(found.labels)}; ask for the index mask")
+        raise BadOption(f"a palette has room for 255 classes, not for {len(found.labels)}; ask for the index mask")
     table = np.zeros((256, 3), np.uint8)
     table[: len(colours)] = colours
     opaque = bytes(255 * (value != found.void) for value in range(256))
