@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test check format proto clean
+.PHONY: serve test test-heavy check format tables proto clean
 
 serve: .venv/installed  ## serves the model that ships, on 127.0.0.1
 	$(BIN)/twins serve
 
 test: .venv/installed-dev  ## runs all tests
 	$(BIN)/python -m pytest
+
+test-heavy: .venv/installed-dev  ## runs what is left out there: every published segmentation network at the sizes of photos
+	$(BIN)/python -m pytest -m heavy
 
 check: .venv/installed-dev  ## lints and type-checks
 	$(BIN)/ruff format --check .
@@ -18,6 +21,9 @@ check: .venv/installed-dev  ## lints and type-checks
 format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+tables: .venv/installed-dev  ## writes README's tables from the code
+	$(BIN)/python -m tests.tables
 
 # the virtual name puts the generated modules into service.pb, where they import each other
 proto: .venv/installed-dev  ## generates service/pb from proto/
