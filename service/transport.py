@@ -37,6 +37,8 @@ class Job(Message, frozen=True):
     model: str
     expires: float  # on the machine's monotonic clock, seconds
     coming: int  # further samples this frontend is preparing at the moment
+    output_size: tuple[int, int] | None = None  # this and the next: as in a `Sample`
+    confidence: bool = False
 
 
 class Abandon(Message, frozen=True):

@@ -13,17 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service import metrics
-from service.call import Answer, Call, Caller, Outcome
+from service.call import Answer, Caller, Outcome
 from service.engine import Engine
-from service.errors import BadRequest, Cancelled, Internal, ServiceError
+from service.errors import Cancelled, Internal, ServiceError
 from service.rest import documents, problems, scope
-from service.rest.body import Unwrapped, check_names, unwrap
+from service.rest.body import check_names, joined, unwrap
+from service.rest.endpoints import CLASSIFY, SEGMENT, Endpoint
 from service.rest.scope import RequestScope
-from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status, classified, listed, server_timing
+from service.rest.wire import Failure, ModelList, Status, encode, listed, server_timing
+from service.views import JSON
 from twins import __version__
-from twins.tasks import classify
 
-JSON = "application/json"
 Returned = TypeVar("Returned")
 
 
@@ -60,33 +60,22 @@ def add_inference(app: FastAPI, engine: Engine) -> None:
 
     @app.post("/classify", openapi_extra=documents.CLASSIFY, tags=["inference"], summary="The best classes of images")
     async def classify_images(request: Request) -> Response:
-        async with called(request, engine) as outcome:
-            check_names(request.query_params, CLASSIFY_OPTIONS)
-            given = await unwrap(request, engine.settings, hold=partial(engine.hold, outcome))
-            call = classify_call(given, dict(request.query_params))
-            answers = await unless_gone(request, engine.predict(call, outcome))
-            return wrap(answers, outcome, several=given.several, request=request)
+        return await infer(request, engine, CLASSIFY)
+
+    @app.post("/segment", openapi_extra=documents.SEGMENT, tags=["inference"], summary="A class for every pixel")
+    async def segment_images(request: Request) -> Response:
+        return await infer(request, engine, SEGMENT)
 
 
-CLASSIFY_OPTIONS = ("model", "top_k")
-
-
-def classify_call(given: Unwrapped, query: dict[str, str]) -> Call:
-    """What a client asks for; an option in the body beats one in the query. Raises BadRequest."""
-    check_names(given.options, CLASSIFY_OPTIONS)
-    options = {**query, **given.options}
-    try:
-        wanted = classify.Options(**({"top_k": whole("top_k", options["top_k"])} if "top_k" in options else {}))
-    except ValueError as error:
-        raise BadRequest(str(error)) from error
-    return Call("classify", given.images, wanted, options.get("model"))
-
-
-def whole(name: str, text: str) -> int:
-    """An option's whole number. Raises BadRequest."""
-    if not (text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 10):
-        raise BadRequest(f"{name} is {text[:40]!r}; it must be a whole number")
-    return int(text)
+async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:
+    """One request to run a model, from its options to its answer."""
+    async with called(request, engine) as outcome:
+        query = joined(request.query_params.multi_items())
+        check_names(query, endpoint.options)
+        given = await unwrap(request, engine.settings, endpoint.body, hold=partial(engine.hold, outcome))
+        call = endpoint.call(given, query, ",".join(request.headers.getlist("accept")))
+        answers = await unless_gone(request, engine.predict(call, outcome))
+        return wrap(answers, outcome, several=given.several, request=request)
 
 
 def wrap(answers: list[Answer | ServiceError], outcome: Outcome, *, several: bool, request: Request) -> Response:
@@ -99,14 +88,15 @@ def wrap(answers: list[Answer | ServiceError], outcome: Outcome, *, several: boo
     if isinstance(answer, ServiceError):
         outcome.code = answer.code
         return problems.respond(answer, request_id)
-    return Response(msgspec.json.encode(classified(answer, outcome.model)), 200, headers, JSON)
+    body, media_type = encode(answer, outcome.model)
+    return Response(body, 200, headers, media_type)
 
 
-def entry(answer: Answer | ServiceError, outcome: Outcome, request_id: str) -> ClassifyAnswer | Failure:
+def entry(answer: Answer | ServiceError, outcome: Outcome, request_id: str) -> msgspec.Raw | Failure:
     """One of several."""
     if isinstance(answer, ServiceError):
         return Failure(problems.describe(answer, request_id))
-    return classified(answer, outcome.model)
+    return msgspec.Raw(encode(answer, outcome.model)[0])
 
 
 @asynccontextmanager

@@ -32,12 +32,10 @@ class Unwrapped:
 
 
 class ImageBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON form: one image or several, base64; options as in the query."""
+    """The JSON form: one image or several, base64; each endpoint adds its options, as in the query."""
 
     image: str | None = None
     images: list[str] | None = None
-    model: str | None = None
-    top_k: int | None = None
 
 
 class InMemoryParser(MultiPartParser):
@@ -46,8 +44,10 @@ class InMemoryParser(MultiPartParser):
     spool_max_size = 0  # of the temporary file: 0 keeps it in memory for good
 
 
-async def unwrap(request: Request, settings: Settings, *, hold: Hold = lambda _: None) -> Unwrapped:
-    """The images and options of a request; `hold` is told of every piece as it comes. Raises ServiceError."""
+async def unwrap(
+    request: Request, settings: Settings, form: type[ImageBody], *, hold: Hold = lambda _: None
+) -> Unwrapped:
+    """The images and options of a request; JSON has this form. `hold` is told of every piece. Raises ServiceError."""
     check_length(request, settings.max_body_bytes)
     chunks = bounded(request, settings.max_body_bytes, hold)
     media_type, parameters = parse_options_header(request.headers.get("content-type"))
@@ -57,7 +57,7 @@ async def unwrap(request: Request, settings: Settings, *, hold: Hold = lambda _:
         return await unwrap_multipart(request, chunks, settings.max_images)
     body = b"".join([chunk async for chunk in chunks])
     if media_type == b"application/json":
-        return unwrap_json(body)
+        return unwrap_json(body, form)
     # whatever the label says: `curl --data-binary` calls an image a form, and the first bytes tell better
     return Unwrapped((body,) if body else (), several=False)
 
@@ -105,7 +105,8 @@ async def unwrap_multipart(request: Request, chunks: Chunks, max_images: int) ->
         raise BadRequest(f"the multipart body is malformed: {error.message}") from error
     except ValueError as error:  # of the codec that the content type names
         raise BadRequest("the multipart body cannot be read in its charset") from error
-    images, options = [], {}
+    images: list[bytes] = []
+    options: list[tuple[str, str]] = []
     for name, part in form.multi_items():
         if isinstance(part, UploadFile):
             if name not in (IMAGE_PART, IMAGES_PART):
@@ -114,25 +115,38 @@ async def unwrap_multipart(request: Request, chunks: Chunks, max_images: int) ->
         elif name in (IMAGE_PART, IMAGES_PART):
             raise BadRequest(f"the part {name!r} is text, not a file: with curl, write -F {name}=@FILE")
         else:
-            options[name] = part
-    return Unwrapped(tuple(images), several=len(images) > 1, options=options)
+            options.append((name, part))
+    return Unwrapped(tuple(images), several=len(images) > 1, options=joined(options))
 
 
-def unwrap_json(body: bytes) -> Unwrapped:
+def joined(options: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Each option's text; one that is given several times is a list, which commas separate."""
+    found: dict[str, str] = {}
+    for name, text in options:
+        found[name] = f"{found[name]},{text}" if name in found else text
+    return found
+
+
+def unwrap_json(body: bytes, form: type[ImageBody]) -> Unwrapped:
     """The JSON form."""
     try:
-        given = msgspec.json.decode(body, type=ImageBody)
+        given = msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the JSON body is malformed: {error}") from error
     if (given.image is None) == (given.images is None):
         raise BadRequest('the JSON body needs either "image" or "images"')
     texts = given.images if given.images is not None else [given.image or ""]
-    options = {"model": given.model, "top_k": given.top_k}
+    options = {name: getattr(given, name) for name in given.__struct_fields__ if name not in (IMAGE_PART, IMAGES_PART)}
     return Unwrapped(
         tuple(map(from_base64, texts)),
         several=given.images is not None,
-        options={name: str(value) for name, value in options.items() if value is not None},
+        options={name: as_text(value) for name, value in options.items() if value is not None},
     )
+
+
+def as_text(value: object) -> str:
+    """An option's JSON value as the query has it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def from_base64(text: str) -> bytes:

@@ -5,12 +5,17 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from service.rest.body import ImageBody
+from service.rest.endpoints import CLASSIFY as CLASSIFY_ENDPOINT
+from service.rest.endpoints import SEGMENT as SEGMENT_ENDPOINT
+from service.rest.endpoints import Endpoint
 from service.rest.problems import MEDIA_TYPE, Problem
 from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status
-from twins.card import TOP_K_LIMIT, Card
+from service.segmentation import SegmentAnswer
+from service.views import JPEG, JSON, NPY, PNG
+from twins.card import Card
+from twins.forms.huggingface import Segment
 
-DESCRIPTION = """Classifies images with Twins vision transformers.
+DESCRIPTION = """Classifies and segments images with Twins vision transformers.
 
 `curl -F image=@cat.jpg localhost:8000/classify`
 
@@ -18,7 +23,8 @@ Errors are problem documents (RFC 9457) with a stable `code`. Every answer carri
 sent one, and predictions carry `Server-Timing`. `X-Request-Timeout: SECONDS` sets a deadline."""
 
 REFERENCE = "#/components/schemas/{name}"
-TYPES = (ImageBody, ClassifyAnswer, Failure, ModelList, Status, Problem, Card)
+BODIES = (CLASSIFY_ENDPOINT.body, SEGMENT_ENDPOINT.body)
+TYPES = (*BODIES, ClassifyAnswer, SegmentAnswer, Segment, Failure, ModelList, Status, Problem, Card)
 
 (*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
 SCHEMA = dict(zip((kind.__name__ for kind in TYPES), REFERENCES, strict=True))
@@ -41,6 +47,7 @@ PROBLEMS = {
     400: "Malformed request, or an option that is out of range",
     401: "No key, or a wrong one",
     404: "No such model",
+    406: "No form on offer is among those accepted",
     413: "Bytes, pixels, frames or number of images over the limit",
     415: "Not an image of a supported type",
     422: "The image cannot be decoded",
@@ -49,16 +56,6 @@ PROBLEMS = {
     503: "Loading, stopping, or no live worker; see Retry-After",
     504: "The deadline has passed or cannot be met",
 }
-
-OPTIONS = [
-    {"name": "model", "in": "query", "schema": {"type": "string"}, "description": "a name of /models"},
-    {
-        "name": "top_k",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 1, "maximum": TOP_K_LIMIT, "default": 5},
-        "description": "number of classes; a model of fewer answers them all",
-    },
-]
 
 HEADERS = [
     {
@@ -70,45 +67,54 @@ HEADERS = [
     {"name": "X-Request-ID", "in": "header", "schema": {"type": "string"}, "description": "returned with the answer"},
 ]
 
-FORM = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {
-        "image": {"type": "array", "items": BINARY, "description": "one image file or several"},
-        "model": {"type": "string"},
-        "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_LIMIT},
-    },
-}
 
-CLASSIFY: dict[str, Any] = {
-    "parameters": [*OPTIONS, *HEADERS],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": FORM, "encoding": {"image": {"contentType": "image/*"}}},
-            "application/json": {"schema": SCHEMA["ImageBody"]},
-            "image/*": {"schema": BINARY},
-            "application/octet-stream": {"schema": BINARY},
-        },
-    },
-    "responses": {
-        "200": {
-            "description": "One image: its classes. Several: a list in order, with an error in a bad image's place",
-            "headers": {"Server-Timing": {"schema": {"type": "string"}}},
+def inference(endpoint: Endpoint, description: str, *answers: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """An endpoint that runs a model; `answers` are an image's in JSON, `others` those in other media types."""
+    schemas = {name: schema(option.kind) for name, option in endpoint.options.items()}
+    problems = [code for code in PROBLEMS if code != 406 or others]
+    several = [{"type": "array", "items": {"anyOf": [each, SCHEMA["Failure"]]}} for each in answers]
+    return {
+        "parameters": [*({"name": name, "in": "query", "schema": each} for name, each in schemas.items()), *HEADERS],
+        "requestBody": {
+            "required": True,
             "content": {
-                "application/json": {
-                    "schema": {
-                        "oneOf": [
-                            SCHEMA["ClassifyAnswer"],
-                            {"type": "array", "items": {"oneOf": [SCHEMA["ClassifyAnswer"], SCHEMA["Failure"]]}},
-                        ]
-                    }
-                }
+                "multipart/form-data": {"schema": form(schemas), "encoding": {"image": {"contentType": "image/*"}}},
+                JSON: {"schema": SCHEMA[endpoint.body.__name__]},
+                "image/*": {"schema": BINARY},
+                "application/octet-stream": {"schema": BINARY},
             },
         },
-        **problem(*PROBLEMS),
-    },
-}
+        "responses": {
+            "200": {
+                "description": f"{description}. Several images: a list in order, with an error in a bad image's place",
+                "headers": {"Server-Timing": {"schema": {"type": "string"}}},
+                "content": {JSON: {"schema": {"anyOf": [*answers, *several]}}, **others},
+            },
+            **problem(*problems),
+        },
+    }
+
+
+def schema(kind: Any) -> dict[str, Any]:
+    """The JSON schema of an option's type."""
+    return msgspec.json.schema(kind)
+
+
+def form(options: dict[str, Any]) -> dict[str, Any]:
+    """A multipart body: images, and options beside them."""
+    images = {"type": "array", "items": BINARY, "description": "one image file or several"}
+    return {"type": "object", "required": ["image"], "properties": {"image": images, **options}}
+
+
+CLASSIFY = inference(CLASSIFY_ENDPOINT, "The best classes", SCHEMA["ClassifyAnswer"])
+
+SEGMENT = inference(
+    SEGMENT_ENDPOINT,
+    "A mask, in the form that `format` names or else `Accept`",
+    SCHEMA["SegmentAnswer"],
+    {"type": "array", "items": SCHEMA["Segment"]},
+    **{media_type: {"schema": BINARY} for media_type in (PNG, JPEG, NPY)},
+)
 
 MODELS: dict[str, Any] = {"responses": {"200": answer("ModelList", "The models"), **problem(401, 503)}}
 MODEL: dict[str, Any] = {"responses": {"200": answer("Card", "The card"), **problem(401, 404, 503)}}
@@ -132,8 +138,7 @@ def add(app: FastAPI) -> None:
             schemas.pop(name, None)
         for operations in document["paths"].values():
             for operation in operations.values():
-                if "422" in operation["responses"] and "/classify" not in operation["operationId"]:
-                    drop_validation(operation["responses"])
+                drop_validation(operation["responses"])
         schemas.update(SCHEMAS)
         return document
 
@@ -142,5 +147,5 @@ def add(app: FastAPI) -> None:
 
 def drop_validation(responses: dict[str, Any]) -> None:
     """The framework documents a refusal that ours replaces."""
-    if "HTTPValidationError" in str(responses["422"]):
+    if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]

@@ -6,7 +6,9 @@ from service.call import Answer
 from service.errors import ServiceError
 from service.metrics import STAGES
 from service.rest.problems import Problem
+from service.views import JSON, Rendered
 from twins.card import Card
+from twins.tasks.classify import Classification
 
 
 class PredictionBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,10 +54,18 @@ class Status(msgspec.Struct, frozen=True):
     status: str
 
 
-def classified(answer: Answer, model: str) -> ClassifyAnswer:
+def encode(answer: Answer, model: str) -> tuple[bytes, str]:
+    """An answer's body and media type."""
+    if isinstance(answer.result, Rendered):
+        return answer.result.content, answer.result.media_type
+    assert isinstance(answer.result, Classification), "masks are rendered by the engine"
+    return msgspec.json.encode(classified(answer.result, model)), JSON
+
+
+def classified(found: Classification, model: str) -> ClassifyAnswer:
     """A result with its model's name."""
-    found = answer.result.predictions
-    return ClassifyAnswer(model, [PredictionBody(p.label, p.class_id, p.score, p.synset) for p in found])
+    predictions = [PredictionBody(p.label, p.class_id, p.score, p.synset) for p in found.predictions]
+    return ClassifyAnswer(model, predictions)
 
 
 def listed(card: Card) -> ModelEntry:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from service.errors import BadRequest, Cancelled, ServiceError, TooLarge
 from service.rest.body import MAX_FIELD_BYTES, MAX_FIELDS, Unwrapped, check_names, from_base64, unwrap
+from service.rest.endpoints import CLASSIFY
 from service.settings import Settings
 
 IMAGE = b"\x89PNG\r\n\x1a\n\x00 not decoded here \xff"
@@ -43,7 +44,7 @@ def limits(max_bytes: int) -> Settings:
 
 def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how: int) -> Unwrapped:
     """What a body holds."""
-    return asyncio.run(unwrap(request(body, content_type, **how), limits(max_bytes)))
+    return asyncio.run(unwrap(request(body, content_type, **how), limits(max_bytes), CLASSIFY.body))
 
 
 def refusal(body: bytes, content_type: str | None, **how: int) -> ServiceError:
@@ -157,7 +158,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(label):
     async def scene() -> None:
         sent = request(b"", label, length=1001)
         sent._receive = None  # reading would fail
-        await unwrap(sent, limits(1000))
+        await unwrap(sent, limits(1000), CLASSIFY.body)
 
     with pytest.raises(TooLarge, match="1000 bytes"):
         asyncio.run(scene())
@@ -266,7 +267,7 @@ def test_a_client_that_leaves_in_the_middle_is_told_nothing():
 
     async def scene() -> None:
         sent = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
-        await unwrap(sent, limits(MAX_BYTES))
+        await unwrap(sent, limits(MAX_BYTES), CLASSIFY.body)
 
     with pytest.raises(Cancelled):
         asyncio.run(scene())

@@ -3,10 +3,12 @@
 from types import ModuleType
 
 from twins.card import TaskName
-from twins.tasks import classify
+from twins.mask import Segmentation
+from twins.tasks import classify, segment
 
-Options = classify.Options
-Result = classify.Classification
+Options = classify.Options | segment.Options
+Result = classify.Classification | Segmentation
 
-TASKS: dict[TaskName, ModuleType] = {"classify": classify}
-"""A task's module has `preprocess(picture, card)`, `postprocess(output, card, options)` and `Options`."""
+TASKS: dict[TaskName, ModuleType] = {"classify": classify, "segment": segment}
+"""A task's module has `Options`, `check(options, card)`, `preprocess(picture, card, options)` and
+`postprocess(output, card, options)`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from twins.card import TOP_K_LIMIT, Card, Geometry
+from twins.errors import BadOption
 from twins.image import Picture, to_array
 from twins.tasks.sample import Output, Sample
 
@@ -20,7 +21,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= TOP_K_LIMIT:
-            raise ValueError(f"top_k is {self.top_k}; it must be from 1 to {TOP_K_LIMIT}")
+            raise BadOption(f"top_k is {self.top_k}; it must be from 1 to {TOP_K_LIMIT}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Classification:
 
 ELONGATED = 64
 """The ratio of sides above which only what the crop keeps is resized: a ribbon as a whole would take gigabytes."""
+
+
+def check(options: Options, card: Card) -> None:
+    """Every model takes all options: one of fewer classes than asked for answers them all."""
 
 
 def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:  # noqa: ARG001

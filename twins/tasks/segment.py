@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from twins.card import MIN_SIDE, Card, Geometry
+from twins.errors import BadOption
 from twins.image import Picture, to_array
 from twins.mask import Mask, Segmentation, void
 from twins.tasks.sample import Output, Sample
@@ -27,15 +28,20 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.size not in ("original", "model"):
-            raise ValueError(f"size is {self.size!r}; it must be original or model")
+            raise BadOption(f"size is {self.size[:40]!r}; it must be original or model")
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is {self.threshold}; it must be from 0 to 1")
+            raise BadOption(f"threshold is {self.threshold}; it must be from 0 to 1")
+
+
+def check(options: Options, card: Card) -> None:
+    """Raises BadOption for a class that the model does not have."""
+    kept(options, card)
 
 
 def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:
-    """The picture resized as the model's geometry says. Raises ValueError for a class that the model does not have."""
+    """The picture resized as the model's geometry says. Raises BadOption for a class that the model does not have."""
     options = options or Options()
-    kept(options, card)
+    check(options, card)
     width, height = resized_size(picture.size, card.geometry)
     pixels = cv2.resize(to_array(picture), (width, height), interpolation=cv2.INTER_LINEAR)
     output_size = (picture.height, picture.width) if options.size == "original" else (height, width)
@@ -58,11 +64,16 @@ def postprocess(output: Output, card: Card, options: Options) -> Segmentation:
 
 def kept(options: Options, card: Card) -> frozenset[int]:
     """The ids of the classes to keep; empty for all. A name that several classes share means all of them."""
+    if not options.classes:
+        return frozenset()
+    known: dict[str, set[int]] = {}
+    for i, label in enumerate(card.labels):
+        for name in (str(i), label.name.lower()):
+            known.setdefault(name, set()).add(i)
     ids: set[int] = set()
     for wanted in options.classes:
-        found = {i for i, label in enumerate(card.labels) if wanted.strip().lower() in (str(i), label.name.lower())}
-        if not found:
-            raise ValueError(f"{card.name} has no class {wanted!r}; a class is given by its name or its id")
+        if (found := known.get(wanted.strip().lower())) is None:
+            raise BadOption(f"{card.name} has no class {wanted[:40]!r}; a class is given by its name or its id")
         ids |= found
     return frozenset(ids)
 

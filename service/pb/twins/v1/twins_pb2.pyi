@@ -1,10 +1,39 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class MaskSize(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_SIZE_UNSPECIFIED: _ClassVar[MaskSize]
+    MASK_SIZE_ORIGINAL: _ClassVar[MaskSize]
+    MASK_SIZE_MODEL: _ClassVar[MaskSize]
+
+class MaskFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_FORMAT_UNSPECIFIED: _ClassVar[MaskFormat]
+    MASK_FORMAT_PNG: _ClassVar[MaskFormat]
+    MASK_FORMAT_PALETTE: _ClassVar[MaskFormat]
+    MASK_FORMAT_OVERLAY_PNG: _ClassVar[MaskFormat]
+    MASK_FORMAT_OVERLAY_JPEG: _ClassVar[MaskFormat]
+    MASK_FORMAT_NPY: _ClassVar[MaskFormat]
+    MASK_FORMAT_RLE: _ClassVar[MaskFormat]
+    MASK_FORMAT_NONE: _ClassVar[MaskFormat]
+MASK_SIZE_UNSPECIFIED: MaskSize
+MASK_SIZE_ORIGINAL: MaskSize
+MASK_SIZE_MODEL: MaskSize
+MASK_FORMAT_UNSPECIFIED: MaskFormat
+MASK_FORMAT_PNG: MaskFormat
+MASK_FORMAT_PALETTE: MaskFormat
+MASK_FORMAT_OVERLAY_PNG: MaskFormat
+MASK_FORMAT_OVERLAY_JPEG: MaskFormat
+MASK_FORMAT_NPY: MaskFormat
+MASK_FORMAT_RLE: MaskFormat
+MASK_FORMAT_NONE: MaskFormat
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("image", "model", "top_k", "id")
@@ -75,6 +104,90 @@ class Error(_message.Message):
     detail: str
     retry_after: int
     def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retry_after: _Optional[int] = ...) -> None: ...
+
+class SegmentRequest(_message.Message):
+    __slots__ = ("image", "model", "id", "size", "classes", "threshold", "confidence", "format", "opacity")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    OPACITY_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    model: str
+    id: str
+    size: MaskSize
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    threshold: float
+    confidence: bool
+    format: MaskFormat
+    opacity: float
+    def __init__(self, image: _Optional[bytes] = ..., model: _Optional[str] = ..., id: _Optional[str] = ..., size: _Optional[_Union[MaskSize, str]] = ..., classes: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., confidence: _Optional[bool] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., opacity: _Optional[float] = ...) -> None: ...
+
+class SegmentResponse(_message.Message):
+    __slots__ = ("id", "model", "height", "width", "classes", "mask", "media_type", "timing")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    model: str
+    height: int
+    width: int
+    classes: _containers.RepeatedCompositeFieldContainer[Region]
+    mask: bytes
+    media_type: str
+    timing: Timing
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., classes: _Optional[_Iterable[_Union[Region, _Mapping]]] = ..., mask: _Optional[bytes] = ..., media_type: _Optional[str] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class Region(_message.Message):
+    __slots__ = ("class_id", "label", "colour", "pixels", "share", "box", "confidence", "rle")
+    CLASS_ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    COLOUR_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    RLE_FIELD_NUMBER: _ClassVar[int]
+    class_id: int
+    label: str
+    colour: str
+    pixels: int
+    share: float
+    box: Box
+    confidence: float
+    rle: str
+    def __init__(self, class_id: _Optional[int] = ..., label: _Optional[str] = ..., colour: _Optional[str] = ..., pixels: _Optional[int] = ..., share: _Optional[float] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., confidence: _Optional[float] = ..., rle: _Optional[str] = ...) -> None: ...
+
+class Box(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    left: int
+    top: int
+    right: int
+    bottom: int
+    def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., right: _Optional[int] = ..., bottom: _Optional[int] = ...) -> None: ...
+
+class SegmentStreamResponse(_message.Message):
+    __slots__ = ("id", "result", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    result: SegmentResponse
+    error: Error
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[SegmentResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

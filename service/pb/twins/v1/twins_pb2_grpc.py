@@ -44,6 +44,16 @@ class TwinsStub:
                 request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ClassifyStreamResponse.FromString,
                 _registered_method=True)
+        self.Segment = channel.unary_unary(
+                '/twins.v1.Twins/Segment',
+                request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentResponse.FromString,
+                _registered_method=True)
+        self.SegmentStream = channel.stream_stream(
+                '/twins.v1.Twins/SegmentStream',
+                request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/twins.v1.Twins/ListModels',
                 request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ListModelsRequest.SerializeToString,
@@ -69,6 +79,21 @@ class TwinsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Segment(self, request, context):
+        """A class for every pixel of one image. A mask has a byte a pixel at most, two from 256 classes on: clients that take
+        large ones raise their limit of received bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SegmentStream(self, request_iterator, context):
+        """As ClassifyStream, but for one thing: it stops to read while 64 answers wait to be fetched.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """The models served, as GET /models has them.
         """
@@ -88,6 +113,16 @@ def add_TwinsServicer_to_server(servicer, server):
                     servicer.ClassifyStream,
                     request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ClassifyRequest.FromString,
                     response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ClassifyStreamResponse.SerializeToString,
+            ),
+            'Segment': grpc.unary_unary_rpc_method_handler(
+                    servicer.Segment,
+                    request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.FromString,
+                    response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentResponse.SerializeToString,
+            ),
+            'SegmentStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.SegmentStream,
+                    request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.FromString,
+                    response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -149,6 +184,60 @@ class Twins:
             '/twins.v1.Twins/ClassifyStream',
             service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ClassifyRequest.SerializeToString,
             service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ClassifyStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Segment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twins.v1.Twins/Segment',
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SegmentStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/twins.v1.Twins/SegmentStream',
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
