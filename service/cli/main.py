@@ -6,10 +6,11 @@ import click
 
 from service.cli.classify import classify
 from service.cli.models import convert, models, pull
+from service.cli.segment import segment
 from service.cli.serve import serve
 from service.settings import SettingsError
 from twins import __version__
-from twins.errors import TwinsError
+from twins.errors import BadOption, TwinsError
 
 EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -31,7 +32,7 @@ def version() -> None:
     click.echo(__version__)
 
 
-for command in (serve, classify, models, pull, convert):
+for command in (serve, classify, segment, models, pull, convert):
     twins.add_command(command)
 
 
@@ -45,6 +46,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except SettingsError as error:
+        fail(error, EXIT_USAGE)
+    except BadOption as error:
         fail(error, EXIT_USAGE)
     except TwinsError as error:
         fail(error, EXIT_MODEL)

@@ -1,0 +1,119 @@
+"""What the commands that run a model here have in common: which files, which model, and the work itself."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from twins import image, zoo
+from twins.card import Card, TaskName
+from twins.errors import TwinsError
+from twins.image import ImageError, Limits, Picture
+from twins.tasks import TASKS, Options
+from twins.tasks.sample import Output, Sample
+
+if TYPE_CHECKING:
+    from twins.runner import Runner
+
+EXIT_SOME_FAILED = 1
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}  # looked for in folders
+STDIN = Path("-")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One picture, ready to run."""
+
+    sample: Sample
+    picture: Picture | None  # if it is to be kept
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of one file: an output and its picture, or an error."""
+
+    path: Path
+    output: Output | None = None
+    picture: Picture | None = None
+    error: str | None = None
+
+
+def expand(names: Iterable[str]) -> list[Path]:
+    """Files as given; of folders all pictures, at any depth, in order. Raises UsageError, also for none at all."""
+    names = list(names)
+    files = [path for name in names for path in expand_one(Path(name))]
+    if not files:
+        raise click.UsageError(f"no picture in {', '.join(names)}")
+    return files
+
+
+def expand_one(path: Path) -> Iterator[Path]:
+    """The files that one argument stands for."""
+    if path.is_dir():
+        yield from sorted(child for child in path.rglob("*") if child.suffix.lower() in SUFFIXES and child.is_file())
+    elif path == STDIN or path.is_file():
+        yield path
+    else:
+        raise click.UsageError(f"{path}: no such file or folder")
+
+
+def open_runner(model: str, labels: Path | None, device: str, task: TaskName) -> "Runner":
+    """The model on the device. Raises TwinsError, and UsageError for a model of another task."""
+    from twins.loading import load  # late: `--help` should not wait for torch
+    from twins.plan import Plan
+    from twins.runner import Runner
+
+    loaded = load(zoo.parse(model), labels_file=labels)
+    if loaded.card.task != task:
+        raise click.UsageError(f"--model {model} is a model to {loaded.card.task} with, not to {task}")
+    try:
+        return Runner(loaded, Plan(device))
+    except (RuntimeError, AssertionError) as error:  # what torch says to a device it does not have
+        raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def run(files: Sequence[Path], runner: "Runner", options: Options, batch: int, *, keep: bool = False) -> Iterator[Ran]:
+    """What becomes of every file, in order, with its picture if that is to be kept; the next are decoded meanwhile."""
+
+    def submit(paths: Sequence[Path]) -> "list[Future[Prepared | TwinsError]]":
+        return [pool.submit(prepare, path, runner.card, options, keep=keep) for path in paths]
+
+    groups = [files[i : i + batch] for i in range(0, len(files), batch)]
+    with ThreadPoolExecutor() as pool:
+        ahead = submit(groups[0]) if groups else []
+        for index, group in enumerate(groups):
+            prepared = [future.result() for future in ahead]
+            ahead = submit(groups[index + 1]) if index + 1 < len(groups) else []
+            outputs = forward([item.sample for item in prepared if isinstance(item, Prepared)], runner)
+            for path, item in zip(group, prepared, strict=True):
+                if isinstance(item, Prepared):
+                    yield Ran(path, next(outputs), item.picture)
+                else:
+                    yield Ran(path, error=str(item))
+
+
+def forward(samples: Sequence[Sample], runner: "Runner") -> Iterator[Output]:
+    """The outputs in order. Only equal shapes run together."""
+    shapes: dict[tuple[int, int], list[int]] = {}
+    for place, sample in enumerate(samples):
+        shapes.setdefault(sample.input_size, []).append(place)
+    found: dict[int, Output] = {}
+    for places in shapes.values():
+        found.update(zip(places, runner.forward([samples[place] for place in places]), strict=True))
+    return (found[place] for place in range(len(samples)))
+
+
+def prepare(path: Path, card: Card, options: Options, *, keep: bool = False) -> Prepared | TwinsError:
+    """A file's sample, or what is wrong with it."""
+    try:
+        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+        picture = image.decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
+        return Prepared(TASKS[card.task].preprocess(picture, card, options), picture if keep else None)
+    except ImageError as error:
+        return error
+    except OSError as error:
+        return ImageError(error.strerror or str(error))

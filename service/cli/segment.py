@@ -1,0 +1,165 @@
+"""`twins segment`: pictures to masks in a folder, here, without a server."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.pictures import EXIT_SOME_FAILED, STDIN, Ran, expand, open_runner, run
+from service.segmentation import Masks, RegionBody, body
+from service.views import Rendered, View
+from twins.card import Card
+from twins.tasks import segment as task
+
+SUFFIX = {"png": ".png", "palette": ".png", "overlay": ".png", "json": ".json", "hf": ".json", "npy": ".npy"}
+LEGEND = 12  # classes of a picture that are shown to a person; programs get them all
+
+NO_MODEL = "--model is needed: NAME, such as twins_svt_small_fpn_ade20k (see `twins models`), or NAME=FILE"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One picture's outcome."""
+
+    file: str
+    output: str | None = None
+    size: tuple[int, int] | None = None  # (height, width)
+    classes: tuple[RegionBody, ...] = ()
+    error: str | None = None
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="where the masks go")
+@click.option("--format", "form", type=click.Choice(list(SUFFIX)), default="png", show_default=True, help="of a mask")
+@click.option("--model", help="NAME, or NAME=FILE; no segmentation model is in the package")
+@click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
+@click.option(
+    "--size", type=click.Choice(["original", "model"]), default="original", show_default=True, help="of masks"
+)
+@click.option("--classes", default="", help="the only classes to keep, by name or id, separated by commas")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="of sureness, below which pixels have none")
+@click.option("--confidence", is_flag=True, help="tell how sure the pixels of each class are")
+@click.option("--masks", type=click.Choice(get_args(Masks)), default="rle", show_default=True, help="in JSON files")
+@click.option("--opacity", type=click.FloatRange(0, 1), default=View.opacity, show_default=True, help="of an overlay")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N")
+@click.option("--batch", type=click.IntRange(1, 1024), default=4, show_default=True, help="pictures run together")
+@click.option("--json", "as_json", is_flag=True, help="print a JSON object a line, for programs")
+def segment(  # noqa: PLR0913 - one for each flag
+    images: tuple[str, ...],
+    *,
+    output: Path,
+    form: Any,
+    model: str | None,
+    labels: Path | None,
+    device: str,
+    batch: int,
+    as_json: bool,
+    masks: Any,
+    opacity: float,
+    classes: str,
+    **options: Any,
+) -> None:
+    """Finds a class for every pixel of files, of all pictures in folders, and of `-`, standard input.
+
+    A mask is named after its picture. In the formats png, palette and npy a pixel's value is its class's id, and 255
+    (65535 from 256 classes on) where there is none.
+
+    \b
+    twins segment street.jpg --output masks --format overlay --model twins_svt_small_fpn_ade20k
+    twins segment photos/ --output masks --model city=./city.pth --labels city.txt --json > found.jsonl
+    """  # noqa: D301 - click wants the control character
+    if model is None:
+        raise click.UsageError(NO_MODEL)
+    files = expand(images)
+    make_folder(output)
+    runner = open_runner(model, labels, device, "segment")
+    wanted = task.Options(classes=tuple(name.strip() for name in classes.split(",") if name.strip()), **options)
+    view = View(form, masks=masks, opacity=opacity, listed=True)
+    task.check(wanted, runner.card)
+    view.check(runner.card)
+    screen = Console()
+    bar = screen if screen.is_terminal else Console(stderr=True)
+    targets = name_files(files, output, SUFFIX[form])
+    found = track(
+        zip(run(files, runner, wanted, batch, keep=view.needs_picture), targets, strict=True),
+        "segmenting",
+        len(files),
+        console=bar,
+        disable=len(files) < 2 or not bar.is_terminal,
+    )
+    failed = 0
+    for ran, target in found:
+        line = finish(ran, runner.card, wanted, view, target)
+        failed += line.error is not None
+        click.echo(msgspec.json.encode(line)) if as_json else write_legend(line, screen)
+    if failed:
+        sys.exit(EXIT_SOME_FAILED)
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder for the masks. Raises UsageError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--output {path}: {error.strerror or error}") from error
+
+
+def name_files(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
+    """A file for each picture's mask: its name, numbered where another has it; never one of the pictures."""
+    taken = {path.resolve() for path in files if path != STDIN}
+    names: list[Path] = []
+    for path in files:
+        stem = "stdin" if path == STDIN else path.stem
+        numbered = (f"{stem}-{number}" for number in count(2))
+        free = (folder / f"{name}{suffix}" for name in chain([stem], numbered))
+        target = next(each for each in free if lowered(each) not in taken and each.resolve() not in taken)
+        taken |= {lowered(target)}
+        names.append(target)
+    return names
+
+
+def lowered(path: Path) -> Path:
+    """A name as file systems compare it that know no capitals."""
+    return path.resolve().with_name(path.name.lower())
+
+
+def finish(ran: Ran, card: Card, options: task.Options, view: View, target: Path) -> Line:
+    """Writes a file's mask; what is in it, or its error."""
+    if ran.output is None:
+        return Line(str(ran.path), error=ran.error)
+    rendered = view.render(task.postprocess(ran.output, card, options), card, ran.picture)
+    try:
+        target.write_bytes(rendered.content)
+    except OSError as error:
+        raise click.UsageError(f"{target}: {error.strerror or error}") from error
+    return Line(str(ran.path), str(target), rendered.size, tuple(bodies(rendered)))
+
+
+def bodies(rendered: Rendered) -> Iterator[RegionBody]:
+    """The classes as JSON has them."""
+    return map(body, rendered.regions)
+
+
+def write_legend(line: Line, screen: Console) -> None:
+    """One picture's classes as a person reads them, with the colours of its mask."""
+    if line.error is not None:
+        click.echo(f"{line.file}: {line.error}", err=True)
+        return
+    screen.print(f"{line.file} → {line.output}", soft_wrap=True, highlight=False, markup=False)
+    table = Table(box=None, show_header=False)
+    for each in line.classes[:LEGEND]:
+        sure = f"{each.confidence:.2f}" if each.confidence is not None else ""
+        table.add_row(Text("██", each.colour), each.label, f"{each.share:6.1%}", sure)
+    if more := line.classes[LEGEND:]:
+        table.add_row("", f"and {len(more)} more", f"{sum(each.share for each in more):6.1%}")
+    screen.print(table)
