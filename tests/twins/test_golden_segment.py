@@ -1,13 +1,13 @@
 """The reference implementations' own segmentations, from weights and pictures that anyone can make again."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests import segmentation
 from tests.golden import cases, seeded
 from twins import image, zoo
 from twins.loading import load
@@ -18,19 +18,11 @@ NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
 SAME_PIXELS = 0.999
 
 
-def model_name(facts: dict) -> str:
-    if "model" in facts:
-        return facts["model"]
-    kind, head = ("pcpvt" if "pcpvt" in facts["config"] else "svt"), ("fpn" if "fpn" in facts["config"] else "upernet")
-    return f"twins_{kind}_small_{head}_ade20k"
-
-
 @pytest.fixture(scope="module", params=NAMES)
 def given(request, tmp_path_factory) -> tuple[cases.Case, Runner]:
     case = cases.read(request.param)
-    path: Path = tmp_path_factory.mktemp("golden") / "weights.pth"
-    torch.save({"meta": {"epoch": 1}, "state_dict": case.state(), "optimizer": {}}, path)
-    runner = Runner(load(zoo.Spec(model_name(case.facts), path)), Plan())
+    path = segmentation.golden(case, tmp_path_factory.mktemp("golden"))
+    runner = Runner(load(zoo.Spec(segmentation.model_name(case.facts), path)), Plan())
     path.unlink()
     return case, runner
 

@@ -1,0 +1,94 @@
+"""The reference implementations' masks, through the whole service and through the command line."""
+
+import io
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from service.cli.main import twins
+from tests import segmentation
+from tests.golden import cases, names, seeded
+from tests.server import Server
+
+NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
+SAME_PIXELS = 0.999
+PEAK_BYTES = 1200 * 2**20
+"""Of the worker with one UPerNet and the picture below; see docs/decisions/009-resize-twice-in-strips.md."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    """Every case's checkpoint."""
+    folder = tmp_path_factory.mktemp("golden")
+    return {name: segmentation.golden(cases.read(name), folder) for name in NAMES}
+
+
+def pictures(case: cases.Case) -> dict[str, bytes]:
+    """A case's pictures as PNG files, by the name of the mask that is expected."""
+    found = {}
+    for entry in case.facts["pictures"]:
+        file = io.BytesIO()
+        Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(file, "png")
+        found[f"mask-{entry['height']}x{entry['width']}"] = file.getvalue()
+    return found
+
+
+def same_pixels(case: cases.Case, name: str, found: np.ndarray) -> float:
+    """The share of pixels on which both agree."""
+    assert found.shape == case.expected[name].shape
+    return (found == case.expected[name]).mean()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_line_writes_the_references_masks(name, files, tmp_path):
+    case = cases.read(name)
+    for mask, data in pictures(case).items():
+        (tmp_path / f"{mask}.png").write_bytes(data)
+    model = f"{segmentation.model_name(case.facts)}={files[name]}"
+    ran = CliRunner().invoke(twins, ["segment", str(tmp_path), "--output", str(tmp_path / "out"), "--model", model])
+    assert ran.exit_code == 0, ran.output
+    for mask in pictures(case):
+        assert same_pixels(case, mask, np.asarray(Image.open(tmp_path / "out" / f"{mask}.png"))) >= SAME_PIXELS
+
+
+def test_rest_answers_the_references_masks(files):
+    served = {segmentation.model_name(cases.read(name).facts): name for name in NAMES if "fpn" in name}
+    flags = [flag for model, name in served.items() for flag in ("--model", f"{model}={files[name]}")]
+    with Server(*flags, "--max-batch", "1") as server:
+        for model, name in served.items():
+            case = cases.read(name)
+            for mask, data in pictures(case).items():
+                response = httpx.post(
+                    f"{server.http}/segment",
+                    content=data,
+                    params={"model": model},
+                    headers={"Accept": "image/png"},
+                    timeout=60,
+                )
+                found = np.asarray(Image.open(io.BytesIO(response.content)))
+                assert same_pixels(case, mask, found) >= SAME_PIXELS
+
+
+def test_a_photo_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
+    state = names.cheap_state(names.mmseg("svt_small", "upernet"))
+    torch.save({"meta": {}, "state_dict": state}, tmp_path / "weights.pth")
+    file = io.BytesIO()
+    Image.fromarray(seeded.image("large", 300, 400)).resize((4000, 3000)).save(file, "jpeg")
+    flags = ("--model", f"twins_svt_small_upernet_ade20k={tmp_path / 'weights.pth'}", "--max-batch", "1")
+    with Server(*flags) as server:
+        response = httpx.post(
+            f"{server.http}/segment", content=file.getvalue(), params={"format": "npy", "threshold": "0.01"}, timeout=60
+        )
+        assert np.load(io.BytesIO(response.content)).shape == (3000, 4000)
+        assert peak_bytes(server.pid("worker-0")) < PEAK_BYTES
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory a process ever had."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024

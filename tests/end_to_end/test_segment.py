@@ -1,0 +1,334 @@
+"""Segmentation as its users see it: over REST, over gRPC and on the command line."""
+
+import base64
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import grpc
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from tests import segmentation
+from tests.golden import seeded
+from tests.segmentation import CLASSES
+from tests.server import Server
+
+VOID = 255
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    file = segmentation.tiny(tmp_path_factory.mktemp("weights"))
+    with Server("--model", "twins_svt_nano", "--model", f"tiny={file}", "--max-batch", "4") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with httpx.Client(base_url=server.http, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stub(server):
+    with grpc.insecure_channel(server.grpc) as channel:
+        yield pb_grpc.TwinsStub(channel)
+
+
+@pytest.fixture(scope="module")
+def expected(client, cat) -> np.ndarray:
+    """The cat's mask, by the plainest form."""
+    return npy(client.post("/segment", content=cat, params={"format": "npy"}))
+
+
+def npy(response: httpx.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    return np.load(io.BytesIO(response.content))
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def photo(height: int, width: int, **save) -> bytes:
+    """A picture of that size."""
+    file = io.BytesIO()
+    Image.fromarray(seeded.image(f"{height}x{width}", height, width)).save(file, "png", **save)
+    return file.getvalue()
+
+
+def painted(answer: dict, paint) -> np.ndarray:
+    """A mask put together from a JSON answer's classes."""
+    mask = np.full((answer["size"]["height"], answer["size"]["width"]), VOID, np.uint8)
+    for each in answer["classes"]:
+        mask[paint(each, mask.shape) == 1] = each["class_id"]
+    return mask
+
+
+def fill(region: dict, shape: tuple[int, int]) -> np.ndarray:
+    """A class's polygons as OpenCV fills them: outlines with their borders, holes without theirs."""
+    filled = np.zeros(shape, np.uint8)
+    for polygon in region["polygons"]:
+        rings = [np.array(ring, np.int32) for ring in (polygon["outline"], *polygon["holes"])]
+        cv2.fillPoly(filled, rings, 1)
+    return filled
+
+
+# ---------------------------------------------------------------------- forms
+
+
+def test_the_index_mask_is_grey_and_its_values_are_classes(client, cat, expected):
+    response = client.post("/segment", content=cat, headers={"Accept": "image/png"})
+    picture = opened(response.content)
+    assert (response.headers["content-type"], picture.mode, picture.size) == ("image/png", "L", (451, 300))
+    assert np.array_equal(np.asarray(picture), expected)
+    assert expected.max() < CLASSES
+
+
+def test_the_palette_holds_the_same_mask_and_the_colours(client, cat, expected):
+    picture = opened(client.post("/segment", content=cat, params={"format": "palette"}).content)
+    colours = {each["class_id"]: each["colour"] for each in client.post("/segment", content=cat).json()["classes"]}
+    assert np.array_equal(np.asarray(picture), expected)
+    assert all(f"#{bytes(picture.getpalette()[3 * i : 3 * i + 3]).hex()}" == colour for i, colour in colours.items())
+
+
+def test_run_lengths_are_read_back_by_coco(client, cat, expected):
+    answer = client.post("/segment", content=cat).json()
+    assert np.array_equal(painted(answer, lambda each, _: coco.decode(each["rle"])), expected)
+
+
+def test_polygons_are_filled_by_opencv(client, cat, expected):
+    answer = client.post("/segment", content=cat, params={"masks": "polygons"}).json()
+    assert np.array_equal(painted(answer, fill), expected)
+
+
+def test_a_png_may_stand_in_the_json(client, cat, expected):
+    answer = client.post("/segment", content=cat, params={"masks": "png"}).json()
+    assert np.array_equal(np.asarray(opened(base64.b64decode(answer["png"]))), expected)
+    assert not {"rle", "polygons"} & set(answer["classes"][0])
+
+
+def test_the_hugging_face_list_holds_the_same_mask(client, cat, expected):
+    mask = np.full(expected.shape, VOID, np.uint8)
+    for each in client.post("/segment", content=cat, params={"format": "hf"}).json():
+        mask[np.asarray(opened(base64.b64decode(each["mask"]))) == 255] = int(each["label"].removeprefix("class "))
+    assert np.array_equal(mask, expected)
+
+
+def test_the_classes_are_counted_and_boxed(client, cat, expected):
+    answer = client.post("/segment", content=cat, params={"masks": "none"}).json()
+    assert [each["class_id"] for each in answer["classes"]] == sorted(
+        np.unique(expected).tolist(), key=lambda i: -(expected == i).sum()
+    )
+    for each in answer["classes"]:
+        rows, columns = np.nonzero(expected == each["class_id"])
+        assert each["pixels"] == len(rows)
+        assert each["share"] == pytest.approx(len(rows) / expected.size)
+        assert each["box"] == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert "confidence" not in each
+
+
+@pytest.mark.parametrize(("accept", "kind"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
+def test_an_overlay_has_the_photos_size_and_the_wanted_type(client, cat, accept, kind):
+    response = client.post("/segment", content=cat, params={"format": "overlay"}, headers={"Accept": accept})
+    assert (opened(response.content).format, opened(response.content).size) == (kind, (451, 300))
+
+
+def test_an_overlay_without_opacity_is_the_photo(client, cat):
+    response = client.post("/segment", content=cat, params={"format": "overlay", "opacity": "0"})
+    assert np.array_equal(np.asarray(opened(response.content)), np.asarray(opened(cat).convert("RGB")))
+
+
+def test_an_overlay_shows_the_photo_as_its_tag_turns_it(client):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = photo(60, 90, exif=exif)
+    response = client.post("/segment", content=data, params={"format": "overlay", "opacity": "0"})
+    turned = np.asarray(opened(data).convert("RGB").transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(np.asarray(opened(response.content)), turned)
+
+
+# ---------------------------------------------------------------------- options
+
+
+def test_the_mask_may_have_the_networks_size(client, cat):
+    answer = client.post("/segment", content=cat, params={"size": "model", "masks": "none"}).json()
+    assert answer["size"] == {"height": 512, "width": 770}
+
+
+@pytest.mark.parametrize("query", ["classes=1,class 4", "classes=1&classes=4", "classes=CLASS 1&classes=4"])
+def test_only_the_wanted_classes_are_kept(client, cat, expected, query):
+    found = npy(client.post(f"/segment?format=npy&{query}", content=cat))
+    assert np.array_equal(found, np.where(np.isin(expected, [1, 4]), expected, VOID))
+
+
+def test_options_in_json_have_their_own_types(client, cat, expected):
+    body = {"image": base64.b64encode(cat).decode(), "classes": [1, "class 4"], "confidence": True, "threshold": 0}
+    answer = client.post("/segment", json=body).json()
+    kept = np.where(np.isin(expected, [1, 4]), expected, VOID)
+    assert np.array_equal(painted(answer, lambda each, _: coco.decode(each["rle"])), kept)
+    assert all(0 < each["confidence"] <= 1 for each in answer["classes"])
+
+
+def test_pixels_below_the_threshold_have_no_class(client, cat, expected):
+    found = npy(client.post("/segment", content=cat, params={"format": "npy", "threshold": "0.9"}))
+    assert 0 < (found == VOID).sum() < found.size
+    assert np.array_equal(found[found != VOID], expected[found != VOID])
+
+
+REFUSALS = {
+    "an unknown class": ({"params": {"classes": "0,dragon"}}, 400, "no class 'dragon'"),
+    "a threshold out of range": ({"params": {"threshold": "1.5"}}, 400, "from 0 to 1"),
+    "a threshold that is no number": ({"params": {"threshold": "nan"}}, 400, "from 0 to 1"),
+    "an opacity out of range": ({"params": {"opacity": "-1"}}, 400, "from 0 to 1"),
+    "an opacity that is text": ({"params": {"opacity": "half"}}, 400, "must be a number"),
+    "an unknown size": ({"params": {"size": "small"}}, 400, "original or model"),
+    "an unknown format": ({"params": {"format": "gif"}}, 400, "json, png, palette"),
+    "an unknown form of masks": ({"params": {"masks": "dots"}}, 400, "rle, polygons, png, none"),
+    "a confidence that is neither": ({"params": {"confidence": "maybe"}}, 400, "true or false"),
+    "another task's option": ({"params": {"top_k": "3"}}, 400, "no option is called 'top_k'"),
+    "another task's model": ({"params": {"model": "twins_svt_nano"}}, 400, "to classify with, not to segment"),
+    "an unknown model": ({"params": {"model": "nobody"}}, 404, "nobody"),
+    "an unknown media type": ({"headers": {"Accept": "text/html"}}, 406, "application/json, image/png"),
+    "several images as a picture": (
+        {"content": None, "files": [("image", b"1"), ("image", b"2")], "headers": {"Accept": "image/png"}},
+        406,
+        "several images",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_cannot_be_had_is_refused(client, cat, case):
+    request, status, hint = REFUSALS[case]
+    response = client.post("/segment", **{"content": cat, **request})
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert hint in response.json()["detail"]
+
+
+def test_a_model_that_segments_does_not_classify(client, cat):
+    response = client.post("/classify", content=cat, params={"model": "tiny"})
+    assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+
+def test_several_images_answer_a_list_with_an_error_in_a_bad_ones_place(client, cat, expected):
+    files = [("image", cat), ("image", b"no picture"), ("image", cat)]
+    first, bad, last = client.post("/segment", files=files).json()
+    assert first == last
+    assert np.array_equal(painted(first, lambda each, _: coco.decode(each["rle"])), expected)
+    assert bad["error"]["code"] == "unsupported_media_type"
+
+
+# ---------------------------------------------------------------------- company
+
+
+def batches(server: Server) -> tuple[float, float]:
+    """How many batches of the model ran, and how many images were in them."""
+    return server.metric("twins_batch_size_count", model="tiny"), server.metric("twins_batch_size_sum", model="tiny")
+
+
+def test_ten_photos_of_ten_sizes_at_once_are_answered_as_one_at_a_time(client):
+    photos = [photo(80 + 7 * i, 200 - 5 * i) for i in range(10)]
+
+    def ask(data: bytes) -> np.ndarray:
+        return npy(client.post("/segment", content=data, params={"format": "npy"}))
+
+    alone = [ask(data) for data in photos]
+    with ThreadPoolExecutor(10) as threads:
+        together = list(threads.map(ask, photos))
+    assert [mask.shape for mask in alone] == [(80 + 7 * i, 200 - 5 * i) for i in range(10)]
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_photos_of_one_size_share_batches_and_change_nothing_for_each_other(server, client):
+    photos = [photo(96, 128), *(photo(96 + i, 128 + i) for i in (32, 64))] * 4
+    (batches_before, images_before) = batches(server)
+    files = [("image", data) for data in photos]
+    together = client.post("/segment", files=files).json()
+    batches_after, images_after = batches(server)
+    assert images_after - images_before == len(photos)
+    assert batches_after - batches_before < len(photos)
+    assert together == [client.post("/segment", content=data).json() for data in photos[:3]] * 4
+
+
+# ---------------------------------------------------------------------- gRPC
+
+
+FORMS = {
+    pb.MASK_FORMAT_UNSPECIFIED: lambda data: np.asarray(opened(data)),
+    pb.MASK_FORMAT_PNG: lambda data: np.asarray(opened(data)),
+    pb.MASK_FORMAT_PALETTE: lambda data: np.asarray(opened(data)),
+    pb.MASK_FORMAT_NPY: lambda data: np.load(io.BytesIO(data)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_protocols_give_the_same_mask(stub, cat, expected, form):
+    answer = stub.Segment(pb.SegmentRequest(image=cat, id="7", format=form))
+    assert (answer.id, answer.model, answer.height, answer.width) == ("7", "tiny", 300, 451)
+    assert np.array_equal(FORMS[form](answer.mask), expected)
+
+
+def test_both_protocols_find_the_same_classes(client, stub, cat):
+    options = {"threshold": 0.4, "classes": ["0", "class 4"]}
+    over_http = client.post("/segment", content=cat, params=options).json()["classes"]
+    over_grpc = stub.Segment(pb.SegmentRequest(image=cat, format=pb.MASK_FORMAT_RLE, **options))
+    assert (over_grpc.mask, over_grpc.media_type) == (b"", "")
+    for found, other in zip(over_grpc.classes, over_http, strict=True):
+        assert (found.class_id, found.label, found.colour) == (other["class_id"], other["label"], other["colour"])
+        assert (found.pixels, found.share, found.confidence) == (other["pixels"], other["share"], other["confidence"])
+        assert [found.box.left, found.box.top, found.box.right, found.box.bottom] == other["box"]
+        assert found.rle == other["rle"]["counts"]
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"), [(pb.MASK_FORMAT_OVERLAY_PNG, "image/png"), (pb.MASK_FORMAT_OVERLAY_JPEG, "image/jpeg")]
+)
+def test_both_protocols_paint_the_same_overlay(client, stub, cat, form, kind):
+    answer = stub.Segment(pb.SegmentRequest(image=cat, format=form, opacity=0.3))
+    params = {"format": "overlay", "opacity": "0.3"}
+    assert answer.mask == client.post("/segment", content=cat, params=params, headers={"Accept": kind}).content
+    assert answer.media_type == kind
+
+
+def test_a_mask_may_be_left_out_and_have_the_networks_size(stub, cat):
+    answer = stub.Segment(pb.SegmentRequest(image=cat, format=pb.MASK_FORMAT_NONE, size=pb.MASK_SIZE_MODEL))
+    assert (answer.mask, answer.height, answer.width) == (b"", 512, 770)
+    assert sum(each.pixels for each in answer.classes) == 512 * 770
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classes": ["dragon"]},
+        {"threshold": 2},
+        {"opacity": 2},
+        {"format": 99},
+        {"size": 99},
+        {"model": "twins_svt_nano"},
+    ],
+)
+def test_what_cannot_be_had_is_an_invalid_argument(stub, cat, options):
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Segment(pb.SegmentRequest(image=cat, **options))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_stream_answers_every_request_by_its_id(stub, cat, expected):
+    images = {"cat": cat, "text": b"no picture", "again": cat}
+    requests = (pb.SegmentRequest(image=image, id=name) for name, image in images.items())
+    answers = {answer.id: answer for answer in stub.SegmentStream(requests)}
+    assert answers["text"].error.code == "unsupported_media_type"
+    for name in ("cat", "again"):
+        assert np.array_equal(np.asarray(opened(answers[name].result.mask)), expected)
+
+
+def test_a_stream_longer_than_its_width_is_answered_to_the_end(stub):
+    requests = (pb.SegmentRequest(image=b"no picture", id=str(i)) for i in range(200))
+    assert {answer.id for answer in stub.SegmentStream(requests)} == set(map(str, range(200)))
