@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as promises
 
+from tests import segmentation
 from tests.crafted import encoded
+from tests.server import Server
 
 
 def not_our_fault(context, response, case) -> None:
@@ -24,13 +26,21 @@ CHECKS = [
 ]
 PICTURES = st.sampled_from([encoded("PNG"), encoded("JPEG")]) | st.binary(max_size=64)
 OPERATIONS = {
-    *("POST /classify", "GET /models", "GET /models/{name}"),
+    *("POST /classify", "POST /segment", "GET /models", "GET /models/{name}"),
     *("GET /livez", "GET /readyz", "GET /healthz", "GET /metrics"),
 }
-EXAMPLES = 150  # an operation; those without parameters have fewer
+EXAMPLES = {"POST /classify": 150, "POST /segment": 60}  # an operation; 60 of all others
 
 for name in ("image/*", "application/octet-stream"):
     schemathesis.openapi.media_type(name, PICTURES)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A service for both tasks."""
+    file = segmentation.tiny(tmp_path_factory.mktemp("weights"))
+    with Server("--model", "twins_svt_nano", "--model", f"tiny={file}", "--max-batch", "1") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +54,9 @@ def test_what_the_document_allows_is_answered_as_documented(document, operation)
     check_with_examples(document, operation, schemathesis.GenerationMode.POSITIVE)
 
 
-def test_what_the_document_forbids_is_answered_as_documented(document):
-    check_with_examples(document, "POST /classify", schemathesis.GenerationMode.NEGATIVE)
+@pytest.mark.parametrize("operation", EXAMPLES)
+def test_what_the_document_forbids_is_answered_as_documented(document, operation):
+    check_with_examples(document, operation, schemathesis.GenerationMode.NEGATIVE)
 
 
 def check_with_examples(document, operation: str, mode: schemathesis.GenerationMode) -> None:
@@ -54,7 +65,12 @@ def check_with_examples(document, operation: str, mode: schemathesis.GenerationM
     cases = document[path][method].as_strategy(generation_mode=mode)
 
     @given(cases)
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES.get(operation, 60),
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     def check(case: schemathesis.Case) -> None:
         case.call_and_validate(checks=CHECKS)
 
