@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from service.cli.main import twins
 from service.cli.serve import serve
 from service.rpc import server as rpc
 from service.settings import load
 from service.specs import parse_models
+from tests import segmentation
 from tests.documents import README, ROOT, Example, commands, examples
 from tests.server import Server
 from twins import checkpoint
@@ -28,8 +30,18 @@ CHANGING = {"request_id"}  # fields that are new each time
 
 
 @pytest.fixture(scope="module")
-def server():
-    with Server() as running:
+def city(tmp_path_factory) -> Path:
+    """The folder of an own segmentation checkpoint with its labels."""
+    folder = tmp_path_factory.mktemp("city")
+    segmentation.tiny(folder).rename(folder / "city.pth")
+    (folder / "city.txt").write_text("road\nbuilding\ntree\nperson\ncar\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(city):
+    labels = f"city={city / 'city.txt'}"
+    with Server("--model", "twins_svt_nano", "--model", f"city={city / 'city.pth'}", "--labels", labels) as running:
         yield running
 
 
@@ -57,6 +69,8 @@ def assert_alike(found: object, expected: object) -> None:
         assert len(found) == len(expected)
         for mine, other in zip(found, expected, strict=True):
             assert_alike(mine, other)
+    elif isinstance(expected, int) and expected > 1000:  # pixels, some of which lie on borders
+        assert found == pytest.approx(expected, rel=1e-2)
     elif isinstance(expected, float):
         assert found == pytest.approx(expected, abs=2e-3)
     else:
@@ -68,11 +82,13 @@ def kind(command: str) -> str:
     words = command.split()
     if "grpcurl" in words:
         return "grpcurl"
+    if "-o" in words:
+        return "download"
     return "curl" if "curl" in words else " ".join(words[:2]) if words[0] == "twins" else words[0]
 
 
 def test_every_command_is_of_a_kind_that_is_tested():
-    known = {"make", "pip", "curl", "grpcurl"} | {f"twins {name}" for name in twins.commands}
+    known = {"make", "pip", "curl", "download", "grpcurl"} | {f"twins {name}" for name in twins.commands}
     assert set(map(kind, COMMANDS)) <= known
 
 
@@ -84,6 +100,14 @@ def test_curl_is_answered_as_shown(example: Example, server):
     (command,) = commands(example.text)
     assert example.expected, "an answer should stand behind it"
     assert_alike(json.loads(bash(addressed(command, server))), json.loads(example.expected))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "download"])
+def test_a_download_is_a_picture_of_the_photos_size(command, server, tmp_path):
+    target = tmp_path / shlex.split(command)[shlex.split(command).index("-o") + 1]
+    bash(addressed(command, server).replace(f"-o {target.name}", f"-o {target}"))
+    assert Image.open(target).size == (451, 300)
 
 
 @pytest.mark.parametrize("example", PYTHON, ids=lambda e: e.text.split()[1])
@@ -127,6 +151,16 @@ def test_a_command_does_its_work(command):
     assert ran.output.strip()
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins segment"])
+def test_segment_writes_a_picture_of_the_photos_size(command, city, monkeypatch):
+    shutil.copytree(ROOT / "examples", city / "examples")
+    monkeypatch.chdir(city)
+    ran = CliRunner().invoke(twins, shlex.split(command)[1:])
+    assert ran.exit_code == 0, ran.output
+    assert "road" in ran.output
+    assert Image.open(city / "masks" / "cat.png").size == (451, 300)
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins convert"])
 def test_convert_writes_a_file_that_can_be_read(command, tmp_path, monkeypatch):
     shipped = checkpoint.load(ROOT / "twins" / "weights" / "twins_svt_nano.safetensors")
@@ -136,5 +170,5 @@ def test_convert_writes_a_file_that_can_be_read(command, tmp_path, monkeypatch):
     ran = CliRunner().invoke(twins, shlex.split(command)[1:])
     assert ran.exit_code == 0, ran.output
     written = checkpoint.load(tmp_path / shlex.split(command)[3])
-    assert written.labels
-    assert written.labels[0] == "flower 0"
+    assert written.declared.labels
+    assert written.declared.labels[0] == "flower 0"
