@@ -15,7 +15,7 @@ from twins.card import Card
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
 KILL_AFTER_S = 5.0  # for a worker that was told to stop
-MARGIN_S = 3.0  # for a frontend to end by itself, after the last of its clients
+MARGIN_S = 5.0  # for a frontend to end by itself, after the last of its clients
 HOPELESS = 5  # processes in a row that died before they got ready, at the start of the service
 
 log = logs.get()

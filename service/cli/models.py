@@ -24,7 +24,8 @@ def models(*, as_json: bool) -> None:
         click.echo(msgspec.json.encode({name: msgspec.to_builtins(row) for name, row in zoo.ZOO.items()}))
         return
     weights = Column("weights", overflow="fold")  # cut off, it would be of no use
-    table = Table("name", "task", "labels", "accuracy, %", weights, box=None, header_style="bold")
+    names = Column("name", no_wrap=True, min_width=max(map(len, zoo.ZOO)))
+    table = Table(names, "task", "labels", "accuracy, %", weights, box=None, header_style="bold")
     for name, row in zoo.ZOO.items():
         table.add_row(name, row.task, row.labels, figures(row), str(row.source))
     Console().print(table)

@@ -10,7 +10,7 @@ import uvicorn
 from service.engine import Engine
 from service.rest.app import build
 
-LINGER_S = 0.3  # for requests on their way over connections that were open when listening ended
+LINGER_S, LONGEST_LINGER_S = 0.3, 2.0  # for requests on their way over connections open when listening ended
 BACKLOG = 2048
 
 
@@ -62,8 +62,19 @@ class Server(uvicorn.Server):
             server.close()
         for opened in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self.protocol, opened)
-        await asyncio.sleep(LINGER_S)
+        await self.linger()
         await super().shutdown(sockets)
+
+    async def linger(self) -> None:
+        """Waits for requests on their way: a moment for all, longer for those who have not asked anything yet."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (waited_s := loop.time() - began) < LINGER_S or (waited_s < LONGEST_LINGER_S and self.has_fresh()):  # noqa: ASYNC110
+            await asyncio.sleep(LINGER_S / 10)  # uvicorn tells nobody when a request begins
+
+    def has_fresh(self) -> bool:
+        """Whether a connection is open on which no request has come."""
+        return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
 
     def protocol(self) -> asyncio.Protocol:
         """What speaks HTTP on a connection that was accepted here rather than by the loop."""

@@ -111,7 +111,7 @@ def test_the_limits_of_the_settings_are_the_ones_that_hold(guarded, cat):
 
 
 def test_bodies_that_memory_cannot_hold_are_refused_and_forgotten(cat):
-    with Server("--max-held-bytes", "100000") as server:
+    with Server("--max-held-bytes", "100000", "--max-body-bytes", "100000") as server:
         image = cat + bytes(50_000)
         statuses = {r.status_code for r in post_many(server.http, image, 8)}
         assert 429 in statuses

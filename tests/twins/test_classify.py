@@ -32,8 +32,8 @@ SIDES = st.integers(1, 5000)
 
 
 def answer(logits, top_k=5):
-    ids, scores = (tensor[0].numpy() for tensor in reduce(torch.tensor([logits])))
-    return classify.postprocess(Output((ids, scores)), CARD, Options(top_k)).predictions
+    ((ids, scores),) = reduce(torch.tensor([logits]), [])
+    return classify.postprocess(Output((ids.numpy(), scores.numpy())), CARD, Options(top_k)).predictions
 
 
 # answers
@@ -80,19 +80,19 @@ def test_among_equal_scores_the_lower_class_comes_first(top_k):
 
 
 def test_ties_in_a_large_network_keep_their_order():
-    ids, _ = reduce(torch.zeros(3, 1000))
-    assert torch.equal(ids, torch.arange(1000).int().expand(3, -1))
+    for ids, _ in reduce(torch.zeros(3, 1000), []):
+        assert torch.equal(ids, torch.arange(1000).int())
 
 
 def test_no_more_classes_leave_the_device_than_an_answer_may_carry():
-    ids, scores = reduce(torch.randn(2, 5000))
-    assert ids.shape == scores.shape == (2, TOP_K_LIMIT)
+    for ids, scores in reduce(torch.randn(2, 5000), []):
+        assert ids.shape == scores.shape == (TOP_K_LIMIT,)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_scores_of_half_precision_logits_still_sum_to_one(dtype):
-    _, scores = reduce(torch.randn(4, 1000).to(dtype))
-    assert torch.allclose(scores.sum(dim=1), torch.ones(4))
+    for _, scores in reduce(torch.randn(4, 1000).to(dtype), []):
+        assert scores.sum() == pytest.approx(1, abs=1e-5)
 
 
 # preprocessing

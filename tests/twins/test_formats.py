@@ -52,7 +52,9 @@ def references(weights):
 
 
 @pytest.mark.parametrize("form", checkpoints.WRITERS)
-def test_every_format_of_every_variant_gives_the_same_logits_as_the_weights_themselves(weights, references, form, tmp_path):
+def test_every_format_of_every_variant_gives_the_same_logits_as_the_weights_themselves(
+    weights, references, form, tmp_path
+):
     variant, state = weights
     path = checkpoints.WRITERS[form](state, tmp_path / "weights")
     network = twins.load(f"twins_{variant}", path)
