@@ -1,0 +1,98 @@
+"""`twins segment` as its users and their scripts meet it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.cli.segment import SUFFIX, name_files
+from tests import segmentation
+from tests.end_to_end.test_cli import CAT, SOME_FAILED, USAGE, call, lines, printed, refused
+from tests.golden import seeded
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return f"tiny={segmentation.tiny(tmp_path_factory.mktemp('weights'))}"
+
+
+def mask(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def photo(path: Path, height: int, width: int) -> Path:
+    """A picture of that size in a file."""
+    Image.fromarray(seeded.image(path.stem, height, width)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("form", SUFFIX)
+def test_every_form_is_written_under_the_pictures_name(model, tmp_path, form):
+    printed("segment", CAT, "--output", tmp_path, "--model", model, "--format", form)
+    assert (tmp_path / f"cat{SUFFIX[form]}").stat().st_size > 100
+
+
+def test_the_legend_names_the_classes_and_their_shares(model, tmp_path):
+    shown = printed("segment", CAT, "--output", tmp_path, "--model", model)
+    assert "class 0" in shown
+    assert "73." in shown
+
+
+def test_programs_get_a_line_a_picture(model, tmp_path):
+    (line,) = lines("segment", CAT, "--output", tmp_path, "--model", model, "--json", "--confidence")
+    assert (line["output"], line["size"]) == (str(tmp_path / "cat.png"), [300, 451])
+    assert sum(each["pixels"] for each in line["classes"]) == 300 * 451
+    assert all(each["confidence"] > 0 for each in line["classes"])
+
+
+def test_pictures_of_many_shapes_are_answered_as_alone(model, tmp_path):
+    photos = [photo(tmp_path / f"{i}.png", 60 + 20 * (i % 3), 90) for i in range(6)]
+    printed("segment", tmp_path, "--output", tmp_path / "together", "--model", model, "--batch", 4)
+    for path in photos:
+        printed("segment", path, "--output", tmp_path / "alone", "--model", model)
+        assert np.array_equal(mask(tmp_path / "together" / path.name), mask(tmp_path / "alone" / path.name))
+
+
+def test_standard_input_is_segmented(model, tmp_path):
+    printed("segment", "-", "--output", tmp_path, "--model", model, stdin=CAT.read_bytes())
+    assert mask(tmp_path / "stdin.png").shape == (300, 451)
+
+
+def test_masks_never_share_a_name_nor_overwrite_a_picture(tmp_path):
+    files = [tmp_path / "a" / "cat.jpg", tmp_path / "b" / "Cat.png", tmp_path / "out" / "dog.png"]
+    named = name_files(files, tmp_path / "out", ".png")
+    assert [path.name for path in named] == ["cat.png", "Cat-2.png", "dog-2.png"]
+
+
+def test_a_bad_picture_leaves_its_neighbours_their_masks(model, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    shutil.copy(CAT, tmp_path)
+    done = call("segment", tmp_path, "--output", tmp_path / "out", "--model", model, "--json")
+    bad, good = map(json.loads, done.stdout.splitlines())
+    assert done.returncode == SOME_FAILED
+    assert bad["error"]
+    assert Path(good["output"]).is_file()
+
+
+REFUSALS = {
+    "no model": ([], "twins_svt_small_fpn_ade20k"),
+    "another task's model": (["--model", "twins_svt_nano"], "to classify with"),
+    "a threshold out of range": (["--model", "MODEL", "--threshold", "2"], "--threshold"),
+    "an unknown class": (["--model", "MODEL", "--classes", "dragon"], "no class 'dragon'"),
+    "an unknown format": (["--model", "MODEL", "--format", "gif"], "--format"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_cannot_be_had_is_wrong_usage(model, tmp_path, case):
+    flags, hint = REFUSALS[case]
+    flags = [model if flag == "MODEL" else flag for flag in flags]
+    assert hint in refused(USAGE, "segment", CAT, "--output", tmp_path, *flags)
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_usage(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file/masks" in refused(USAGE, "segment", CAT, "--output", tmp_path / "file" / "masks", "--model", model)
