@@ -38,7 +38,9 @@ class Order:
 def write_settings(folder: Path, settings: Settings) -> None:
     """Leaves the settings for children: keys must not stand on a command line that everybody may read."""
     plain = {**settings.model_dump(), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
-    (folder / "settings.json").write_bytes(msgspec.json.encode(plain))
+    file = folder / "settings.json"
+    file.touch(mode=0o600)
+    file.write_bytes(msgspec.json.encode(plain))
 
 
 def start(main: Callable[[Order, Settings, Dialler], Coroutine[Any, Any, None]]) -> None:

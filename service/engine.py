@@ -131,6 +131,10 @@ class Engine:
             self.held_bytes -= outcome.held_bytes
             self.record(outcome)
 
+    def refused(self, caller: Caller, code: str) -> None:
+        """Counts and logs what never became a call, such as a request to an unknown path."""
+        self.record(Outcome(caller, caller.arrived, code=code))
+
     def record(self, outcome: Outcome) -> None:
         """Counts and logs a call."""
         duration_s = asyncio.get_running_loop().time() - outcome.caller.arrived
@@ -169,15 +173,18 @@ class Engine:
     async def one(self, data: bytes, card: Card, call: Call, outcome: Outcome) -> Answer | ServiceError:
         """One image's answer or error."""
         loop = asyncio.get_running_loop()
+        parcel = [data]  # emptied if the call ends first: the executor may keep its work for long
         try:
             with self.admission.prepared():
-                prepared = await loop.run_in_executor(self.cpu, self.prepare, data, card, call)
+                prepared = await loop.run_in_executor(self.cpu, self.prepare, parcel, card, call)
             if prepared.picture:
                 self.hold(outcome, 3 * prepared.picture.width * prepared.picture.height)
             coming = self.admission.preparing
             forwarded = await self.pool.submit(card.name, prepared.sample, expires=outcome.deadline, coming=coming)
         except ServiceError as error:
             return error
+        finally:
+            parcel.clear()
         self.admission.pace.record(forwarded.infer_s, forwarded.batch_size)
         began = loop.time()
         result = await loop.run_in_executor(self.cpu, finish, forwarded.output, card, call, prepared.picture)
@@ -187,11 +194,15 @@ class Engine:
             metrics.stage(card.name, stage, getattr(timing, stage))
         return Answer(result, timing)
 
-    def prepare(self, data: bytes, card: Card, call: Call) -> Prepared:
-        """A sample from an image file. Raises ServiceError."""
+    def prepare(self, parcel: list[bytes], card: Card, call: Call) -> Prepared:
+        """A sample from the image file in the parcel. Raises ServiceError."""
         began = time.perf_counter()
+        if not parcel:
+            raise Cancelled("the call ended before its image was looked at")
         try:
-            picture = image.decode(data, self.settings.image_limits, exif_orientation=self.exif_orientation(card))
+            picture = image.decode(
+                parcel.pop(), self.settings.image_limits, exif_orientation=self.exif_orientation(card)
+            )
         except ImageError as error:
             metrics.image_refused(error.reason)
             raise IMAGE_ERRORS[type(error)](str(error)) from error

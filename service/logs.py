@@ -3,8 +3,9 @@
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -29,12 +30,27 @@ def configure(settings: Settings, *, process: str) -> None:
     structlog.configure(
         processors=steps,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unbreakable())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[Forward()], force=True)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bodies
     logging.captureWarnings(True)  # noqa: FBT003 - the standard library's signature
     warnings.filterwarnings("ignore", module=r"PIL\.")  # clients' pictures have no say in our log
+
+
+class Unbreakable:
+    """Standard error, written to whether or not anybody still reads it: no request may fail for its log line."""
+
+    def write(self, text: str) -> None:
+        """Writes, or loses, a line."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flushes, as far as that goes."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class Forward(logging.Handler):

@@ -15,7 +15,7 @@ from service.child import Order
 from service.settings import Settings, child_environment
 from service.transport import WorkerState
 
-WATCH_S = 0.2
+WATCH_S, LATE_S = 0.2, 1.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 STABLE_S = 60.0  # of service, after which earlier deaths are forgotten
 
@@ -79,7 +79,10 @@ class Place:
         killed_for = None
         ended = asyncio.create_task(process.wait())
         while not ended.done():
+            slept = time.monotonic()
             await asyncio.wait({ended}, timeout=WATCH_S)
+            if time.monotonic() - slept > LATE_S:  # we were not running either: silence proves nothing
+                self.last_beat = time.monotonic()
             if killed_for is None and not ended.done() and (killed_for := self.sick(settings)):
                 log.error("killing", role=self.role, pid=self.pid, reason=killed_for)
                 process.kill()

@@ -97,8 +97,10 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
 
     @model_validator(mode="after")
-    def check_bytes(self) -> Self:
-        """What one request may hold must fit into what all may."""
+    def check_together(self) -> Self:
+        """Two protocols need two ports; what one request may hold must fit into what all may."""
+        if self.http_port == self.grpc_port != 0:
+            raise ValueError("http_port and grpc_port are the same")
         if self.max_held_bytes < self.max_body_bytes:
             raise ValueError("max_held_bytes is less than max_body_bytes: such a request could never be held")
         return self

@@ -39,7 +39,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serves until a signal says stop; the exit code."""
         loop = asyncio.get_running_loop()
-        for kind in (signal.SIGTERM, signal.SIGINT):
+        for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(kind, self.on_signal)
         listening = asyncio.create_task(self.listen())
         listening.add_done_callback(self.on_broken)
@@ -219,7 +219,7 @@ async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
 
 
 def run(settings: Settings, folder: Path) -> int:
-    """Serves; the exit code. Raises OSError if a port is taken."""
+    """Serves; the exit code. Raises SettingsError if a port is taken."""
     logs.configure(settings, process="supervisor")
     with reserve(settings.host, settings.http_port) as http, reserve(settings.host, settings.grpc_port) as grpc:
         ports = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}

@@ -23,7 +23,7 @@ from service.transport import Abandon, Array, Dialler, Done, Failed, Fatal, Job,
 from twins.errors import DeviceMissing, TwinsError
 from twins.loading import load
 from twins.plan import Plan
-from twins.runner import Runner
+from twins.runner import Runner, choose_device
 from twins.tasks.sample import Output, Sample
 from twins.zoo import Spec
 
@@ -55,7 +55,7 @@ class Worker:
 
     def __init__(self, order: Order, settings: Settings, control: Dialler) -> None:
         self.order, self.settings, self.control = order, settings, control
-        self.plan = Plan(choose_device(order), settings.precision, settings.compile)
+        self.plan = Plan(choose_device(order.device, order.place), settings.precision, settings.compile)
         self.device_thread = ThreadPoolExecutor(1, "device")
         self.busy_since: float | None = None
         self.runners: dict[str, Runner] = {}
@@ -204,13 +204,6 @@ class Worker:
         """Returns when the supervisor says so."""
         while not isinstance((await self.control.receive())[0], Stop):
             pass
-
-
-def choose_device(order: Order) -> str:
-    """The device of a worker's place: `auto` is a GPU of its own where there are any, else the CPU."""
-    if order.device == "auto":
-        return f"cuda:{order.place}" if torch.cuda.is_available() else "cpu"
-    return order.device
 
 
 def check_device(device: str) -> None:

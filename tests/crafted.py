@@ -135,6 +135,21 @@ def webp_claiming(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+# AVIF
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """A length, a kind and a content."""
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def avif_of_items(count: int) -> bytes:
+    """A list of so many items and nothing else."""
+    item = box(b"infe", b"\x02\0\0\0" + b"\0\1\0\0" + b"av01" + b"\0")
+    items = box(b"iinf", b"\0\0\0\0" + struct.pack(">H", count) + item * count)
+    return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", b"\0\0\0\0" + items)
+
+
 # TIFF
 
 STRIP = 8  # where the pixels of a crafted TIFF lie

@@ -91,6 +91,8 @@ def oversized() -> dict[str, bytes]:
         "png-of-one-row": crafted.png_claiming(100_000, 1),
         "png-of-one-column": crafted.png_claiming(1, 100_000),
         "png-of-two-billion-columns": crafted.png_claiming(2**31 - 1, 1),
+        "png-of-countless-compressed-texts": crafted.png_with(chunk(b"zTXt", b"a\0\0" + BOMB) * 60),
+        "avif-of-countless-items": crafted.avif_of_items(65_000),
         "png-of-countless-chunks": crafted.png_with(chunk(b"prVt", b"") * 120_000),
         "apng-of-countless-frames": crafted.apng_claiming(2_000),
         "jpeg-of-four-gigapixels": crafted.jpeg_claiming(65_500, 65_500),
@@ -106,6 +108,7 @@ def oversized() -> dict[str, bytes]:
         "webp-of-the-largest-canvas": crafted.webp_claiming(16_383, 16_383),
         "tiff-of-a-huge-side": crafted.tiff(tags_with((256, 4, 1, 1_000_000))),
         "tiff-of-countless-tiles": crafted.tiff_of_tiles(700),
+        "tiff-of-a-giant-tile": crafted.tiff(tags_with(*[(tag, 4, 1, 46_336) for tag in (322, 323)], (324, 4, 1, 8))),
         "tiff-of-countless-pages": crafted.tiff_pages(2_000),
         "tiff-of-overlapping-pages": crafted.tiff_of_overlapping_pages(pages=500, tags=4_000),
     }

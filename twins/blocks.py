@@ -22,15 +22,21 @@ class Block(Enum):
 
 
 def walk(data: bytes) -> Iterator[Block]:
-    """The blocks of a JPEG, PNG, GIF or TIFF file, in order; nothing for the types whose blocks cost nothing."""
+    """The blocks of a JPEG, PNG, GIF, TIFF or AVIF file, in order; nothing for the types whose blocks cost nothing."""
+    if data.startswith(b"ftyp", 4):
+        return avif(data)
     return next((walker(data) for mark, walker in WALKS.items() if data.startswith(mark)), iter(()))
+
+
+PNG_INFLATED = (b"iCCP", b"zTXt", b"iTXt")
+PNG_INFLATED_COST = 2_000  # each may inflate to a megabyte
 
 
 def png(data: bytes) -> Iterator[Block]:
     """A PNG's chunks."""
     at = 8
     while at < len(data):
-        yield Block.OTHER
+        yield from repeat(Block.OTHER, PNG_INFLATED_COST if data[at + 4 : at + 8] in PNG_INFLATED else 1)
         at += 12 + int.from_bytes(data[at : at + 4], "big")
 
 
@@ -109,6 +115,41 @@ def tiff(data: bytes) -> Iterator[Block]:
             pieces = number(entry + 4, link_bytes) if number(entry, 2) in TIFF_PIECES else 0
             yield from repeat(Block.OTHER, 1 + TIFF_PIECE_COST * pieces)
         page = number(page + count_bytes + entry_bytes * tags, link_bytes)
+
+
+AVIF_LISTS = (b"iinf", b"iloc", b"iref", b"ipma")
+AVIF_PROPERTY_COST = 20
+
+
+def avif(data: bytes) -> Iterator[Block]:
+    """An AVIF's lists of items, by the byte, and their properties: the library searches all items for each entry."""
+    for kind, start, end in avif_boxes(data, 0, len(data)):
+        if kind == b"meta":
+            yield from avif_items(data, start + 4, end)
+
+
+def avif_items(data: bytes, start: int, end: int) -> Iterator[Block]:
+    """What the boxes of a list of items cost."""
+    for kind, inner, last in avif_boxes(data, start, end):
+        if kind == b"iprp":
+            yield from avif_items(data, inner, last)
+        elif kind == b"ipco":
+            yield from repeat(Block.OTHER, AVIF_PROPERTY_COST * sum(1 for _ in avif_boxes(data, inner, last)))
+        elif kind in AVIF_LISTS:
+            yield from repeat(Block.OTHER, last - inner)
+
+
+def avif_boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes between two places: their kind, and where their content begins and ends."""
+    while start + 8 <= end:
+        size, head = int.from_bytes(data[start : start + 4], "big"), 8
+        if size == 1:
+            size, head = int.from_bytes(data[start + 8 : start + 16], "big"), 16
+        last = min(end, start + size) if size else end
+        if last < start + head:
+            return
+        yield data[start + 4 : start + 8], start + head, last
+        start = last
 
 
 WALKS = {

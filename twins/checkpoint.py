@@ -180,6 +180,8 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         raise CheckpointError(
             f"does not fit the network it resembles, {closest(checkpoint.variant)}: {some(complaints)}"
         )
+    if broken := [key for key, tensor in checkpoint.state.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"holds values that are no numbers, in {some(broken)}")
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
     if isinstance(network, Segmenter):
         network.fold()

@@ -74,6 +74,7 @@ BROKEN = (
 """What Pillow's decoders raise on damaged files."""
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+TILE_SIDES = (322, 323)  # the TIFF tags
 BMP_RUNS = (1, 2)  # the compressions by run lengths, of 8 and 4 bits
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -111,7 +112,7 @@ class Limits:
     max_side: int = 16_384  # pixels
     max_frames: int = 1_000  # of an animation; only the first is looked at
     max_blocks: int = 100_000  # chunks, segments, tags: what Pillow reads one by one
-    max_scans: int = 64  # of a JPEG, each a pass over all pixels; ten are usual
+    max_scans: int = 32  # of a JPEG, each a pass over all pixels; ten are usual
     max_run_pixels: int = 1_000_000  # of a BMP in run lengths, which Pillow unpacks in Python
 
 
@@ -127,6 +128,7 @@ def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> Picture:
     with broken_means_undecodable():
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         check_size(picture, limits)
+        check_tiles(picture, limits)
         check_frames(picture, limits)
         picture.seek(0)
         picture.load()  # before the tag is read, which loads a PNG too and would hide that it is broken
@@ -180,6 +182,15 @@ def check_size(picture: Picture, limits: Limits) -> None:
     most = min(limits.max_pixels, limits.max_run_pixels) if runs else limits.max_pixels
     if width * height > most:
         raise TooLarge(f"the image has {width * height} pixels; at most {most} are taken")
+
+
+def check_tiles(picture: Picture, limits: Limits) -> None:
+    """Compares a TIFF's tiles with the limit: they may be larger than the picture, and are unpacked as a whole."""
+    tags = getattr(picture, "tag_v2", {})
+    sides = [tags.get(tag) for tag in TILE_SIDES] if picture.format == "TIFF" else []
+    width, height = (side if isinstance(side, int) else 1 for side in sides or (1, 1))
+    if width * height > limits.max_pixels:
+        raise TooLarge(f"the image's tiles have {width * height} pixels; at most {limits.max_pixels} are taken")
 
 
 def check_frames(picture: Picture, limits: Limits) -> None:

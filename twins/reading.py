@@ -35,6 +35,7 @@ SAFE_GLOBALS: list[Any] = [
 
 UNREADABLE = (
     RuntimeError,
+    RecursionError,
     EOFError,
     ValueError,
     LookupError,
@@ -115,9 +116,17 @@ def unwrap(content: object) -> State:
             raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; save `model.state_dict()`")
         inner = next((content[name] for name in formats.CONTAINERS if isinstance(content.get(name), Mapping)), None)
         if inner is None:
-            return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+            return plain({str(key): value for key, value in content.items() if isinstance(value, Tensor)})
         content = inner
     raise CheckpointError("holds containers within containers, and no state dict")
+
+
+def plain(state: State) -> State:
+    """The same tensors, if they are all ordinary ones. Raises CheckpointError."""
+    for key, tensor in state.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
+            raise CheckpointError(f"{key} is no plain tensor of numbers; save the network's ordinary state dict")
+    return state
 
 
 def describe(content: object) -> dict[str, str]:

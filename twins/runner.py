@@ -69,6 +69,13 @@ class Runner:
             self.forward([blank] * size)
 
 
+def choose_device(device: str, place: int = 0) -> str:
+    """The wanted device; for `auto` the GPU of that place where there are any, else the CPU."""
+    if device != "auto":
+        return device
+    return f"cuda:{place}" if torch.cuda.is_available() else "cpu"
+
+
 def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     """The wanted precision; by default bfloat16 or half on GPUs that have it in hardware, float32 on a CPU."""
     if precision != "auto":

@@ -31,7 +31,7 @@ class Line:
 @click.option("--model", default=zoo.DEFAULT, show_default=True, help="NAME, or NAME=FILE")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
 @click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=5, show_default=True, help="classes a picture")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
 @click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="pictures run together")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line, for programs")
 def classify(  # noqa: PLR0913 - one for each flag

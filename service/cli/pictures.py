@@ -65,13 +65,13 @@ def open_runner(model: str, labels: Path | None, device: str, task: TaskName) ->
     """The model on the device. Raises TwinsError, and UsageError for a model of another task."""
     from twins.loading import load  # late: `--help` should not wait for torch
     from twins.plan import Plan
-    from twins.runner import Runner
+    from twins.runner import Runner, choose_device
 
     loaded = load(zoo.parse(model), labels_file=labels)
     if loaded.card.task != task:
         raise click.UsageError(f"--model {model} is a model to {loaded.card.task} with, not to {task}")
     try:
-        return Runner(loaded, Plan(device))
+        return Runner(loaded, Plan(choose_device(device)))
     except (RuntimeError, AssertionError) as error:  # what torch says to a device it does not have
         raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
 

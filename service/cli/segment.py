@@ -51,7 +51,7 @@ class Line:
 @click.option("--confidence", is_flag=True, help="tell how sure the pixels of each class are")
 @click.option("--masks", type=click.Choice(get_args(Masks)), default="rle", show_default=True, help="in JSON files")
 @click.option("--opacity", type=click.FloatRange(0, 1), default=View.opacity, show_default=True, help="of an overlay")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
 @click.option("--batch", type=click.IntRange(1, 1024), default=4, show_default=True, help="pictures run together")
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object a line, for programs")
 def segment(  # noqa: PLR0913 - one for each flag

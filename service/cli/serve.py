@@ -14,6 +14,8 @@ from service.settings import CONFIG, FLAG_NAMES, PREFIX, Settings, SettingsError
 from service.specs import parse_models
 from twins import hub
 
+LONGEST_FOLDER = 80  # characters; the system's limit is 107 for a socket, whose name comes behind
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -58,11 +60,23 @@ def serve(**flags: object) -> None:
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
     for spec in parse_models(settings):
         hub.fetch(spec)  # now, with a progress bar, rather than in every worker
-    folder = Path(tempfile.mkdtemp(prefix="twins-"))
+    folder = run_time_folder()
     try:
         sys.exit(run(settings, folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_time_folder() -> Path:
+    """A new private folder for the sockets and metrics of one run. Raises SettingsError where there can be none."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="twins-"))
+    except OSError as error:
+        raise SettingsError(f"no folder for temporary files can be made: {error.strerror or error}") from error
+    if len(str(folder)) > LONGEST_FOLDER:
+        folder.rmdir()
+        raise SettingsError(f"{folder} is too long a path for sockets; set TMPDIR to a shorter one")
+    return folder
 
 
 def run(settings: Settings, folder: Path) -> int:
@@ -71,7 +85,4 @@ def run(settings: Settings, folder: Path) -> int:
     set_variable("PROMETHEUS_MULTIPROC_DIR", str(folder / "metrics"))
     from service import supervisor  # imports the metrics, which look for that variable at once
 
-    try:
-        return supervisor.run(settings, folder)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {error.filename or settings.host}: {error.strerror or error}") from error
+    return supervisor.run(settings, folder)

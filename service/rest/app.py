@@ -32,14 +32,14 @@ def build(engine: Engine) -> FastAPI:
     app = FastAPIOffline(title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None)
     app.add_middleware(RequestScope, engine=engine)
     documents.add(app)
-    add_error_handlers(app)
+    add_error_handlers(app, engine)
     add_inference(app, engine)
     add_models(app, engine)
     add_operations(app, engine)
     return app
 
 
-def add_error_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI, engine: Engine) -> None:
     """One form for every error, whoever raises it."""
 
     @app.exception_handler(ServiceError)
@@ -48,7 +48,11 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refuse_for_framework(request: Request, error: HTTPException) -> Response:
-        return problems.respond_to_framework(error.status_code, scope.request_id(request), dict(error.headers or {}))
+        response = problems.respond_to_framework(
+            error.status_code, scope.request_id(request), dict(error.headers or {})
+        )
+        engine.refused(caller_of(request), problems.framework_code(error.status_code))
+        return response
 
     @app.exception_handler(Exception)
     async def apologise(request: Request, _: Exception) -> Response:
@@ -102,12 +106,17 @@ def entry(answer: Answer | ServiceError, outcome: Outcome, request_id: str) -> m
 @asynccontextmanager
 async def called(request: Request, engine: Engine) -> AsyncIterator[Outcome]:
     """A call's time: from here its deadline is counted, its key checked, and its outcome recorded."""
-    arrived = asyncio.get_running_loop().time()
-    caller = Caller(scope.request_id(request), "http", arrived, scope.timeout_s(request), scope.key(request))
+    caller = caller_of(request)
     with engine.call(caller) as outcome:
         engine.authenticate(caller.key)
         async with asyncio.timeout_at(outcome.deadline):
             yield outcome
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks."""
+    now = asyncio.get_running_loop().time()
+    return Caller(scope.request_id(request), "http", now, scope.timeout_s(request), scope.key(request))
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Returned]) -> Returned:
@@ -137,14 +146,14 @@ def add_models(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/models", tags=["models"], summary="The models served", openapi_extra=documents.MODELS)
     async def list_models(request: Request) -> Response:
-        engine.authenticate(scope.key(request))
-        models = [listed(card) for card in engine.served()]
-        return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
+        async with called(request, engine):
+            models = [listed(card) for card in engine.served()]
+            return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
 
     @app.get("/models/{name}", tags=["models"], summary="A model's card", openapi_extra=documents.MODEL)
     async def show_model(request: Request, name: str) -> Response:
-        engine.authenticate(scope.key(request))
-        return Response(msgspec.json.encode(engine.card(name)), media_type=JSON)
+        async with called(request, engine):
+            return Response(msgspec.json.encode(engine.card(name)), media_type=JSON)
 
 
 def add_operations(app: FastAPI, engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """A request's body as images and options: multipart, JSON, or the bare image. Everything stays in memory."""
 
+import asyncio
 import base64
 import binascii
 import difflib
@@ -19,6 +20,8 @@ IMAGE_PART, IMAGES_PART = "image", "images"
 Hold = Callable[[int], None]
 Chunks = AsyncGenerator[bytes, None]
 
+CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
+MAX_CONTENT_TYPE = 1024  # characters
 MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
 
 
@@ -50,14 +53,21 @@ async def unwrap(
     """The images and options of a request; JSON has this form. `hold` is told of every piece. Raises ServiceError."""
     check_length(request, settings.max_body_bytes)
     chunks = bounded(request, settings.max_body_bytes, hold)
-    media_type, parameters = parse_options_header(request.headers.get("content-type"))
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > MAX_CONTENT_TYPE:
+        raise BadRequest("the content type is too long")
+    media_type, parameters = parse_options_header(content_type)
     if media_type == b"multipart/form-data":
         if not parameters.get(b"boundary"):
             raise BadRequest("the multipart content type names no boundary")
+        if parameters.get(b"charset", b"utf-8").lower() not in CHARSETS:
+            raise BadRequest("the multipart charset is not utf-8")
         return await unwrap_multipart(request, chunks, settings.max_images)
     body = b"".join([chunk async for chunk in chunks])
     if media_type == b"application/json":
-        return unwrap_json(body, form)
+        if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before a million texts are made of it
+            raise TooLarge(f"more than {settings.max_images} images, or countless options, in a request")
+        return await asyncio.to_thread(unwrap_json, body, form)  # megabytes of base64 would hold up everybody
     # whatever the label says: `curl --data-binary` calls an image a form, and the first bytes tell better
     return Unwrapped((body,) if body else (), several=False)
 

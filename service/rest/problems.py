@@ -59,9 +59,13 @@ def respond(error: ServiceError, request_id: str) -> Response:
 
 def respond_to_framework(code: int, request_id: str, headers: dict[str, str] | None = None) -> Response:
     """The framework's own refusals, such as of an unknown path, in the same form."""
-    phrase = HTTPStatus(code).phrase
-    name = phrase.lower().replace(" ", "_")
+    phrase, name = HTTPStatus(code).phrase, framework_code(code)
     return encode(Problem(f"urn:twins:{name}", phrase, code, phrase, name, request_id), headers or {})
+
+
+def framework_code(status_code: int) -> str:
+    """The stable code of such a refusal."""
+    return HTTPStatus(status_code).phrase.lower().replace(" ", "_")
 
 
 def encode(problem: Problem, headers: dict[str, str]) -> Response:

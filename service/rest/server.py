@@ -21,6 +21,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 build(engine),
+                http="h11",  # slower than the other parser, but it bounds what a client's headers may take
                 lifespan="off",
                 ws="none",
                 log_config=None,

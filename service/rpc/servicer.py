@@ -6,11 +6,13 @@ from typing import TypeVar
 from service.call import Answer, Call, Caller, Outcome
 from service.engine import Engine
 from service.errors import Unavailable
+from service.ids import check_id
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc.context import Context, refusing
 from service.rpc.messages import classify_call, classify_response, segment_call, segment_response
 from service.rpc.stream import Identified, Stream
+from twins.card import Card
 
 Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest)
 Response = TypeVar("Response")
@@ -24,7 +26,7 @@ class Servicer(pb_grpc.TwinsServicer):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.classify_stream = Stream(self.classify, pb.ClassifyStreamResponse, engine.closing)
-        self.segment_stream = Stream(self.segment, pb.SegmentStreamResponse, engine.closing, patient=True)
+        self.segment_stream = Stream(self.segment, pb.SegmentStreamResponse, engine.closing)
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """The best classes of one image."""
@@ -55,13 +57,9 @@ class Servicer(pb_grpc.TwinsServicer):
     async def ListModels(self, _: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """The models served."""
         async with refusing(context) as caller:
-            self.engine.authenticate(caller.key)
-            return pb.ListModelsResponse(
-                models=[
-                    pb.Model(name=c.name, task=c.task, variant=c.variant, labels=[label.name for label in c.labels])
-                    for c in self.engine.served()
-                ]
-            )
+            with self.engine.call(caller):
+                self.engine.authenticate(caller.key)
+                return pb.ListModelsResponse(models=map(listed, self.engine.served()))
         raise AssertionError("refusing lets nothing through")
 
     async def classify(self, request: pb.ClassifyRequest, caller: Caller) -> pb.ClassifyResponse:
@@ -82,6 +80,7 @@ class Servicer(pb_grpc.TwinsServicer):
         """One image's answer, whatever the task. Raises ServiceError."""
         with self.engine.call(caller) as outcome:
             self.engine.authenticate(caller.key)
+            check_id(request.id)
             self.engine.hold(outcome, len(request.image))
             return respond(request, await self.engine.predict_one(call(request), outcome), outcome)
 
@@ -95,3 +94,8 @@ class Servicer(pb_grpc.TwinsServicer):
                 yield response
             if self.engine.closing.is_set():
                 raise Unavailable("the service is stopping; ask again elsewhere")
+
+
+def listed(card: Card) -> pb.Model:
+    """A model in the list."""
+    return pb.Model(name=card.name, task=card.task, variant=card.variant, labels=[each.name for each in card.labels])

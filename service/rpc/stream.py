@@ -7,10 +7,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from service.call import Caller
 from service.errors import ServiceError
-from service.ids import choose_id
+from service.ids import ID_LIMIT, choose_id
 from service.pb.twins.v1 import twins_pb2 as pb
+from service.rpc.closing import until
 
-WIDTH = 64  # requests of one stream in work at a time; then reading waits, which slows the client down
+WIDTH = (
+    64  # requests of one stream in work, or answered and not fetched; then reading waits, which slows the client down
+)
 
 
 class Identified(Protocol):
@@ -30,7 +33,6 @@ class Stream(Generic[Request, Item]):
     answer: Callable[[Request, Caller], Awaitable[Any]]  # one request's; raises ServiceError
     item: Callable[..., Item]  # the message that holds an id, and an answer or an error
     closing: asyncio.Event
-    patient: bool = False  # whether answers that nobody fetches keep their places: for those that are large
 
     async def overtaking(self, requests: AsyncIterator[Request], caller: Caller) -> AsyncIterator[Item]:
         """The answers to a stream's requests, in the order in which they are ready."""
@@ -40,8 +42,7 @@ class Stream(Generic[Request, Item]):
         try:
             while (answer := await answers.get()) is not None:
                 yield answer
-                if self.patient:
-                    places.release()
+                places.release()  # answers that nobody fetches keep theirs, and the client has to wait
             await reading  # for its error, if it had one
         finally:
             reading.cancel()
@@ -57,32 +58,14 @@ class Stream(Generic[Request, Item]):
 
         async def answer(request: Request) -> None:
             answers.put_nowait(await self.one(request, caller))
-            if not self.patient:
-                places.release()
 
         try:
             async with asyncio.TaskGroup() as group:
-                async for request in self.until_closing(requests):
+                async for request in until(self.closing, requests):
                     await places.acquire()
                     group.create_task(answer(request))
         finally:
             answers.put_nowait(None)
-
-    async def until_closing(self, requests: AsyncIterator[Request]) -> AsyncIterator[Request]:
-        """The requests, up to the moment when the service stops."""
-        closing = asyncio.create_task(self.closing.wait())
-        try:
-            while True:
-                reading = next_of(requests)
-                await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    reading.cancel()
-                    return
-                if (request := reading.result()) is None:
-                    return
-                yield request
-        finally:
-            closing.cancel()
 
     async def one(self, request: Request, caller: Caller) -> Item:
         """One request's answer or error; each has a deadline of its own, within the stream's."""
@@ -90,16 +73,7 @@ class Stream(Generic[Request, Item]):
         left_s = None if caller.timeout_s is None else caller.arrived + caller.timeout_s - now
         asker = Caller(choose_id(request.id), "grpc", now, left_s, caller.key)
         try:
-            return self.item(id=request.id, result=await self.answer(request, asker))
+            return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, asker))
         except ServiceError as error:
             told = pb.Error(code=error.code, detail=error.detail, retry_after=error.retry_after_s or 0)
-            return self.item(id=request.id, error=told)
-
-
-def next_of(requests: AsyncIterator[Request]) -> "asyncio.Task[Request | None]":
-    """Reads one more request; None at the end."""
-
-    async def read() -> Request | None:
-        return await anext(aiter(requests), None)
-
-    return asyncio.create_task(read())
+            return self.item(id=request.id[:ID_LIMIT], error=told)

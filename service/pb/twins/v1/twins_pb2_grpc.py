@@ -73,7 +73,7 @@ class TwinsServicer:
 
     def ClassifyStream(self, request_iterator, context):
         """Many images over one call. An answer carries its request's id and may overtake others; a bad image has an error
-        of its own and ends nothing. The server reads on as it answers: a client may write without counting.
+        of its own and ends nothing. Fetch the answers while you write: beyond 64 that wait to be fetched, reading stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
