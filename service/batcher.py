@@ -38,11 +38,12 @@ class Batcher(Generic[Key, Item, Result]):
         self,
         run: Callable[[Key, list[Item]], Awaitable[list[Result]]],
         *,
-        max_batch: int,
+        max_batch: int | Callable[[Key], int],
         max_delay_s: float = 0.0,
         more_coming: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.run, self.max_batch, self.max_delay_s, self.more_coming = run, max_batch, max_delay_s, more_coming
+        self.run, self.max_delay_s, self.more_coming = run, max_delay_s, more_coming
+        self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
         self.queues: dict[Key, deque[Waiting[Item, Result]]] = {}
         self.arrival = asyncio.Event()
 
@@ -80,7 +81,11 @@ class Batcher(Generic[Key, Item, Result]):
         until = queue[0].arrived + self.max_delay_s
         try:
             async with asyncio.timeout_at(until):
-                while len(queue) < self.max_batch and asyncio.get_running_loop().time() < until and self.more_coming():
+                while (
+                    len(queue) < self.max_batch(key)
+                    and asyncio.get_running_loop().time() < until
+                    and self.more_coming()
+                ):
                     self.arrival.clear()
                     await self.arrival.wait()
         except TimeoutError:
@@ -91,7 +96,7 @@ class Batcher(Generic[Key, Item, Result]):
         queue = self.queues[key]
         batch: list[Waiting[Item, Result]] = []
         now = asyncio.get_running_loop().time()
-        while queue and len(batch) < self.max_batch:
+        while queue and len(batch) < self.max_batch(key):
             waiting = queue.popleft()
             if waiting.answer.done():
                 continue

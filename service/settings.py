@@ -69,7 +69,12 @@ class Settings(BaseModel):
     decode_threads: int = Field(0, ge=0, description="threads of a frontend that decode pictures; 0: one a core")
     frontends: int = Field(1, ge=1, le=64, description="processes that speak HTTP and gRPC")
 
-    max_batch: int = Field(0, ge=0, le=1024, description="most images in a batch; 0: 32 on a GPU, 8 on a CPU")
+    max_batch: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="most images in a batch; 0: on a GPU 32, or 8 to segment, on a CPU 8, or 1 to segment",
+    )
     max_delay_ms: float = Field(
         0.0, ge=0, description="longest wait of an image for company while others are on their way, in milliseconds"
     )
@@ -89,7 +94,7 @@ class Settings(BaseModel):
     drain_delay_s: float = Field(1.0, ge=0, description="time to serve on, not ready, after the signal to stop")
     grace_s: float = Field(30.0, ge=0, description="time for requests in flight after that, before they are cut off")
     start_timeout_s: float = Field(600.0, gt=0, description="longest time for a worker to load and warm up")
-    hang_timeout_s: float = Field(60.0, ge=2, description="silence, or time in one batch, after which it is killed")
+    hang_timeout_s: float = Field(120.0, ge=2, description="silence, or time in one batch, after which it is killed")
 
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console, json, or auto: console on a terminal"

@@ -20,6 +20,7 @@ from service.errors import Internal, ServiceError, Unavailable
 from service.settings import Settings, cores
 from service.specs import labels_for, parse_models
 from service.transport import Abandon, Array, Dialler, Done, Failed, Fatal, Job, Listener, Ready, Stop, address
+from twins.card import TaskName
 from twins.errors import DeviceMissing, TwinsError
 from twins.loading import load
 from twins.plan import Plan
@@ -27,7 +28,13 @@ from twins.runner import Runner, choose_device
 from twins.tasks.sample import Output, Sample
 from twins.zoo import Spec
 
-MAX_BATCH = {"cuda": 32, "cpu": 8}  # where the settings leave it open
+MAX_BATCH: dict[tuple[str, TaskName], int] = {
+    ("cuda", "classify"): 32,
+    ("cuda", "segment"): 8,
+    ("cpu", "classify"): 8,
+    ("cpu", "segment"): 1,  # a mask takes seconds there, and company makes none faster
+}
+"""By kind of device and task, where the settings leave it open."""
 GAUGES_S = 1.0
 RECEIPT_S = 5.0  # for the supervisor to take our last word, which would be lost if we left at once
 EXIT_FATAL, EXIT_DEVICE_LOST = 3, 4
@@ -62,13 +69,19 @@ class Worker:
         self.jobs: dict[tuple[bytes, int], asyncio.Task[None]] = {}
         self.coming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
         self.listener = Listener(address(order.folder, order.name))
-        self.max_batch = settings.max_batch or MAX_BATCH[self.kind]
         self.batcher: Batcher[Key, Sample, Ran] = Batcher(
             self.run_batch,
-            max_batch=self.max_batch,
+            max_batch=lambda key: self.max_batch(key[0]),
             max_delay_s=settings.max_delay_ms / 1000,
             more_coming=self.more_coming,
         )
+
+    def max_batch(self, model: str) -> int:
+        """The most samples of a model that run together."""
+        runner = self.runners.get(model)
+        if runner is None:  # its samples will be refused one by one
+            return 1
+        return self.settings.max_batch or MAX_BATCH[self.kind, runner.card.task]
 
     def more_coming(self) -> bool:
         """Whether a frontend is preparing samples, as far as it has told lately."""
@@ -91,7 +104,7 @@ class Worker:
             await self.give_up(str(error))
         cards = tuple(runner.card for runner in self.runners.values())
         await self.control.send(Ready(cards, self.plan.device, device_count(self.kind)))
-        log.info("worker ready", device=self.plan.device, models=list(self.runners), max_batch=self.max_batch)
+        log.info("worker ready", device=self.plan.device, models=list(self.runners))
         serving = [asyncio.create_task(job) for job in (self.batcher.serve(), self.receive(), self.gauges())]
         stopping = asyncio.create_task(self.wait_for_stop())
         done, _ = await asyncio.wait([*serving, stopping, beating], return_when=asyncio.FIRST_COMPLETED)
@@ -105,17 +118,15 @@ class Worker:
         """Loads and warms up every model. Raises TwinsError."""
         if self.kind == "cpu":
             torch.set_num_threads(self.settings.threads or max(1, cores() - 1))
-        sizes = [2**power for power in range(self.max_batch.bit_length()) if 2**power < self.max_batch]
-        specs = parse_models(self.settings)
-        for spec in specs:
-            self.load_one(spec, [*sizes, self.max_batch])
+        for spec in parse_models(self.settings):
+            self.load_one(spec)
 
-    def load_one(self, spec: Spec, batch_sizes: list[int]) -> None:
+    def load_one(self, spec: Spec) -> None:
         """Loads and warms up one model."""
         began = time.monotonic()
         runner = Runner(load(spec, labels_file=labels_for(spec, self.settings)), self.plan)
-        runner.warm_up(batch_sizes)
         self.runners[spec.name] = runner
+        runner.warm_up(doubling(self.max_batch(spec.name)))
         took_s = time.monotonic() - began
         metrics.model_loaded(spec.name, self.order.role, took_s)
         log.info("model loaded", model=spec.name, device=self.plan.device, seconds=round(took_s, 2))
@@ -204,6 +215,11 @@ class Worker:
         """Returns when the supervisor says so."""
         while not isinstance((await self.control.receive())[0], Stop):
             pass
+
+
+def doubling(most: int) -> list[int]:
+    """1, 2, 4 and so on, and at the end `most`."""
+    return [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
 
 
 def check_device(device: str) -> None:
