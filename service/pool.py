@@ -2,15 +2,15 @@
 
 import asyncio
 import itertools
-from contextlib import suppress
 from dataclasses import dataclass
 
 from service import logs, metrics
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
-from service.transport import Abandon, Array, Dialler, Done, Failed, Fleet, Job, WorkerInfo
+from service.transport import Abandon, Array, Dialler, Done, Failed, Fleet, Job, Running, WorkerInfo
 from twins.tasks.sample import Output, Sample
 
-CRASHES = 2  # a sample that was in flight in so many is answered with an error and never sent again
+CRASHES = 2  # a sample that was on the device in so many is answered with an error and never sent again
+LOSSES = 5  # the same for one that only waited there: it is hardly to blame, but nobody waits for ever
 RETRY_AFTER_S = 2  # about what a worker takes to come back
 
 log = logs.get()
@@ -20,7 +20,11 @@ TOLD = {error.code: error for error in (DeadlineExceeded, Internal, Overloaded, 
 
 
 class WorkerLost(Exception):
-    """The worker died with the sample in flight."""
+    """The worker died with the sample in flight; `running`: on the device, so that the sample may be why."""
+
+    def __init__(self, worker: str, *, running: bool) -> None:
+        super().__init__(worker)
+        self.running = running
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Link:
         self.name = info.name
         self.dialler = Dialler(info.address)
         self.pending: dict[int, asyncio.Future[Forwarded]] = {}
+        self.running: set[int] = set()
         self.receiving = asyncio.create_task(self.receive())
         self.receiving.add_done_callback(self.on_broken)
 
@@ -58,12 +63,17 @@ class Link:
             raise
         finally:
             del self.pending[job.id]
+            self.running.discard(job.id)
 
     async def receive(self) -> None:
         """Hands out the worker's answers."""
         while True:
             message, arrays = await self.dialler.receive()
+            if isinstance(message, Running):
+                self.running.update(self.pending.keys() & set(message.ids))
+                continue
             assert isinstance(message, Done | Failed)
+            self.running.discard(message.id)
             answer = self.pending.get(message.id)
             if answer is None or answer.done():  # abandoned meanwhile
                 continue
@@ -86,9 +96,9 @@ class Link:
 
     def give_back(self) -> None:
         """Tells whoever waits that the worker will not answer."""
-        for answer in self.pending.values():
+        for job, answer in self.pending.items():
             if not answer.done():
-                answer.set_exception(WorkerLost(self.name))
+                answer.set_exception(WorkerLost(self.name, running=job in self.running))
 
 
 class WorkerPool:
@@ -123,15 +133,20 @@ class WorkerPool:
 
     async def submit(self, model: str, sample: Sample, *, expires: float, coming: int = 0) -> Forwarded:
         """One sample through one model, on another worker if the first one dies. Raises ServiceError."""
-        for crashes in range(CRASHES):
+        crashes = 0
+        for losses in range(LOSSES):
             link = await self.least_busy()
-            if crashes:
+            if losses:
                 metrics.retried(model)
-            with suppress(WorkerLost):
+            try:
                 job = Job(next(self.ids), model, expires, coming, sample.output_size, sample.confidence)
                 return await link.ask(job, sample)
-            log.warning("worker lost with a sample in flight", worker=link.name, model=model)
-        raise Internal("the worker died twice while it had this image")
+            except WorkerLost as lost:
+                log.warning("worker lost with a sample in flight", worker=link.name, model=model, running=lost.running)
+                crashes += lost.running
+            if crashes == CRASHES:
+                break
+        raise Internal("the worker died again and again while it had this image")
 
     async def least_busy(self) -> Link:
         """The ready worker with the least outstanding work; waits for one that is coming back. Raises Unavailable."""

@@ -47,6 +47,12 @@ class Abandon(Message, frozen=True):
     id: int
 
 
+class Running(Message, frozen=True):
+    """Worker to frontend: these jobs are in the batch that begins; should the process die now, they may be why."""
+
+    ids: tuple[int, ...]
+
+
 class Done(Message, frozen=True):
     """Worker to frontend: the reduced output; its arrays follow."""
 
@@ -107,7 +113,7 @@ class Stop(Message, frozen=True):
     """Supervisor to worker: nobody needs you any more."""
 
 
-AnyMessage = Job | Abandon | Done | Failed | Beat | Ready | Fatal | Fleet | Stop
+AnyMessage = Job | Abandon | Running | Done | Failed | Beat | Ready | Fatal | Fleet | Stop
 
 ENCODER = msgspec.msgpack.Encoder()
 DECODER = msgspec.msgpack.Decoder(AnyMessage)

@@ -19,7 +19,7 @@ from service.child import Order
 from service.errors import Internal, ServiceError, Unavailable
 from service.settings import Settings, cores
 from service.specs import labels_for, parse_models
-from service.transport import Abandon, Array, Dialler, Done, Failed, Fatal, Job, Listener, Ready, Stop, address
+from service.transport import Abandon, Array, Dialler, Done, Failed, Fatal, Job, Listener, Ready, Running, Stop, address
 from twins.card import TaskName
 from twins.errors import DeviceMissing, TwinsError
 from twins.loading import load
@@ -48,6 +48,15 @@ Key = tuple[str, tuple[int, ...]]  # a model's name, the pixels' shape
 
 
 @dataclass(frozen=True)
+class Queued:
+    """One sample, and who wants it run."""
+
+    peer: bytes
+    id: int
+    sample: Sample
+
+
+@dataclass(frozen=True)
 class Ran:
     """One sample's share of a batch. Times are the event loop's, in seconds."""
 
@@ -69,7 +78,7 @@ class Worker:
         self.jobs: dict[tuple[bytes, int], asyncio.Task[None]] = {}
         self.coming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
         self.listener = Listener(address(order.folder, order.name))
-        self.batcher: Batcher[Key, Sample, Ran] = Batcher(
+        self.batcher: Batcher[Key, Queued, Ran] = Batcher(
             self.run_batch,
             max_batch=lambda key: self.max_batch(key[0]),
             max_delay_s=settings.max_delay_ms / 1000,
@@ -160,7 +169,8 @@ class Worker:
         arrived = asyncio.get_running_loop().time()
         sample = Sample(arrays[0].view(np.uint8), job.output_size, job.confidence)
         try:
-            ran = await self.batcher.submit((job.model, sample.pixels.shape), sample, expires=job.expires)
+            queued = Queued(peer, job.id, sample)
+            ran = await self.batcher.submit((job.model, sample.pixels.shape), queued, expires=job.expires)
         except Exception as error:  # whatever a batch raised
             told = self.explain(error)
             await self.listener.send(peer, Failed(job.id, told.code, told.detail))
@@ -180,9 +190,12 @@ class Worker:
             os._exit(EXIT_DEVICE_LOST)
         return Internal("the model failed on this image")
 
-    async def run_batch(self, key: Key, samples: list[Sample]) -> list[Ran]:
-        """One batch on the device."""
+    async def run_batch(self, key: Key, batch: list[Queued]) -> list[Ran]:
+        """One batch on the device; the frontends are told first, in case it is the last."""
         model, _ = key
+        for peer in {queued.peer for queued in batch}:
+            await self.listener.send(peer, Running(tuple(queued.id for queued in batch if queued.peer == peer)))
+        samples = [queued.sample for queued in batch]
         started = self.busy_since = asyncio.get_running_loop().time()
         metrics.queue_depth(self.order.role, self.batcher.depth)
         try:

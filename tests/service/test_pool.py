@@ -10,7 +10,7 @@ import pytest
 from service import errors, metrics
 from service.errors import Internal, ServiceError, Unavailable
 from service.pool import CRASHES, TOLD, WorkerPool
-from service.transport import Abandon, Done, Failed, Fleet, Job, Listener, WorkerInfo, address
+from service.transport import Abandon, Done, Failed, Fleet, Job, Listener, Running, WorkerInfo, address
 from tests.service.counting import counted
 from twins.tasks.sample import Sample
 
@@ -170,13 +170,22 @@ async def lose(pool, workers) -> asyncio.Task:
     pool.update(fleet(workers[0]))
     call = submit(pool)
     for number in range(CRASHES):
-        await workers[number].job()
+        await run_next(pool, workers[number])
         pool.update(fleet(workers[number + 1]))
     return call
 
 
+async def run_next(pool, worker) -> None:
+    """The worker says that the next job is on its device, and the pool has heard it."""
+    peer, job, _ = await worker.job()
+    await worker.listener.send(peer, Running((job.id,)))
+    async with asyncio.timeout(PATIENCE_S):
+        while not pool.links[worker.name].running:
+            await asyncio.sleep(0.001)
+
+
 async def test_a_sample_that_was_in_two_crashes_is_an_error(pool, workers):
-    with pytest.raises(Internal, match="died twice"):
+    with pytest.raises(Internal, match="again and again"):
         await (await lose(pool, workers))
 
 
@@ -192,6 +201,16 @@ async def test_a_sample_that_was_in_two_crashes_counts_as_sent_again_once(pool, 
     before = counted(metrics.RETRIES, model="nano")
     await asyncio.wait({await lose(pool, workers)})
     assert counted(metrics.RETRIES, model="nano") - before == CRASHES - 1
+
+
+async def test_a_sample_that_only_waited_in_two_crashes_is_sent_again(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    for number in range(CRASHES):
+        await workers[number].job()
+        pool.update(fleet(workers[number + 1]))
+    async with serving(workers[CRASHES]):
+        assert (await call).batch_size == 3
 
 
 async def test_while_a_worker_recovers_a_sample_waits(pool, workers):

@@ -18,6 +18,7 @@ from service.transport import (
     Listener,
     Message,
     Ready,
+    Running,
     Stop,
     WorkerInfo,
     address,
@@ -44,6 +45,7 @@ CARD = Card(
 MESSAGES = st.one_of(
     st.builds(Job, IDS, st.text(), SECONDS, SMALL),
     st.builds(Abandon, IDS),
+    st.builds(Running, st.lists(IDS).map(tuple)),
     st.builds(Done, IDS, SECONDS, SECONDS, SMALL),
     st.builds(Failed, IDS, st.text(), st.text()),
     st.builds(Beat, SECONDS),
@@ -72,7 +74,7 @@ def wire(message, arrays):
 
 def test_every_kind_of_message_is_tested():
     assert {kind.__name__ for kind in Message.__subclasses__()} == {
-        *("Job", "Abandon", "Done", "Failed", "Beat", "Ready", "Fatal", "Fleet", "Stop")
+        *("Job", "Abandon", "Running", "Done", "Failed", "Beat", "Ready", "Fatal", "Fleet", "Stop")
     }
 
 
