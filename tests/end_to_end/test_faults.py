@@ -32,9 +32,10 @@ async def while_under_load(server, image, action, *, clients=32):
 
 
 def wait_for_traffic(server):
+    """So much that whatever was on the device at the last kill has been answered: a sample may be there once only."""
     wait_until(server.worker_ready, what="ready")
     served = server.metric("twins_requests_total", code="ok")
-    wait_until(lambda: server.metric("twins_requests_total", code="ok") > served + 20, what="traffic")
+    wait_until(lambda: server.metric("twins_requests_total", code="ok") > served + 100, what="traffic")
 
 
 async def test_a_worker_killed_under_load_fails_no_request(own_server, cat):
