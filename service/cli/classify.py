@@ -78,7 +78,8 @@ def write_table(line: Line) -> None:
     if line.error is not None:
         click.echo(f"{line.file}: {line.error}", err=True)
         return
-    table = Table(title=line.file, title_justify="left", box=None, show_header=False)
+    click.echo(line.file)  # not as the table's title, which would be folded to the table's width
+    table = Table(box=None, show_header=False)
     for prediction in line.predictions:
         bar = "█" * round(prediction.score * 20)
         table.add_row(f"{prediction.score:.3f}", prediction.label, bar)
