@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,23 +34,28 @@ class Admission:
 
     def __init__(self, *, max_queue: int) -> None:
         self.max_queue = max_queue
-        self.in_flight = 0
+        self.waiting: Counter[str] = Counter()  # images in work, by model
+        self.paces: defaultdict[str, Pace] = defaultdict(Pace)  # by model: a mask takes far longer than a class
         self.preparing = 0  # of those in flight, not sent to a worker yet
-        self.pace = Pace()
+
+    @property
+    def in_flight(self) -> int:
+        """Images in work."""
+        return self.waiting.total()
 
     @contextmanager
-    def admitted(self, images: int, *, deadline: float, workers: int) -> Iterator[None]:
-        """The time in which so many images are in work. Raises Overloaded, DeadlineExceeded."""
+    def admitted(self, images: int, *, model: str = "", deadline: float, workers: int) -> Iterator[None]:
+        """The time in which so many images of a model are in work. Raises Overloaded, DeadlineExceeded."""
         self.check(images, deadline=deadline, workers=workers)
-        self.count(images)
+        self.count(model, images)
         try:
             yield
         finally:
-            self.count(-images)
+            self.count(model, -images)
 
     def check(self, images: int, *, deadline: float, workers: int) -> None:
         """Refuses at once what cannot be done, rather than after a wait."""
-        wait_s = self.pace.wait_s(self.in_flight, workers)
+        wait_s = sum(self.paces[model].wait_s(count, workers) for model, count in self.waiting.items())
         if self.in_flight + images > self.max_queue:
             raise Overloaded(
                 f"{self.in_flight} images are waiting; at most {self.max_queue} may",
@@ -61,9 +67,9 @@ class Admission:
                 f"about {wait_s:.1f} s of work are waiting; the deadline is in {max(left_s, 0):.1f} s"
             )
 
-    def count(self, images: int) -> None:
+    def count(self, model: str, images: int) -> None:
         """So many more, or fewer, are in work."""
-        self.in_flight += images
+        self.waiting[model] += images
         metrics.in_flight(self.in_flight)
 
     @contextmanager

@@ -158,7 +158,8 @@ class Engine:
         self.check_options(call, card)
         if not self.pool.promising:
             raise no_worker()
-        with self.admission.admitted(len(call.images), deadline=outcome.deadline, workers=self.pool.ready):
+        images, workers = len(call.images), self.pool.ready
+        with self.admission.admitted(images, model=card.name, deadline=outcome.deadline, workers=workers):
             async with asyncio.timeout_at(outcome.deadline), asyncio.TaskGroup() as group:
                 parts = [group.create_task(self.one(data, card, call, outcome)) for data in call.images]
             return [part.result() for part in parts]
@@ -185,7 +186,7 @@ class Engine:
             return error
         finally:
             parcel.clear()
-        self.admission.pace.record(forwarded.infer_s, forwarded.batch_size)
+        self.admission.paces[card.name].record(forwarded.infer_s, forwarded.batch_size)
         began = loop.time()
         result = await loop.run_in_executor(self.cpu, finish, forwarded.output, card, call, prepared.picture)
         finish_s = loop.time() - began

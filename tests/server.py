@@ -30,7 +30,12 @@ class Server:
     """One running service. Flags as on the command line."""
 
     def __init__(
-        self, *flags: str, environ: dict[str, str] | None = None, wait: bool = True, preexec: Callable | None = None
+        self,
+        *flags: str,
+        environ: dict[str, str] | None = None,
+        wait: bool = True,
+        preexec: Callable | None = None,
+        stderr: int | None = None,  # where the log goes instead of to `log`
     ) -> None:
         self.log_file = tempfile.NamedTemporaryFile(prefix="twins-test-", suffix=".log", mode="w+b")
         self.process = subprocess.Popen(
@@ -39,7 +44,7 @@ class Server:
                 *("--http-port", "0", "--grpc-port", "0", "--drain-delay-s", "0.2", *flags),
             ],
             stdout=self.log_file,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if stderr is None else stderr,
             env={**os.environ, **(environ or {})},
             preexec_fn=preexec,
         )

@@ -1,7 +1,7 @@
 """`twins segment`: pictures to masks in a folder, here, without a server."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -88,22 +88,20 @@ def segment(  # noqa: PLR0913 - one for each flag
     task.check(wanted, runner.card)
     view.check(runner.card)
     screen = Console()
-    bar = screen if screen.is_terminal else Console(stderr=True)
-    targets = name_files(files, output, SUFFIX[form])
-    found = track(
-        zip(run(files, runner, wanted, batch, keep=view.needs_picture), targets, strict=True),
-        "segmenting",
-        len(files),
-        console=bar,
-        disable=len(files) < 2 or not bar.is_terminal,
-    )
+    found = watched(run(files, runner, wanted, batch, keep=view.needs_picture), len(files), screen)
     failed = 0
-    for ran, target in found:
+    for ran, target in zip(found, name_files(files, output, SUFFIX[form]), strict=True):
         line = finish(ran, runner.card, wanted, view, target)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_legend(line, screen)
     if failed:
         sys.exit(EXIT_SOME_FAILED)
+
+
+def watched(found: Iterator[Ran], total: int, screen: Console) -> Iterable[Ran]:
+    """The same, under a progress bar where a person would see one."""
+    bar = screen if screen.is_terminal else Console(stderr=True)
+    return track(found, "segmenting", total, console=bar, disable=total < 2 or not bar.is_terminal)
 
 
 def make_folder(path: Path) -> None:

@@ -71,6 +71,13 @@ def test_an_open_reflection_stream_does_not_hold_up_the_end():
         never.set()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminals_signals_end_it_in_order(number):
+    with Server() as server:
+        assert server.stop(number) == 0
+        assert server.events("drained")
+
+
 def test_an_idle_service_ends_well_without_any_grace():
     with Server("--grace-s", "0", "--drain-delay-s", "0") as server:
         assert server.stop() == 0

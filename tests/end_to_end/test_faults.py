@@ -1,12 +1,15 @@
 """Processes that die, hang and come back, under load."""
 
 import asyncio
+import json
 import os
 import signal
+import stat
 import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.load import call_until, load, post_until
@@ -75,6 +78,31 @@ def test_a_client_that_hangs_up_is_noticed(own_server, cat):
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{own_server.http}/classify", content=cat, timeout=0.5)
     own_server.wait_for("request", code="cancelled")
+
+
+def test_nobody_is_killed_because_the_supervisor_was_frozen():
+    with Server("--hang-timeout-s", "2") as server:
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(4)  # no condition to wait for: that time passes is the point
+        server.process.send_signal(signal.SIGCONT)
+        assert server.stop() == 0
+        assert server.events("killing") == []
+
+
+def test_requests_are_answered_though_nobody_reads_the_log(cat):
+    reader, writer = os.pipe()
+    with Server(stderr=writer, wait=False) as server:
+        os.close(writer)
+        with os.fdopen(reader) as log:
+            ready = next(event for line in log if (event := json.loads(line))["event"] == "ready")
+        assert httpx.post(f"{ready['http']}/classify", content=cat).status_code == 200
+        assert server.stop() == 0
+
+
+def test_the_settings_that_children_read_are_for_their_owner_alone(own_server):
+    order = json.loads(psutil.Process(own_server.pid("worker-0")).cmdline()[-1])
+    assert stat.S_IMODE((Path(order["folder"]) / "settings.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(order["folder"]).stat().st_mode) == 0o700
 
 
 def test_children_do_not_outlive_a_supervisor_that_was_killed():

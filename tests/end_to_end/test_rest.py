@@ -178,6 +178,28 @@ def test_a_request_is_counted_once_and_logged_once(server, client, cat):
     assert len(server.events("request", request_id="counted")) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [("GET", "/nowhere", "not_found"), ("GET", "/classify", "method_not_allowed"), ("GET", "/models", "ok")],
+)
+def test_requests_that_run_no_model_are_counted_and_logged_too(server, client, method, path, code):
+    before = server.metric("twins_requests_total", model="", code=code)
+    client.request(method, path, headers={"X-Request-ID": f"no-model-{code}"})
+    assert server.metric("twins_requests_total", model="", code=code) == before + 1
+    assert len(server.events("request", request_id=f"no-model-{code}", code=code)) == 1
+
+
+def test_the_apis_page_needs_nothing_from_elsewhere(client):
+    assert "//cdn" not in client.get("/docs").text
+
+
+def test_a_header_without_end_is_refused(server):
+    host, _, port = server.http.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX-Long: " + b"a" * 200_000)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 4")
+
+
 def test_a_name_that_a_client_made_up_gets_no_metric_of_its_own(server, client, cat):
     client.post("/classify", content=cat, params={"model": "made-up"})
     assert "made-up" not in client.get("/metrics").text

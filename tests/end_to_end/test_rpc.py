@@ -88,6 +88,11 @@ def test_the_request_id_is_returned(stub, cat):
     assert dict(call.trailing_metadata())["x-request-id"] == "mine"
 
 
+def test_an_id_that_is_a_burden_is_refused(stub, cat):
+    error = refusal(lambda: stub.Classify(pb.ClassifyRequest(image=cat, id="a" * 129)))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_models_are_listed(stub):
     (model,) = stub.ListModels(pb.ListModelsRequest()).models
     assert (model.name, model.task, len(model.labels)) == ("twins_svt_nano", "classify", 13)

@@ -16,13 +16,13 @@ def admission():
 
 def paced(admission: Admission, per_image_s: float) -> Admission:
     """The same, after a measurement."""
-    admission.pace.record(per_image_s * 4, batch_size=4)
+    admission.paces[""].record(per_image_s * 4, batch_size=4)
     return admission
 
 
 def attempt(admission: Admission, images: int, *, waiting: int = 0, left_s: float = NEVER, workers: int = 1) -> None:
     """Asks for admission while so many images wait."""
-    admission.count(waiting)
+    admission.count("", waiting)
 
     async def scene() -> None:
         with admission.admitted(images, deadline=now() + left_s, workers=workers):
@@ -118,6 +118,28 @@ def test_the_advised_wait_is_at_least_a_second(admission):
 
 def test_the_advised_wait_has_an_upper_bound(admission):
     assert refusal(paced(admission, 100.0), 1, waiting=8).retry_after_s == LONGEST_RETRY_S
+
+
+def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
+    admission.paces["masks"].record(10.0, batch_size=1)
+    admission.paces["classes"].record(0.02, batch_size=1)
+
+    async def scene():
+        with admission.admitted(4, model="classes", deadline=NEVER, workers=1):
+            admission.check(1, deadline=now() + 0.1, workers=1)
+
+    run(scene())
+
+
+def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
+    admission.paces["masks"].record(10.0, batch_size=1)
+
+    async def scene():
+        with admission.admitted(1, model="masks", deadline=NEVER, workers=1):
+            admission.check(1, deadline=now() + 9, workers=1)
+
+    with pytest.raises(DeadlineExceeded):
+        run(scene())
 
 
 def test_the_pace_forgets_slowly():

@@ -5,6 +5,7 @@ import base64
 import json
 import tempfile
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -345,3 +346,16 @@ def test_any_json_is_unwrapped_or_refused(body):
 def test_whatever_bytes_a_form_holds_come_out_as_they_went_in(images, chunk):
     kept = [image for image in images if BOUNDARY.encode() not in image]
     assert list(unwrapped(form(*(part("image", image) for image in kept)), FORM, chunk=chunk).images) == kept
+
+
+def test_a_list_of_countless_images_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(msgspec.json, "decode", lambda *_, **__: pytest.fail("it was decoded"))
+    assert type(refusal(b'{"images": [' + b'"",' * 100_000 + b'""]}', "application/json")) is TooLarge
+
+
+def test_a_content_type_that_is_a_book_is_refused():
+    assert type(refusal(b"", FORM + "; x=" + "y" * 2000)) is BadRequest
+
+
+def test_the_charset_that_clients_do_use_is_taken():
+    assert unwrapped(form(part("image", IMAGE)), f"{FORM}; charset=UTF-8").images == (IMAGE,)

@@ -408,3 +408,26 @@ def test_a_lying_safetensors_header_is_refused(originals, tmp_path, change):
     lie = json.dumps(header).encode()
     (tmp_path / "weights.safetensors").write_bytes(struct.pack("<Q", len(lie)) + lie + content[end:])
     assert refusal(tmp_path / "weights.safetensors")
+
+
+# values
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_named(saved, tiny, value):
+    broken = {**tiny, "norm.weight": torch.full_like(tiny["norm.weight"], value)}
+    assert "no numbers, in norm.weight" in refusal(saved(broken))
+
+
+STRANGE = {
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    "quantised": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    "hollow": lambda tensor: tensor.to("meta"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_of_another_kind_is_refused(saved, tiny, kind):
+    refusal(saved({**tiny, "norm.weight": STRANGE[kind](tiny["norm.weight"])}))
