@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test test-heavy check format tables proto clean
+.PHONY: serve test test-heavy check format tables proto prometheus clean
 
 serve: .venv/installed  ## serves the model that ships, on 127.0.0.1
 	$(BIN)/twins serve
@@ -22,13 +22,21 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-tables: .venv/installed-dev  ## writes README's tables from the code
+tables: .venv/installed-dev  ## writes README's tables from the code, and the dashboard from its panels
 	$(BIN)/python -m tests.tables
+	$(BIN)/python -m tests.dashboard
 
 # the virtual name puts the generated modules into service.pb, where they import each other
 proto: .venv/installed-dev  ## generates service/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc --proto_path=service/pb=proto \
 	    --python_out=. --pyi_out=. --grpc_python_out=. proto/twins/v1/twins.proto
+
+prometheus: .venv/prometheus  ## fetches Debian's Prometheus for the tests; it is not installed, so no service starts
+
+.venv/prometheus: | .venv/bin/python
+	rm -rf $@ && mkdir -p $@.new
+	cd $@.new && apt-get -o APT::Sandbox::User=root download -q prometheus && dpkg-deb --extract prometheus_*.deb .
+	rm $@.new/*.deb && mv $@.new $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -34,6 +34,7 @@ class Admission:
 
     def __init__(self, *, max_queue: int) -> None:
         self.max_queue = max_queue
+        metrics.in_flight_limit(max_queue)
         self.waiting: Counter[str] = Counter()  # images in work, by model
         self.paces: defaultdict[str, Pace] = defaultdict(Pace)  # by model: a mask takes far longer than a class
         self.preparing = 0  # of those in flight, not sent to a worker yet

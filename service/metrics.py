@@ -29,8 +29,17 @@ STAGE = Histogram(
 BATCH = Histogram("twins_batch_size", "Images run together.", ["model"], buckets=BATCHES)
 QUEUE = Gauge("twins_queue_depth", "Images that wait for the device.", ["worker"], multiprocess_mode="livemostrecent")
 IN_FLIGHT = Gauge("twins_in_flight_images", "Images admitted and not answered yet.", multiprocess_mode="livesum")
+IN_FLIGHT_LIMIT = Gauge(
+    "twins_in_flight_limit_images", "Images that may be in flight before more are refused.", multiprocess_mode="livesum"
+)
 WORKER_UP = Gauge("twins_worker_up", "Whether a worker is ready.", ["worker"], multiprocess_mode="livemostrecent")
 RESTARTS = Counter("twins_process_restarts", "Times a process was started again.", ["process", "reason"])
+BUSY = Counter("twins_worker_busy_seconds", "Time in which a worker's device ran a batch.", ["worker"])
+DRAIN_DEADLINE = Gauge(
+    "twins_drain_deadline_timestamp_seconds",
+    "Unix time at which the end that was asked for must be over; 0 while nobody asked.",
+    multiprocess_mode="livemostrecent",
+)
 REFUSED = Counter("twins_images_refused", "Images that could not be used.", ["reason"])
 RETRIES = Counter("twins_retries", "Images sent to a worker again because the first one died.", ["model"])
 LOAD = Gauge(
@@ -40,7 +49,38 @@ MEMORY = Gauge(
     "twins_process_resident_memory_bytes", "Memory of a process.", ["process"], multiprocess_mode="livemostrecent"
 )
 DEVICE_MEMORY = Gauge(
-    "twins_device_memory_bytes", "Memory of a device in use.", ["worker", "kind"], multiprocess_mode="livemostrecent"
+    "twins_device_memory_bytes",
+    "Memory of a device that PyTorch holds for a worker.",
+    ["worker", "kind"],
+    multiprocess_mode="livemostrecent",
+)
+GPU_INFO = Gauge(
+    "twins_gpu_info",
+    "Always 1; what a GPU is called is in the labels.",
+    ["gpu", "uuid", "name"],
+    multiprocess_mode="livemax",
+)
+GPU_UTILIZATION = Gauge(
+    "twins_gpu_utilization_ratio", "Share of time in which a kernel ran.", ["gpu"], multiprocess_mode="livemostrecent"
+)
+GPU_MEMORY_USED = Gauge(
+    "twins_gpu_memory_used_bytes", "Memory of a GPU in use, by anybody.", ["gpu"], multiprocess_mode="livemostrecent"
+)
+GPU_MEMORY_TOTAL = Gauge(
+    "twins_gpu_memory_total_bytes", "Memory of a GPU.", ["gpu"], multiprocess_mode="livemostrecent"
+)
+GPU_POWER = Gauge("twins_gpu_power_watts", "Power that a GPU draws.", ["gpu"], multiprocess_mode="livemostrecent")
+GPU_POWER_LIMIT = Gauge(
+    "twins_gpu_power_limit_watts", "Power that a GPU may draw.", ["gpu"], multiprocess_mode="livemostrecent"
+)
+GPU_TEMPERATURE = Gauge(
+    "twins_gpu_temperature_celsius", "Temperature of a GPU.", ["gpu"], multiprocess_mode="livemostrecent"
+)
+GPU_THROTTLED = Gauge(
+    "twins_gpu_throttled",
+    "Whether a GPU's clocks are held back.",
+    ["gpu", "reason"],
+    multiprocess_mode="livemostrecent",
 )
 BUILD = Gauge("twins_build_info", "Always 1; the version is in the label.", ["version"], multiprocess_mode="livemax")
 
@@ -71,9 +111,24 @@ def in_flight(images: int) -> None:
     IN_FLIGHT.set(images)
 
 
+def in_flight_limit(images: int) -> None:
+    """So many images may be in work in this frontend."""
+    IN_FLIGHT_LIMIT.set(images)
+
+
 def worker_up(worker: str, *, up: bool) -> None:
     """A worker became ready, or is gone."""
     WORKER_UP.labels(worker).set(up)
+
+
+def worker_busy(worker: str, duration_s: float) -> None:
+    """A worker's device ran one batch for so long."""
+    BUSY.labels(worker).inc(duration_s)
+
+
+def drain_until(unix_time_s: float) -> None:
+    """The service was told to stop, and must have ended by then."""
+    DRAIN_DEADLINE.set(unix_time_s)
 
 
 def restarted(process: str, reason: str) -> None:
@@ -99,6 +154,31 @@ def model_loaded(model: str, worker: str, duration_s: float) -> None:
 def device_memory(worker: str, kind: str, size_bytes: int) -> None:
     """Of the device's memory, this is `allocated` to tensors or `reserved` by the process."""
     DEVICE_MEMORY.labels(worker, kind).set(size_bytes)
+
+
+GPU_READINGS = {
+    "utilization": GPU_UTILIZATION,
+    "memory_used": GPU_MEMORY_USED,
+    "memory_total": GPU_MEMORY_TOTAL,
+    "power": GPU_POWER,
+    "power_limit": GPU_POWER_LIMIT,
+    "temperature": GPU_TEMPERATURE,
+}
+
+
+def gpu_found(gpu: str, uuid: str, name: str) -> None:
+    """The machine has this GPU."""
+    GPU_INFO.labels(gpu, uuid, name).set(1)
+
+
+def gpu_reading(gpu: str, reading: str, value: float) -> None:
+    """A GPU tells one of `GPU_READINGS`, in the gauge's unit; NaN if it does not answer any more."""
+    GPU_READINGS[reading].labels(gpu).set(value)
+
+
+def gpu_throttled(gpu: str, reason: str, value: float) -> None:
+    """A GPU's clocks are held back for that reason: 1, or not: 0."""
+    GPU_THROTTLED.labels(gpu, reason).set(value)
 
 
 def process_memory(process: str) -> None:

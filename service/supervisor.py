@@ -43,6 +43,7 @@ class Supervisor:
             loop.add_signal_handler(kind, self.on_signal)
         listening = asyncio.create_task(self.listen())
         listening.add_done_callback(self.on_broken)
+        self.watch_gpus()
         for number, device in enumerate(self.settings.device):
             self.add(Place(f"worker-{number}", number, device=device))
         for number in range(self.settings.frontends):
@@ -56,8 +57,17 @@ class Supervisor:
     def add(self, place: Place) -> None:
         """Takes a place into care."""
         self.places[place.role] = place
+        if place.is_worker:
+            metrics.worker_up(place.role, up=False)
         self.keeping[place.role] = asyncio.create_task(self.keep(place))
         self.keeping[place.role].add_done_callback(self.on_broken)
+
+    def watch_gpus(self) -> None:
+        """Begins to read them, unless none is to be used."""
+        if set(self.settings.device) != {"cpu"}:
+            from service import gpu
+
+            gpu.watch()
 
     def on_broken(self, task: asyncio.Task[None]) -> None:
         """A task of ours that fails leaves nobody to watch: better an end than a service that only looks alive."""
@@ -176,6 +186,7 @@ class Supervisor:
         """Frontends drain, then workers leave; the exit code."""
         log.info("stopping")
         longest_s = self.settings.drain_delay_s + self.settings.grace_s + MARGIN_S
+        metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
         frontends = [place for place in self.places.values() if not place.is_worker]
         for place in frontends:
             place.send(signal.SIGTERM)

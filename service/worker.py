@@ -204,6 +204,7 @@ class Worker:
             self.busy_since = None
         metrics.batch(model, len(samples))
         infer_s = asyncio.get_running_loop().time() - started
+        metrics.worker_busy(self.order.role, infer_s)
         return [Ran(output, started, infer_s, len(samples)) for output in outputs]
 
     async def in_device_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:

@@ -7,9 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 CARDS = sorted((ROOT / "twins" / "weights").glob("*.md"))
-DOCUMENTS = [README, ARCHITECTURE, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
+DOCUMENTS = [README, ARCHITECTURE, OPERATIONS, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

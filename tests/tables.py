@@ -84,13 +84,16 @@ def place(row: Row) -> str:
 
 
 def parameters(row: Row) -> int:
-    """How many numbers a model has; no memory is taken for them."""
+    """How many numbers a model has."""
+    return sum(parameter.numel() for parameter in network(row).parameters())
+
+
+def network(row: Row) -> torch.nn.Module:
+    """A model's network without values; no memory is taken for them."""
     if row.task == "segment":
-        network = names.network(row.variant, row.head)
-    else:
-        with torch.device("meta"):
-            network = Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
-    return sum(parameter.numel() for parameter in network.parameters())
+        return names.network(row.variant, row.head)
+    with torch.device("meta"):
+        return Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
 
 
 def errors() -> str:

@@ -138,6 +138,7 @@ ONE_PLACE = {
     ],
     ("zmq",): ["service/transport.py"],
     ("prometheus_client",): ["service/metrics.py"],
+    ("pynvml",): ["service/gpu.py"],
     ("click",): ["service/cli.py", "service/cli/*.py"],
 }
 

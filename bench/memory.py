@@ -1,0 +1,50 @@
+"""Memory of a worker and a frontend, by model: `python -m bench.memory NAME…`. The weights are seeded, not trained."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+import torch
+
+from tests import tables
+from tests.documents import ROOT
+from tests.golden.cases import seeded_state
+from tests.server import Server
+from twins.zoo import ZOO
+
+PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
+REQUESTS = 20
+
+
+def checkpoint(name: str, folder: Path) -> Path:
+    """A file with all of a model's weights."""
+    state = seeded_state([(key, tuple(value.shape)) for key, value in tables.network(ZOO[name]).state_dict().items()])
+    file = folder / f"{name}.pth"
+    torch.save({"state_dict": state}, file)
+    return file
+
+
+def resident(server: Server, process: str) -> str:
+    """A process's memory in MB."""
+    return f"{server.metric('twins_process_resident_memory_bytes', process=process) / 1e6:.0f}"
+
+
+def measured(name: str, folder: Path) -> tuple[str, ...]:
+    """One model's line."""
+    with Server("--model", f"{name}={checkpoint(name, folder)}", "--device", "cpu") as server:
+        started = resident(server, "worker-0")
+        for _ in range(REQUESTS):
+            httpx.post(f"{server.http}/{ZOO[name].task}", content=PHOTO, timeout=60).raise_for_status()
+        return f"`{name}`", started, resident(server, "worker-0"), resident(server, "frontend-0")
+
+
+def main() -> None:
+    """Prints a table of the models named, or of all."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [measured(name, Path(folder)) for name in sys.argv[1:] or ZOO]
+    print(tables.table(("model", "worker, loaded", f"after {REQUESTS} requests", "frontend"), lines))
+
+
+if __name__ == "__main__":
+    main()
