@@ -1,0 +1,40 @@
+"""One engine, one build and two stacks for all tests of containers."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests import segmentation
+from tests.container import images
+from tests.container.engine import Engine
+from tests.container.stack import Stack
+
+OWN = "city"  # a model that is not in the image
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """An engine that has the images."""
+    folder = Path(tempfile.mkdtemp(prefix="twins-engine-"))  # a short path: sockets' names are bounded
+    with Engine(folder) as running:
+        images.build(running)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(engine):
+    """What `docker compose up` starts with nothing else set."""
+    with Stack(engine, "plain") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def own_stack(engine, tmp_path_factory):
+    """A stack whose models are named: one that ships, and one from a file on the host."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    folder.chmod(0o755)
+    file = segmentation.tiny(folder)
+    models = f"twins_svt_nano,{OWN}=/checkpoints/{file.name}"
+    with Stack(engine, "own", TWINS_MODELS=models, CHECKPOINTS=str(folder)) as running:
+        yield running

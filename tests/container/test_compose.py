@@ -1,0 +1,127 @@
+"""What the Compose files say: read by Compose itself, without an engine."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+import twins
+from service import supervisor
+from service.settings import Settings, load
+from tests.container.engine import compose
+from tests.container.images import CPU_FILES
+from tests.documents import ROOT
+
+pytestmark = pytest.mark.container
+
+GPU_FILES = ("docker-compose.yml",)
+FIXED = {"host", "http_port", "grpc_port", "log_format"}  # of the image: ports are chosen where they are published
+NEEDS_A_COMPILER = {"compile"}  # the image has none
+
+
+def config(files: tuple[str, ...], **environ: str) -> dict:
+    """All services, as Compose understands them."""
+    return json.loads(compose("config", "--format", "json", files=files, environ=environ))["services"]
+
+
+@pytest.mark.parametrize("files", [GPU_FILES, CPU_FILES], ids=["gpu", "cpu"])
+def test_a_file_is_right(files):
+    compose("config", "--quiet", files=files)
+
+
+def test_a_key_that_does_not_exist_is_refused(tmp_path):
+    wrong = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    wrong["services"]["twins"]["gpu_count"] = 1
+    (tmp_path / "docker-compose.yml").write_text(yaml.safe_dump(wrong))
+    with pytest.raises(AssertionError, match="gpu_count"):
+        compose("config", "--quiet", files=(str(tmp_path / "docker-compose.yml"),))
+
+
+def test_every_gpu_is_reserved_with_the_drivers_tools_and_none_on_a_cpu_host():
+    def devices(files: tuple[str, ...]) -> list[dict]:
+        return config(files)["twins"]["deploy"]["resources"].get("reservations", {}).get("devices", [])
+
+    (gpus,) = devices(GPU_FILES)
+    assert (gpus["driver"], gpus["count"]) == ("nvidia", -1)  # as Compose writes `all`
+    assert {"gpu", "compute", "utility"} == set(gpus["capabilities"])
+    assert devices(CPU_FILES) == []
+
+
+def test_models_are_chosen_by_a_variable():
+    named = "twins_svt_large,twins_svt_small_upernet_ade20k"
+    environment = config(GPU_FILES, TWINS_MODELS=named)["twins"]["environment"]
+    assert environment["TWINS_MODELS"] == named
+    given = {name: value for name, value in environment.items() if value is not None}
+    assert len(load({}, environ=given).models) == 2
+
+
+def test_with_nothing_set_the_service_has_its_defaults():
+    environment = config(GPU_FILES)["twins"]["environment"]
+    assert not {name for name, value in environment.items() if value is not None}
+
+
+def test_every_setting_can_be_made():
+    passed = {name.removeprefix("TWINS_").lower() for name in config(GPU_FILES)["twins"]["environment"]}
+    assert set(Settings.model_fields) - passed == FIXED | NEEDS_A_COMPILER
+
+
+def test_ports_are_on_the_loopback_interface_unless_set():
+    def hosts(**environ: str) -> set[str]:
+        return {port["host_ip"] for service in config(GPU_FILES, **environ).values() for port in service["ports"]}
+
+    assert hosts() == {"127.0.0.1"}
+    assert hosts(BIND="0.0.0.0", BIND_WATCHING="192.0.2.1") == {"0.0.0.0", "192.0.2.1"}
+
+
+def test_docker_waits_for_longer_than_a_drain_takes():
+    settings = load({}, environ={})
+    longest_s = settings.drain_delay_s + settings.grace_s + supervisor.MARGIN_S + supervisor.KILL_AFTER_S
+    assert int(config(GPU_FILES)["twins"]["stop_grace_period"].removesuffix("s")) > longest_s
+
+
+def test_no_container_can_gain_privileges():
+    for service in config(GPU_FILES).values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in service
+
+
+def test_every_container_is_bounded_and_comes_back():
+    for service in config(GPU_FILES).values():
+        assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+        assert service["restart"] == "unless-stopped"
+
+
+def test_images_have_the_version_of_the_service():
+    assert config(GPU_FILES)["twins"]["image"] == f"twins-serving:{twins.__version__}"
+    assert config(CPU_FILES)["twins"]["image"] == f"twins-serving:{twins.__version__}-cpu"
+
+
+def test_compose_builds_with_arguments_that_the_dockerfile_knows():
+    known = set(re.findall(r"^ARG (\w+)", (ROOT / "docker" / "Dockerfile").read_text("utf-8"), re.MULTILINE))
+    assert set(config(GPU_FILES)["twins"]["build"]["args"]) <= known
+
+
+def test_the_default_base_is_the_dockerfiles():
+    (base,) = re.findall(r"^ARG BASE_IMAGE=(\S+)", (ROOT / "docker" / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert config(GPU_FILES)["twins"]["build"]["args"]["BASE_IMAGE"] == base
+
+
+def defaults() -> dict[str, str]:
+    """What the example says: variables, and their defaults."""
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
+
+
+def test_the_example_has_every_variable_and_no_other():
+    texts = [(ROOT / file).read_text("utf-8") for file in CPU_FILES]
+    read = {name for text in texts for name in re.findall(r"\$\{(\w+)|^ +([A-Z_]+):$", text, re.MULTILINE)}
+    assert set(defaults()) == {first or second for first, second in read}
+
+
+def test_the_example_has_the_defaults():
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    written = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    assert {name: value for name, value in defaults().items() if name in written} == written
+    settings = {name: value for name, value in defaults().items() if name.startswith("TWINS_") and value}
+    assert load({}, environ=settings) == load({}, environ={})

@@ -1,0 +1,75 @@
+"""What is in the image, and what is not."""
+
+import json
+
+import pytest
+
+import twins
+from service.settings import load
+from tests.container import images
+from twins.zoo import ZOO, Packaged
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
+
+LISTED = """
+import json, pathlib
+folders = ["/root/.cache", "/tmp", "/source", "/own", "/var/lib/apt/lists", "/var/cache", "/var/log", "/weights"]
+files = [path for folder in folders for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+print(json.dumps([str(path) for path in files if path.stat().st_size]))
+"""
+
+
+@pytest.fixture(scope="session")
+def inside(engine):
+    """Runs a command as root in a container of the image's own, with nothing mounted."""
+    return lambda *command: engine.docker(
+        *("run", "--rm", "--user", "0", "--network", "none", "--entrypoint", command[0], images.SERVICE, *command[1:])
+    )
+
+
+@pytest.fixture(scope="session")
+def config(engine) -> dict:
+    """What the image says of itself."""
+    return engine.inspect(images.SERVICE)["Config"]
+
+
+def test_the_labels_tell_version_revision_and_base(config):
+    labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
+    assert labels["version"] == twins.__version__
+    assert labels["revision"] == "tested"
+    assert labels["base.name"] == images.BASE
+    assert labels["licenses"] == "Apache-2.0"
+
+
+def test_it_does_not_run_as_root(config):
+    assert config["User"] == "10001"
+
+
+def test_it_says_itself_whether_it_is_ready(config):
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-I", "-S", "/opt/twins/bin/ready.py"]
+
+
+@pytest.mark.parametrize("tool", ["cc", "gcc", "c++", "g++", "clang", "ld", "make", "pip", "pip3", "git"])
+def test_it_has_no_tool_to_build_with(inside, tool):
+    assert inside("sh", "-c", f"command -v {tool} || echo none").strip() == "none"
+    assert inside("python", "-c", "import importlib.util as u; print(u.find_spec('pip'))").strip() == "None"
+
+
+def test_it_has_no_caches_no_logs_and_no_sources(inside):
+    assert json.loads(inside("python", "-c", LISTED)) == []
+
+
+def test_its_modules_are_compiled_since_nothing_can_be_written_later(inside):
+    script = "import service.supervisor as s, pathlib; print(pathlib.Path(s.__cached__).is_file())"
+    assert inside("python", "-c", script).strip() == "True"
+
+
+def test_the_models_that_ship_are_inside(inside):
+    shipped = [name for name, row in ZOO.items() if isinstance(row.source, Packaged)]
+    assert set(load({}, environ={}).models) <= set(shipped)
+    for name in shipped:
+        assert inside("twins", "pull", name).strip().endswith(".safetensors")
+
+
+def test_it_does_not_bring_its_own_tests(inside):
+    assert inside("python", "-c", "import importlib.util as u; print(u.find_spec('tests'))").strip() == "None"
