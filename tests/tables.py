@@ -1,8 +1,7 @@
-"""README's tables, made from the code. `python -m tests.tables` writes them; `test_docs` compares them."""
+"""The documents' tables, made from the code. `python -m tests.tables` writes them; `test_docs` compares them."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import torch
 from prometheus_client.metrics import MetricWrapperBase
@@ -14,13 +13,12 @@ from service.errors import Refused, ServiceError
 from service.rest import problems
 from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
+from tests.documents import OPERATIONS, README
 from tests.golden import names
 from twins import labels, zoo
 from twins.heads.classify import Classifier
 from twins.variants import VARIANTS, Family
 from twins.zoo import Row
-
-README = Path(__file__).parents[1] / "README.md"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -127,14 +125,15 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+PLACES = [*((README, name) for name in TABLES), (OPERATIONS, "metrics")]
+
+
 def between(name: str) -> re.Pattern[str]:
     """What stands between the markers of a table."""
     return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
 
 
 if __name__ == "__main__":
-    text = README.read_text("utf-8")
-    for name, make in TABLES.items():
-        made = (make() + "\n").replace("\\", r"\\")
-        text = between(name).sub(made, text)
-    README.write_text(text, "utf-8")
+    for document, name in PLACES:
+        made = (TABLES[name]() + "\n").replace("\\", r"\\")
+        document.write_text(between(name).sub(made, document.read_text("utf-8")), "utf-8")

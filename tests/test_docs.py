@@ -18,10 +18,10 @@ from twins.zoo import ZOO
 APACHE_2 = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
 
 
-@pytest.mark.parametrize("name", tables.TABLES)
-def test_a_table_is_what_the_code_says(name):
-    found = tables.between(name).search(README.read_text("utf-8"))
-    assert found, f"README.md has no <!-- {name} --> … <!-- /{name} -->"
+@pytest.mark.parametrize(("document", "name"), tables.PLACES, ids=lambda part: getattr(part, "name", part))
+def test_a_table_is_what_the_code_says(document, name):
+    found = tables.between(name).search(document.read_text("utf-8"))
+    assert found, f"{document.name} has no <!-- {name} --> … <!-- /{name} -->"
     wanted = tables.TABLES[name]() + "\n"
     assert found[0] == wanted, f"run `python -m tests.tables`, or paste between the markers of {name}:\n\n{wanted}"
 

@@ -11,7 +11,7 @@ from service import supervisor
 from service.settings import Settings, load
 from tests.container.engine import compose
 from tests.container.images import CPU_FILES
-from tests.documents import ROOT
+from tests.documents import README, ROOT, commands, examples
 
 pytestmark = pytest.mark.container
 
@@ -106,6 +106,27 @@ def test_compose_builds_with_arguments_that_the_dockerfile_knows():
 def test_the_default_base_is_the_dockerfiles():
     (base,) = re.findall(r"^ARG BASE_IMAGE=(\S+)", (ROOT / "docker" / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert config(GPU_FILES)["twins"]["build"]["args"]["BASE_IMAGE"] == base
+
+
+def documented() -> list[str]:
+    """README's commands that call Docker."""
+    return [line for example in examples(README, "sh", "json") for line in commands(example.text) if "docker" in line]
+
+
+@pytest.mark.parametrize("command", [line for line in documented() if "compose" in line])
+def test_readmes_compose_commands_are_right(command):
+    variables, _, rest = command.partition("docker compose")
+    environ = dict(part.split("=", 1) for part in variables.split())
+    files = tuple(re.findall(r"-f (\S+)", rest)) or GPU_FILES
+    assert rest.split()[-1] == "up"
+    environment = config(files, **environ)["twins"]["environment"]
+    assert {name: environment[name] for name in environ} == environ
+
+
+def test_readmes_build_uses_the_dockerfile():
+    (command,) = [line for line in documented() if "compose" not in line]
+    tag = config(GPU_FILES)["twins"]["image"]
+    assert command == f"docker build --file docker/Dockerfile --tag {tag} ."
 
 
 def defaults() -> dict[str, str]:

@@ -1,15 +1,25 @@
 """What is in the image, and what is not."""
 
 import json
+import re
 
 import pytest
 
 import twins
 from service.settings import load
 from tests.container import images
+from tests.documents import README, prose
 from twins.zoo import ZOO, Packaged
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
+
+MB = 10**6
+LARGEST = {  # of the dependencies
+    "PyTorch": "torch torchgen functorch",
+    "OpenCV": "cv2 opencv_python_headless.libs",
+    "SymPy and NetworkX, for PyTorch": "sympy networkx",
+    "NumPy": "numpy numpy.libs",
+}
 
 LISTED = """
 import json, pathlib
@@ -31,6 +41,31 @@ def inside(engine):
 def config(engine) -> dict:
     """What the image says of itself."""
     return engine.inspect(images.SERVICE)["Config"]
+
+
+def table() -> dict[str, int]:
+    """The sizes that the README tells, in MB."""
+    text = prose(README).partition("<!-- size -->")[2].partition("<!-- /size -->")[0]
+    return {
+        name: int(size.replace(",", "")) for name, size in re.findall(r"^\| (.*?) \| ([\d,]+) \|$", text, re.MULTILINE)
+    }
+
+
+def test_its_size_is_what_the_readme_says_and_lies_where_it_says(engine, inside):
+    sizes = engine.docker("history", "--human=false", "--format", "{{.Size}}", images.SERVICE).split()
+    own, dependencies, system, base = (size for size in map(int, sizes) if size > MB)
+    du = "cd /opt/twins/lib/python3*/site-packages && du --summarize --block-size 1 --total"
+    found = {
+        "the base: Debian 12, its smallest": base,
+        "Python, certificates": system,
+        "what the service depends on": dependencies,
+        "the service, with the models that ship": own,
+        "together": own + dependencies + system + base,
+        **{f"– {name}": int(inside("sh", "-c", f"{du} {paths}").split()[-2]) for name, paths in LARGEST.items()},
+    }
+    assert found.keys() == table().keys()
+    measured = {name: round(size / MB) for name, size in found.items()}
+    assert measured == pytest.approx(table(), rel=0.1, abs=1), "README's sizes are not these"
 
 
 def test_the_labels_tell_version_revision_and_base(config):
