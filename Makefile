@@ -4,7 +4,7 @@ BIN := .venv/bin
 LINTERS := .venv/linters
 PROMTOOL := .venv/prometheus/usr/bin/promtool
 
-.PHONY: serve test test-heavy container-test check check-containers format tables proto prometheus clean
+.PHONY: serve test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
 serve: .venv/installed  ## serves the model that ships, on 127.0.0.1
 	$(BIN)/twins serve
@@ -16,15 +16,17 @@ test-heavy: .venv/installed-dev  ## runs what is left out there: every published
 	$(BIN)/python -m pytest -m heavy
 
 # needs root and Debian's docker.io and mmdebstrap; nothing of them is left running
-container-test: .venv/installed-dev check-containers .venv/base.tar .venv/wheels/fetched  ## builds the image, starts it by Compose, and ends it
+container-test: .venv/installed-dev container-needs check-containers  ## builds the image, starts it by Compose, and ends it
 	$(BIN)/python -m pytest -m container tests/container
+
+container-needs: .venv/linters/installed .venv/base.tar .venv/wheels/fetched .venv/prometheus
 
 check: .venv/installed-dev  ## lints and type-checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check-containers: .venv/linters/installed prometheus  ## lints the Dockerfile, the Compose files and Prometheus' rules
+check-containers: .venv/linters/installed .venv/prometheus  ## lints the Dockerfile, the Compose files and Prometheus' rules
 	$(LINTERS)/bin/hadolint docker/Dockerfile tests/container/prometheus.Dockerfile
 	$(LINTERS)/bin/checkov --quiet --compact --skip-download --framework dockerfile \
 	    --file docker/Dockerfile tests/container/prometheus.Dockerfile

@@ -10,7 +10,7 @@ import torch
 from tests import tables
 from tests.documents import ROOT
 from tests.golden.cases import seeded_state
-from tests.server import Server
+from tests.server import Server, wait_until
 from twins.zoo import ZOO
 
 PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
@@ -34,7 +34,9 @@ def resident(server: Server, process: str) -> str:
 
 def measured(name: str, folder: Path) -> tuple[str, ...]:
     """One model's line."""
-    with Server("--model", f"{name}={checkpoint(name, folder)}", "--device", "cpu", *PATIENT) as server:
+    flags = ("--model", f"{name}={checkpoint(name, folder)}", "--device", "cpu", *PATIENT)
+    with Server(*flags, wait=False) as server:
+        wait_until(lambda: server.events("ready"), timeout_s=PATIENCE_S, what=name)
         started = resident(server, "worker-0")
         for _ in range(REQUESTS):
             httpx.post(f"{server.http}/{ZOO[name].task}", content=PHOTO, timeout=PATIENCE_S).raise_for_status()

@@ -32,12 +32,21 @@ class Engine:
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
         ]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
-        wait_until(self.answers, what="the Docker engine")
+        try:
+            wait_until(self.answers, what="the Docker engine")
+        except AssertionError:
+            self.end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if left := self.docker("ps", "--all", "--quiet").split():
             self.docker("rm", "--force", "--volumes", *left)
+        self.docker("network", "prune", "--force")  # its bridges are the machine's
+        self.end()
+
+    def end(self) -> None:
+        """Ends the engine, and removes what it has on the disk."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(END_S)
         self.log.close()

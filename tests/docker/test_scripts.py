@@ -1,0 +1,84 @@
+"""The scripts that the image's build and its health check run."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from tests.documents import ROOT
+
+DOCKER = ROOT / "docker"
+
+
+def run(script: str, *arguments: object, **environ: str) -> subprocess.CompletedProcess:
+    """Runs one to its end."""
+    command = [sys.executable, str(DOCKER / script), *map(str, arguments)]
+    return subprocess.run(command, env=environ or None, check=False, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def lock(tmp_path) -> Path:
+    """A file that fixes all that is installed here."""
+    file = tmp_path / "constraints.txt"
+    file.write_text("\n".join(f"{each.name}=={each.version.partition('+')[0]}" for each in distributions()))
+    return file
+
+
+def test_a_build_of_locked_versions_passes(lock):
+    assert run("locked.py", lock).returncode == 0
+
+
+def test_a_build_with_another_version_fails_and_says_which(lock):
+    lock.write_text(lock.read_text().replace("numpy==", "numpy==0."))
+    ran = run("locked.py", lock)
+    assert ran.returncode == 1
+    assert "numpy==" in ran.stderr
+
+
+def test_a_build_with_a_package_that_is_not_locked_fails_and_says_which(lock):
+    lock.write_text("\n".join(line for line in lock.read_text().splitlines() if not line.startswith("torch==")))
+    ran = run("locked.py", lock)
+    assert ran.returncode == 1
+    assert "torch==" in ran.stderr
+
+
+def test_dependencies_are_those_of_the_project():
+    listed = run("dependencies.py", ROOT / "pyproject.toml").stdout.splitlines()
+    assert any(line.startswith("torch>=") for line in listed)
+    assert not any(line.startswith("pytest") for line in listed)
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """The port of a server that answers /readyz so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield str(server.server_port)
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_a_container_is_healthy_when_the_service_is_ready(status, code):
+    with answering(status) as port:
+        assert run("ready.py", TWINS_HTTP_PORT=port).returncode == code
+
+
+def test_a_container_is_not_healthy_while_nobody_listens():
+    with answering(200) as port:
+        pass
+    assert run("ready.py", TWINS_HTTP_PORT=port).returncode == 1
