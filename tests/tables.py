@@ -86,6 +86,14 @@ def parameters(row: Row) -> int:
     return sum(parameter.numel() for parameter in network(row).parameters())
 
 
+def weights() -> str:
+    """What each model's weights take, in MB, by the bytes of a number."""
+    rows = (
+        (f"`{name}`", *(f"{parameters(row) * size / 1e6:,.0f}" for size in (4, 2))) for name, row in zoo.ZOO.items()
+    )
+    return table(("model", "float32", "bfloat16, float16"), rows)
+
+
 def network(row: Row) -> torch.nn.Module:
     """A model's network without values; no memory is taken for them."""
     if row.task == "segment":
@@ -122,10 +130,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metric_table,
     "models": models,
     "errors": errors,
+    "weights": weights,
 }
 
 
-PLACES = [*((README, name) for name in TABLES), (OPERATIONS, "metrics")]
+PLACES = [
+    *((README, name) for name in ("settings", "metrics", "models", "errors")),
+    *((OPERATIONS, name) for name in ("metrics", "weights")),
+]
 
 
 def between(name: str) -> re.Pattern[str]:
