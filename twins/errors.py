@@ -6,6 +6,7 @@ TwinsError
 ├── WeightsUnavailable  weights that cannot be fetched; says how to bring a file
 ├── DeviceMissing       no such device on this machine
 ├── LabelsError         a list of labels that does not fit
+├── DatasetError        a folder to measure on that is laid out in no known way, or does not fit the model
 ├── BadOption           an option out of range, or one that the model does not have
 └── ImageError          a picture that cannot be used, see `twins.image`
 """
@@ -37,3 +38,7 @@ class BadOption(TwinsError, ValueError):
 
 class DeviceMissing(TwinsError):
     """No such device on this machine."""
+
+
+class DatasetError(TwinsError):
+    """A data set that cannot be read, or does not fit the model."""

@@ -5,12 +5,13 @@ import sys
 import click
 
 from service.cli.classify import classify
+from service.cli.evaluate import evaluate
 from service.cli.models import convert, models, pull
 from service.cli.segment import segment
 from service.cli.serve import serve
 from service.settings import SettingsError
 from twins import __version__
-from twins.errors import BadOption, TwinsError
+from twins.errors import BadOption, DatasetError, TwinsError
 
 EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -32,7 +33,7 @@ def version() -> None:
     click.echo(__version__)
 
 
-for command in (serve, classify, segment, models, pull, convert):
+for command in (serve, classify, segment, evaluate, models, pull, convert):
     twins.add_command(command)
 
 
@@ -47,7 +48,7 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except SettingsError as error:
         fail(error, EXIT_USAGE)
-    except BadOption as error:
+    except (BadOption, DatasetError) as error:
         fail(error, EXIT_USAGE)
     except TwinsError as error:
         fail(error, EXIT_MODEL)

@@ -11,6 +11,7 @@ import click
 
 from twins import image, zoo
 from twins.card import Card, TaskName
+from twins.datasets import SUFFIXES
 from twins.errors import TwinsError
 from twins.image import ImageError, Limits, Picture
 from twins.tasks import TASKS, Options
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from twins.runner import Runner
 
 EXIT_SOME_FAILED = 1
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}  # looked for in folders
 STDIN = Path("-")
 
 
@@ -61,14 +61,14 @@ def expand_one(path: Path) -> Iterator[Path]:
         raise click.UsageError(f"{path}: no such file or folder")
 
 
-def open_runner(model: str, labels: Path | None, device: str, task: TaskName) -> "Runner":
-    """The model on the device. Raises TwinsError, and UsageError for a model of another task."""
+def open_runner(model: str, labels: Path | None, device: str, task: TaskName | None = None) -> "Runner":
+    """The model on the device. Raises TwinsError, and UsageError for a model of another task than is wanted."""
     from twins.loading import load  # late: `--help` should not wait for torch
     from twins.plan import Plan
     from twins.runner import Runner, choose_device
 
     loaded = load(zoo.parse(model), labels_file=labels)
-    if loaded.card.task != task:
+    if task is not None and loaded.card.task != task:
         raise click.UsageError(f"--model {model} is a model to {loaded.card.task} with, not to {task}")
     try:
         return Runner(loaded, Plan(choose_device(device)))

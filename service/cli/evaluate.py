@@ -1,0 +1,121 @@
+"""`twins evaluate`: how good a model is on a folder of pictures whose truth is known."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from service.cli.pictures import EXIT_SOME_FAILED, Ran, open_runner, run
+from service.cli.report import Report, write
+from twins import datasets, scores
+from twins.card import Card
+from twins.errors import DatasetError
+from twins.image import ImageError
+from twins.tasks import classify, segment
+
+if TYPE_CHECKING:
+    from twins.runner import Runner
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", required=True, help="NAME, or NAME=FILE")
+@click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
+@click.option(
+    "--reduce-zero-label/--keep-zero-label",
+    "zero_is_void",
+    default=None,
+    help="0 in masks is no class, and ids begin at 1; as the folder's layout says if neither is given",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
+@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="pictures run together")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object, for programs")
+def evaluate(  # noqa: PLR0913 - one for each flag
+    folder: Path, *, model: str, labels: Path | None, zero_is_void: bool | None, device: str, batch: int, as_json: bool
+) -> None:
+    """Measures a model on a folder: top-1, top-5 and classes, or mean IoU, pixel accuracy and classes.
+
+    For a classifier FOLDER has a folder for each class, named as the class or by its synset, or is ImageNet's own
+    validation folder, with Annotations/ or LOC_val_solution.csv above it. For a segmentation network it is ADE20K's own
+    (images/validation, annotations/validation), or has images/ and masks/: PNG files of class ids, 255 for none.
+
+    \b
+    twins evaluate --model twins_svt_small ILSVRC/Data/CLS-LOC/val
+    twins evaluate --model twins_svt_small_upernet_ade20k ADEChallengeData2016
+    twins evaluate --model mine=./checkpoint.pth --json photos/
+    """  # noqa: D301 - click wants the control character
+    runner = open_runner(model, labels, device)
+    if runner.card.task == "classify":
+        report = measure_classifier(folder, runner, batch)
+    else:
+        report = measure_segmenter(folder, runner, batch, zero_is_void=zero_is_void)
+    click.echo(msgspec.json.encode(report)) if as_json else write(report)
+    if report.failed:
+        sys.exit(EXIT_SOME_FAILED)
+
+
+def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
+    """All pictures of the classes."""
+    items = datasets.classified(folder, runner.card)
+    count = scores.ClassifierCount(runner.card.labels)
+    failed = []
+    ran = run([item.path for item in items], runner, classify.Options(), batch)
+    for item, one in zip(items, watched(ran, len(items)), strict=True):
+        if one.output is None:
+            failed.append(f"{one.path}: {one.error}")
+            continue
+        ids, sureness = one.output.arrays
+        count.add(item.class_id, ids[: scores.TOP].tolist(), float(sureness[0]))
+    return finish(runner, folder, count, failed)
+
+
+def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, zero_is_void: bool | None) -> Report:
+    """All pictures that have masks; at the pictures' own size."""
+    layout, items = datasets.masked(folder)
+    zero_is_void = layout.zero_is_void if zero_is_void is None else zero_is_void
+    count = scores.SegmenterCount(runner.card.labels)
+    failed = []
+    options = segment.Options()
+    ran = run([item.path for item in items], runner, options, batch)
+    for item, one in zip(items, watched(ran, len(items)), strict=True):
+        if one.output is None:
+            failed.append(f"{one.path}: {one.error}")
+            continue
+        answer = segment.postprocess(one.output, runner.card, options).mask
+        try:
+            truth = datasets.read_mask(item.mask, answer.shape, zero_is_void=zero_is_void)
+        except ImageError as error:
+            failed.append(str(error))
+            continue
+        check_classes(truth, item.mask, runner.card)
+        count.add(truth, answer)
+    return finish(runner, folder, count, failed)
+
+
+def finish(
+    runner: "Runner", folder: Path, count: scores.ClassifierCount | scores.SegmenterCount, failed: list[str]
+) -> Report:
+    """Raises DatasetError if there is nothing to report on."""
+    if count.empty:
+        raise DatasetError(f"{folder}: no picture could be used; the first: {failed[0]}")
+    return Report(runner.card.name, runner.card.task, str(folder), count.result(), tuple(failed))
+
+
+def check_classes(truth: NDArray[np.uint16], path: Path, card: Card) -> None:
+    """Raises DatasetError for a mask of classes that the model does not have."""
+    known = truth[truth != datasets.VOID]
+    if known.size and known.max() >= len(card.labels):
+        raise DatasetError(f"{path}: class {known.max()} in a mask, and {card.name} has {len(card.labels)}")
+
+
+def watched(ran: Iterator[Ran], total: int) -> Iterable[Ran]:
+    """The same, under a progress bar where a person would see one."""
+    bar = Console(stderr=True)
+    return track(ran, "evaluating", total, console=bar, disable=not bar.is_terminal)

@@ -1,0 +1,74 @@
+"""What `twins evaluate` found, as a person reads it."""
+
+from dataclasses import dataclass
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from twins.scores import Classified, Interval, Segmented
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, and on what."""
+
+    model: str
+    task: str
+    folder: str
+    figures: Classified | Segmented
+    failed: tuple[str, ...] = ()  # files left out, and why
+
+
+def write(report: Report) -> None:
+    """As a person reads it."""
+    table = Table(box=None)
+    if isinstance(report.figures, Classified):
+        line = write_classified(report.figures, table)
+    else:
+        line = write_segmented(report.figures, table)
+    screen = Console()
+    screen.print(table)
+    screen.print(line, soft_wrap=True, highlight=False, markup=False)
+    for failure in report.failed:
+        click.echo(failure, err=True)
+
+
+def write_classified(found: Classified, table: Table) -> str:
+    """A line a class; returns the figures over all."""
+    for name in ("class", "images", "top-1", "95 %", "most often taken for"):
+        table.add_column(name)
+    for each in sorted(found.classes, key=lambda each: -each.top1):
+        other = f"{each.taken_for} ({each.taken_for_images / each.images:.0%})" if each.taken_for else ""
+        table.add_row(each.label, str(each.images), percent(each.top1), span(each.interval), other)
+    return (
+        f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), "
+        f"top-5 {percent(found.top5)} % ({span(found.top5_interval)}), "
+        f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %, "
+        f"{found.images} images"
+    )
+
+
+def write_segmented(found: Segmented, table: Table) -> str:
+    """A line a class; returns the figures over all."""
+    for name in ("class", "share of pixels", "IoU", "accuracy"):
+        table.add_column(name)
+    total = sum(each.pixels for each in found.classes)
+    for each in found.classes:
+        if each.iou is not None:
+            table.add_row(each.label, percent(each.pixels / total), percent(each.iou), percent(each.accuracy))
+    return (
+        f"mIoU {percent(found.miou)} % ({span(found.miou_interval)}), "
+        f"pixel accuracy {percent(found.pixel_accuracy)} %, mean accuracy {percent(found.mean_accuracy)} %, "
+        f"{found.images} images"
+    )
+
+
+def percent(share: float | None) -> str:
+    """With one decimal."""
+    return "" if share is None else f"{share * 100:.1f}"
+
+
+def span(interval: Interval) -> str:
+    """An interval in percent."""
+    return f"{percent(interval[0])} to {percent(interval[1])}"
