@@ -6,7 +6,7 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 
 .PHONY: serve test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
-serve: .venv/installed  ## serves the model that ships, on 127.0.0.1
+serve: .venv/installed  ## serves the models that ship, on 127.0.0.1
 	$(BIN)/twins serve
 
 test: .venv/installed-dev  ## runs all tests
@@ -83,7 +83,7 @@ prometheus: .venv/prometheus  ## fetches Debian's Prometheus for the tests; it i
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'
 	@touch $@
 
 clean:

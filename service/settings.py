@@ -49,7 +49,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    models: List = Field((zoo.DEFAULT,), description="models to serve, NAME or NAME=FILE; the first is the default")
+    models: List = Field(
+        tuple(zoo.DEFAULTS.values()), description="models to serve, NAME or NAME=FILE; the first is the default"
+    )
     labels: List = Field((), description="class names of own checkpoints: FILE, or MODEL=FILE where several are served")
     exif: Literal["model", "always", "never"] = Field(
         "model", description="turn pictures as EXIF says: as each model was measured, always, or never"

@@ -9,8 +9,9 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+TRAINING = ROOT / "examples" / "train" / "README.md"
 CARDS = sorted((ROOT / "twins" / "weights").glob("*.md"))
-DOCUMENTS = [README, ARCHITECTURE, OPERATIONS, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
+DOCUMENTS = [README, ARCHITECTURE, TRAINING, OPERATIONS, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -74,3 +74,4 @@ class Card:
     measured: Accuracy | None = None
     parameters: int | None = None
     notes: str = ""
+    document: str = ""  # the model card that ships with it, Markdown: data, recipe, figures, failures, intended use

@@ -8,7 +8,7 @@ from twins import checkpoint, hub, labels, zoo
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.checkpoint import Checkpoint
 from twins.errors import CheckpointError, LabelsError
-from twins.zoo import Row, Spec
+from twins.zoo import Packaged, Row, Spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,6 +91,7 @@ def card(spec: Spec, row: Row | None, found: Checkpoint, labels_file: Path | Non
         measured=row.measured if row and not spec.checkpoint else None,
         parameters=found.parameters,
         notes=row.notes if row and not spec.checkpoint else "",
+        document=row.source.document() if row and not spec.checkpoint and isinstance(row.source, Packaged) else "",
     )
 
 
@@ -105,4 +106,7 @@ def embedded(found: Checkpoint) -> tuple[Label, ...] | None:
 
 def geometry(found: Checkpoint) -> Geometry:
     """What a network that nobody said anything about is given."""
-    return zoo.MMSEG if found.task == "segment" else zoo.centre_crop(found.declared.size or SIZE, found.declared.crop)
+    size = found.declared.size
+    if found.task == "segment":
+        return zoo.whole(size) if size else zoo.MMSEG
+    return zoo.centre_crop(size or SIZE, found.declared.crop)

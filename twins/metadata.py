@@ -25,7 +25,7 @@ class Declared:
 
     family: Family
     crop: float  # the share of the short side that its evaluation keeps
-    size: int | None = None  # of the crop in pixels; None: it does not say
+    size: int | None = None  # of the crop, or the short side of what is segmented, in pixels; None: it does not say
     labels: tuple[str, ...] | None = None
     palette: tuple[str, ...] | None = None  # a colour a label, `#rrggbb`
 

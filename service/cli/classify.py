@@ -28,7 +28,7 @@ class Line:
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--model", default=zoo.DEFAULT, show_default=True, help="NAME, or NAME=FILE")
+@click.option("--model", default=zoo.DEFAULTS["classify"], show_default=True, help="NAME, or NAME=FILE")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
 @click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=5, show_default=True, help="classes a picture")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")

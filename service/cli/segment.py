@@ -17,13 +17,12 @@ from rich.text import Text
 from service.cli.pictures import EXIT_SOME_FAILED, STDIN, Ran, expand, open_runner, run
 from service.segmentation import Masks, RegionBody, body
 from service.views import Rendered, View
+from twins import zoo
 from twins.card import Card
 from twins.tasks import segment as task
 
 SUFFIX = {"png": ".png", "palette": ".png", "overlay": ".png", "json": ".json", "hf": ".json", "npy": ".npy"}
 LEGEND = 12  # classes of a picture that are shown to a person; programs get them all
-
-NO_MODEL = "--model is needed: NAME, such as twins_svt_small_fpn_ade20k (see `twins models`), or NAME=FILE"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Line:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="where the masks go")
 @click.option("--format", "form", type=click.Choice(list(SUFFIX)), default="png", show_default=True, help="of a mask")
-@click.option("--model", help="NAME, or NAME=FILE; no segmentation model is in the package")
+@click.option("--model", default=zoo.DEFAULTS["segment"], show_default=True, help="NAME, or NAME=FILE")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
 @click.option(
     "--size", type=click.Choice(["original", "model"]), default="original", show_default=True, help="of masks"
@@ -59,7 +58,7 @@ def segment(  # noqa: PLR0913 - one for each flag
     *,
     output: Path,
     form: Any,
-    model: str | None,
+    model: str,
     labels: Path | None,
     device: str,
     batch: int,
@@ -75,11 +74,10 @@ def segment(  # noqa: PLR0913 - one for each flag
     (65535 from 256 classes on) where there is none.
 
     \b
-    twins segment street.jpg --output masks --format overlay --model twins_svt_small_fpn_ade20k
+    twins segment cat.jpg --output masks --format overlay
+    twins segment street.jpg --output masks --model twins_svt_small_fpn_ade20k
     twins segment photos/ --output masks --model city=./city.pth --labels city.txt --json > found.jsonl
     """  # noqa: D301 - click wants the control character
-    if model is None:
-        raise click.UsageError(NO_MODEL)
     files = expand(images)
     make_folder(output)
     runner = open_runner(model, labels, device, "segment")

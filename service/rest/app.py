@@ -17,12 +17,15 @@ from service.call import Answer, Caller, Outcome
 from service.engine import Engine
 from service.errors import Cancelled, Internal, ServiceError
 from service.rest import documents, problems, scope
+from service.rest.accept import choose
 from service.rest.body import check_names, joined, unwrap
 from service.rest.endpoints import CLASSIFY, SEGMENT, Endpoint
 from service.rest.scope import RequestScope
 from service.rest.wire import Failure, ModelList, Status, encode, listed, server_timing
 from service.views import JSON
 from twins import __version__
+
+MARKDOWN = "text/markdown"
 
 Returned = TypeVar("Returned")
 
@@ -153,7 +156,11 @@ def add_models(app: FastAPI, engine: Engine) -> None:
     @app.get("/models/{name}", tags=["models"], summary="A model's card", openapi_extra=documents.MODEL)
     async def show_model(request: Request, name: str) -> Response:
         async with called(request, engine):
-            return Response(msgspec.json.encode(engine.card(name)), media_type=JSON)
+            card = engine.card(name)
+            offers = (JSON, MARKDOWN) if card.document else (JSON,)
+            if choose(",".join(request.headers.getlist("accept")), offers) == MARKDOWN:
+                return Response(card.document, media_type=MARKDOWN)
+            return Response(msgspec.json.encode(card), media_type=JSON)
 
 
 def add_operations(app: FastAPI, engine: Engine) -> None:

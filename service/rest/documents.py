@@ -118,6 +118,7 @@ SEGMENT = inference(
 
 MODELS: dict[str, Any] = {"responses": {"200": answer("ModelList", "The models"), **problem(401, 503)}}
 MODEL: dict[str, Any] = {"responses": {"200": answer("Card", "The card"), **problem(401, 404, 503)}}
+MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # of models that ship
 STATUS: dict[str, Any] = {"responses": {"200": answer("Status", "Alive")}}
 READY: dict[str, Any] = {
     "responses": {"200": answer("Status", "Ready"), "503": answer("Status", "Loading or stopping")}

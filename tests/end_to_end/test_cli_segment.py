@@ -67,6 +67,11 @@ def test_masks_never_share_a_name_nor_overwrite_a_picture(tmp_path):
     assert [path.name for path in named] == ["cat.png", "Cat-2.png", "dog-2.png"]
 
 
+def test_the_model_that_ships_is_used_where_none_is_named(tmp_path):
+    (line,) = lines("segment", CAT, "--output", tmp_path, "--json")
+    assert "cat" in [each["label"] for each in line["classes"]]
+
+
 def test_a_bad_picture_leaves_its_neighbours_their_masks(model, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     shutil.copy(CAT, tmp_path)
@@ -78,7 +83,6 @@ def test_a_bad_picture_leaves_its_neighbours_their_masks(model, tmp_path):
 
 
 REFUSALS = {
-    "no model": ([], "twins_svt_small_fpn_ade20k"),
     "another task's model": (["--model", "twins_svt_nano"], "to classify with"),
     "a threshold out of range": (["--model", "MODEL", "--threshold", "2"], "--threshold"),
     "an unknown class": (["--model", "MODEL", "--classes", "dragon"], "no class 'dragon'"),

@@ -192,12 +192,12 @@ def no_network(monkeypatch):
 
 
 def test_the_packaged_weights_need_no_network(no_network):
-    assert hub.fetch(zoo.Spec(zoo.DEFAULT)).is_file()
+    assert hub.fetch(zoo.Spec(zoo.DEFAULTS["classify"])).is_file()
 
 
 def test_the_packaged_weights_have_their_hash():
-    found = hashlib.sha256(hub.fetch(zoo.Spec(zoo.DEFAULT)).read_bytes()).hexdigest()
-    assert found == zoo.ZOO[zoo.DEFAULT].source.sha256
+    found = hashlib.sha256(hub.fetch(zoo.Spec(zoo.DEFAULTS["classify"])).read_bytes()).hexdigest()
+    assert found == zoo.ZOO[zoo.DEFAULTS["classify"]].source.sha256
 
 
 def test_packaged_weights_that_were_replaced_are_refused(tmp_path):

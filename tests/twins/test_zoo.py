@@ -57,7 +57,7 @@ def test_a_name_like_no_other_is_answered_with_all_and_the_way_to_bring_a_file(t
 def test_the_table_lists_every_variant_as_a_classifier_and_the_published_ones_as_segmenters():
     published = [f"twins_{variant}" for variant in VARIANTS if variant != "svt_nano"]
     segmenters = {f"{name}_{head}_ade20k" for name in published for head in ("fpn", "upernet")}
-    assert set(zoo.list_models()) == {"twins_svt_nano", *published} | segmenters
+    assert set(zoo.list_models()) == {*zoo.DEFAULTS.values(), *published} | segmenters
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -72,5 +72,14 @@ def test_published_models_see_pictures_as_timm_measured_them(name):
     assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
 
 
-def test_the_default_model_needs_no_network():
-    assert isinstance(ZOO[zoo.DEFAULT].source, zoo.Packaged)
+@pytest.mark.parametrize("task", zoo.DEFAULTS)
+def test_a_tasks_default_model_is_for_it_and_needs_no_network(task):
+    row = ZOO[zoo.DEFAULTS[task]]
+    assert row.task == task
+    assert isinstance(row.source, zoo.Packaged)
+
+
+def test_every_model_that_ships_has_a_model_card():
+    for row in ZOO.values():
+        if isinstance(row.source, zoo.Packaged):
+            assert row.source.document().startswith("# twins_")

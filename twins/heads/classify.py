@@ -24,9 +24,13 @@ class Classifier(Trunk):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: B 3 H W, normalised; logits B K."""
+        return self.head(self.pooled(x))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """x: B 3 H W, normalised; the features that the last layer classifies, B C."""
         *_, third = self.maps(x, count=3)
         tokens, _ = self.stage(3, third)
-        return self.head(self.norm(tokens).mean(dim=1))
+        return self.norm(tokens).mean(dim=1)
 
 
 def reduce(logits: Tensor, _: Sequence[Sample]) -> list[tuple[Tensor, ...]]:

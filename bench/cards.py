@@ -1,0 +1,115 @@
+"""The figures of the model cards: `python -m bench.cards DATA`.
+
+DATA has `photos/val/CLASS/*.jpg`, and `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`. The photos of
+things that the classifier does not know come from the packages scikit-image and scikit-learn, where they are installed.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from service.cli.evaluate import measure_classifier, measure_segmenter
+from service.cli.pictures import open_runner, run
+from tests.tables import table
+from twins import scores, zoo
+from twins.runner import Runner
+from twins.tasks import classify
+
+BATCH = 8
+STRANGERS = {
+    "skimage.data": (
+        *("brick.png", "cell.png", "clock_motion.png", "coffee.png", "coins.png", "color.png", "grass.png"),
+        *("gravel.png", "horse.png", "hubble_deep_field.jpg", "ihc.png", "microaneurysms.png", "moon.png"),
+        *("motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png"),
+    ),
+    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
+}
+"""Twenty pictures of what is none of the classes, by package."""
+
+
+def percent(share: float) -> str:
+    """With one decimal."""
+    return f"{share * 100:.1f}"
+
+
+def span(interval: scores.Interval) -> str:
+    """Low and high, in percent."""
+    return f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def classes(found: scores.Classified) -> str:
+    """The classifier's table."""
+    rows = (
+        (
+            each.label,
+            str(each.right),
+            str(each.images),
+            percent(each.top1),
+            span(each.interval),
+            f"{each.taken_for} {each.taken_for_images / each.images:.0%}" if each.taken_for else "",
+        )
+        for each in sorted(found.classes, key=lambda each: -each.top1)
+    )
+    return table(("class", "right", "photos", "top-1 %", "95 % interval", "most often taken for"), rows)
+
+
+def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """True classes as rows, answers as columns."""
+    rows = ((label, *(str(n) if n else "·" for n in row)) for label, row in zip(labels, counts, strict=True))
+    return table(("", *labels), rows)
+
+
+def overlaps(found: scores.Segmented) -> str:
+    """The segmentation network's table."""
+    rows = ((each.label, percent(each.iou or 0), percent(each.accuracy or 0)) for each in found.classes)
+    return table(("class", "IoU %", "found %"), rows)
+
+
+def outdoor_cats(runner: Runner, data: Path) -> str:
+    """How many of the cats of the masks' pictures are called cats."""
+    paths = [path for split in ("val", "test") for path in sorted((data / "masks" / split / "images").glob("cat_*"))]
+    found = [prediction.label for prediction, _ in best(runner, paths)]
+    right = found.count("cat")
+    return f"cats of masks-val and masks-test: {right} of {len(found)} ({span(scores.wilson(right, len(found)))} %)"
+
+
+def best(runner: Runner, paths: Sequence[Path]) -> Iterator[tuple[classify.Prediction, Path]]:
+    """The best class of each picture."""
+    options = classify.Options(top_k=1)
+    for ran in run(list(paths), runner, options, BATCH):
+        assert ran.output is not None, f"{ran.path}: {ran.error}"
+        yield classify.postprocess(ran.output, runner.card, options).predictions[0], ran.path
+
+
+def strangers(runner: Runner) -> str:
+    """What the classifier takes unknown things for, surest first."""
+    paths = [Path(str(files(package).joinpath(name))) for package, names in STRANGERS.items() for name in names]
+    found = sorted(best(runner, paths), key=lambda pair: -pair[0].score)
+    rows = [(path.name, prediction.label, f"{prediction.score:.2f}") for prediction, path in found]
+    middle = np.median([prediction.score for prediction, _ in found])
+    return table(("picture", "taken for", "score"), rows) + f"\n\nmedian score {middle:.2f}"
+
+
+def main(data: Path) -> None:
+    """Prints all figures."""
+    classifier = open_runner(zoo.DEFAULTS["classify"], None, "cpu")
+    found = measure_classifier(data / "photos" / "val", classifier, BATCH).figures
+    assert isinstance(found, scores.Classified)
+    print(f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), top-5 {percent(found.top5)} %")
+    print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")
+    print(classes(found), confusion([each.name for each in classifier.card.labels], found.confusion), sep="\n\n")
+    print(outdoor_cats(classifier, data), sep="\n\n")
+    print(strangers(classifier), end="\n\n")
+    segmenter = open_runner(zoo.DEFAULTS["segment"], None, "cpu")
+    for split in ("val", "test"):
+        masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, zero_is_void=None).figures
+        assert isinstance(masks, scores.Segmented)
+        print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} pictures")
+        print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

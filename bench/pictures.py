@@ -1,0 +1,81 @@
+"""The documents' pictures, made by the models that ship: `python -m bench.pictures`.
+
+Of failures where scikit-image is installed: its `rocket` (SpaceX, public domain) and `coffee` (Rachel Michetti, CC0).
+"""
+
+import io
+from importlib.resources import files
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from service.cli.pictures import open_runner, run
+from service.views import View
+from tests.documents import ROOT
+from twins import zoo
+from twins.tasks import classify, segment
+from twins.tasks.classify import Prediction
+
+CAT = ROOT / "examples" / "cat.jpg"
+FOLDER = ROOT / "docs" / "images"
+LARGEST = 450  # pixels of a photo's long side
+PANEL, LINE, BAR = 230, 44, 200  # pixels: the width beside the photo, a class's height, a bar's length at a score of 1
+INK, BARS, PAPER = "#1f2328", "#2f81f7", "#ffffff"
+
+
+def classified(photo: Path) -> Image.Image:
+    """The photo, and beside it its five best classes."""
+    options = classify.Options(top_k=5)
+    runner = open_runner(zoo.DEFAULTS["classify"], None, "cpu")
+    (ran,) = run([photo], runner, options, 1, keep=True)
+    assert ran.output is not None
+    assert ran.picture is not None
+    picture = shrunk(ran.picture)
+    sheet = Image.new("RGB", (picture.width + PANEL, picture.height), PAPER)
+    sheet.paste(picture)
+    draw = ImageDraw.Draw(sheet)
+    for i, prediction in enumerate(classify.postprocess(ran.output, runner.card, options).predictions):
+        write(draw, prediction, picture.width + 15, 40 + i * LINE)
+    return sheet
+
+
+def write(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, top: int) -> None:
+    """One class: its name and score, and a bar below."""
+    font = ImageFont.load_default(15)
+    draw.text((left, top), prediction.label, INK, font)
+    draw.text((left + BAR, top), f"{prediction.score:.3f}", INK, font, anchor="ra")
+    draw.rectangle((left, top + 21, left + max(1, round(prediction.score * BAR)), top + 29), BARS)
+
+
+def overlaid(photo: Path) -> Image.Image:
+    """The photo under its mask, as `/segment` makes it."""
+    options = segment.Options()
+    runner = open_runner(zoo.DEFAULTS["segment"], None, "cpu")
+    (ran,) = run([photo], runner, options, 1, keep=True)
+    assert ran.output is not None
+    found = segment.postprocess(ran.output, runner.card, options)
+    return shrunk(Image.open(io.BytesIO(View("overlay").render(found, runner.card, ran.picture).content)))
+
+
+def shrunk(picture: Image.Image) -> Image.Image:
+    """As large as a document needs it."""
+    picture = picture.convert("RGB")
+    picture.thumbnail((LARGEST, LARGEST))
+    return picture
+
+
+def main() -> None:
+    """Writes all that can be had."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    classified(CAT).save(FOLDER / "classify.png", optimize=True)
+    overlaid(CAT).save(FOLDER / "overlay.png", optimize=True)
+    try:
+        known = files("skimage.data")
+    except ModuleNotFoundError:
+        return
+    classified(Path(str(known / "rocket.jpg"))).save(FOLDER / "failure-classify.png", optimize=True)
+    overlaid(Path(str(known / "coffee.png"))).save(FOLDER / "failure-overlay.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A recipe for small Twins: from folders of photos to a checkpoint. See README.md."""

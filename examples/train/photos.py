@@ -1,0 +1,68 @@
+"""A folder of class folders, decoded once and kept in memory: `FOLDER/CLASS/*.jpg`.
+
+Small pictures stay as they are; of large ones the short side is reduced to `SIDE` pixels, more than any crop needs.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from twins.image import Limits, Picture, decode
+
+SIDE = 144  # pixels
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Pictures and what they show; `classes` are the folders' names, sorted."""
+
+    pictures: tuple[Picture, ...]
+    targets: NDArray[np.int64]  # (pictures,)
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def digest(self) -> str:
+        """Tells these pictures, in this order, from any others."""
+        digest = hashlib.sha256()
+        for picture in self.pictures:
+            digest.update(picture.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load(folders: Sequence[Path], *, limit: int | None = None) -> Photos:
+    """All photos of the folders; a class may have photos in several. `limit` takes that many, evenly spread.
+
+    Raises ValueError where there are none.
+    """
+    found = sorted(
+        (path.parent.name, path) for folder in folders for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES
+    )
+    if not found:
+        raise ValueError(f"no pictures in class folders under {', '.join(map(str, folders))}")
+    if limit is not None:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
+    classes = tuple(sorted({name for name, _ in found}))
+    pictures = tuple(read(path) for _, path in track(found, "reading photos"))
+    return Photos(pictures, np.array([classes.index(name) for name, _ in found]), classes)
+
+
+def read(path: Path) -> Picture:
+    """One picture, no larger than is needed."""
+    return reduced(decode(path.read_bytes(), Limits(), exif_orientation=True), SIDE)
+
+
+def reduced(picture: Picture, side: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Picture:
+    """The picture with a short side of at most that many pixels."""
+    short = min(picture.size)
+    if short <= side:
+        return picture
+    return picture.resize([round(each * side / short) for each in picture.size], resampling)

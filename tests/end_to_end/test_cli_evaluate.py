@@ -1,0 +1,143 @@
+"""`twins evaluate`, as a researcher meets it: on folders of truth, for people and for programs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import segmentation, training
+from tests.end_to_end.test_cli import CAT, SOME_FAILED, USAGE, call, lines, printed, refused
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photos of a cat, one of which is filed under dogs."""
+    for name in ("cat/a.jpg", "cat/b.jpg", "dog/c.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CAT, tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+def evaluated(*arguments: object) -> dict:
+    """The report for programs."""
+    (report,) = lines("evaluate", "--json", *arguments)
+    return report
+
+
+def test_a_classifier_is_measured_on_class_folders(photos):
+    report = evaluated("--model", "twins_svt_nano", photos)
+    figures = report["figures"]
+    assert (report["task"], figures["images"], figures["top1"]) == ("classify", 3, pytest.approx(2 / 3))
+    assert figures["mean_per_class"] == 0.5
+    assert [(each["label"], each["right"]) for each in figures["classes"]] == [("cat", 2), ("dog", 0)]
+    assert figures["classes"][1]["taken_for"] == "cat"
+
+
+def test_the_batch_changes_no_figure(photos):
+    first, second = (evaluated("--model", "twins_svt_nano", "--batch", size, photos)["figures"] for size in (1, 3))
+    assert first["confusion"] == second["confusion"]
+
+
+def test_people_get_a_table_and_the_figures_below(photos):
+    shown = printed("evaluate", "--model", "twins_svt_nano", photos)
+    assert "top-1 66.7 % (" in shown
+    assert "3 images" in shown
+    (line,) = [line.split() for line in shown.splitlines() if line.split()[:1] == ["dog"]]
+    assert line[1:3] == ["1", "0.0"]
+
+
+def test_a_bad_picture_is_left_out_and_told(photos):
+    (photos / "dog" / "c.jpg").write_text("no picture")
+    done = call("evaluate", "--model", "twins_svt_nano", photos)
+    assert done.returncode == SOME_FAILED
+    assert "top-1 100.0 %" in done.stdout.decode()
+    assert "c.jpg" in done.stderr.decode()
+
+
+def test_a_folder_of_no_class_is_wrong_usage(photos):
+    (photos / "cat").rename(photos / "dragon")
+    assert "'dragon'" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
+
+
+def test_bad_pictures_alone_are_wrong_usage(photos):
+    for path in photos.glob("*/*"):
+        path.write_text("no picture")
+    assert "no picture could be used" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return training.pairs(tmp_path / "pairs", 4)
+
+
+MODEL = ("--model", "twins_svt_nano_fpn")
+
+
+def test_a_segmentation_network_is_measured_on_masks(pairs):
+    report = evaluated(*MODEL, pairs)
+    figures = report["figures"]
+    pixels = 4 * training.SIZE[0] * training.SIZE[1]
+    assert (report["task"], figures["images"]) == ("segment", 4)
+    assert sum(each["pixels"] for each in figures["classes"]) == sum(map(sum, figures["confusion"])) == pixels
+    assert 0 <= figures["miou_interval"][0] <= figures["miou"] <= figures["miou_interval"][1] <= 1
+
+
+def test_a_mask_of_the_networks_own_making_is_all_right(pairs, tmp_path):
+    printed("segment", pairs / "images", "--output", tmp_path / "own", *MODEL)
+    shutil.rmtree(pairs / "masks")
+    (tmp_path / "own").rename(pairs / "masks")
+    assert evaluated(*MODEL, pairs)["figures"]["pixel_accuracy"] == 1
+
+
+def test_pixels_without_a_class_do_not_count(pairs):
+    for path in (pairs / "masks").iterdir():
+        mask = np.asarray(Image.open(path)).copy()
+        mask[:60] = 255
+        Image.fromarray(mask).save(path)
+    figures = evaluated(*MODEL, pairs)["figures"]
+    assert sum(each["pixels"] for each in figures["classes"]) == 4 * training.SIZE[0] * 60
+
+
+def test_ade20ks_layout_begins_its_classes_at_one(pairs):
+    plain = evaluated(*MODEL, pairs)["figures"]
+    for old, new in (("images", "images/validation"), ("masks", "annotations/validation")):
+        (pairs / old).rename(pairs / "moved")
+        (pairs / new).parent.mkdir(exist_ok=True)
+        (pairs / "moved").rename(pairs / new)
+    for path in (pairs / "annotations" / "validation").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint8(1)).save(path)
+    assert evaluated(*MODEL, pairs)["figures"] == plain
+    assert "class 3 in a mask, and twins_svt_nano_fpn has 3" in refused(
+        USAGE, "evaluate", *MODEL, "--keep-zero-label", pairs
+    )
+
+
+def test_zero_is_no_class_where_it_is_so_said(pairs):
+    figures = evaluated(*MODEL, "--reduce-zero-label", pairs)["figures"]
+    assert 0 < sum(each["pixels"] for each in figures["classes"]) < 4 * training.SIZE[0] * training.SIZE[1] / 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda path: Image.new("L", (5, 4)).save(path), "002.png: a mask of (4, 5)"),
+        (lambda path: path.write_text("no picture"), "002.png: cannot read the mask"),
+        (lambda path: Image.new("RGB", training.SIZE).save(path), "002.png: a mask of (120, 150, 3)"),
+    ],
+    ids=["another size", "no picture", "colours"],
+)
+def test_a_mask_that_cannot_be_used_is_left_out_and_told(pairs, spoil, complaint):
+    spoil(pairs / "masks" / "002.png")
+    done = call("evaluate", *MODEL, "--json", pairs)
+    assert done.returncode == SOME_FAILED
+    report = json.loads(done.stdout)
+    assert report["figures"]["images"] == 3
+    assert complaint in report["failed"][0]
+
+
+def test_a_checkpoint_of_ones_own_is_measured_with_its_labels(pairs, tmp_path):
+    (tmp_path / "own.txt").write_text("ground\nbar\ndisc\nfourth\nfifth\n")
+    report = evaluated("--model", f"own={segmentation.tiny(tmp_path)}", "--labels", tmp_path / "own.txt", pairs)
+    assert [each["label"] for each in report["figures"]["classes"]][:3] == ["ground", "bar", "disc"]

@@ -1,0 +1,71 @@
+"""The models in the package, through a service that was started with nothing else said."""
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from service.pb.twins.v1 import twins_pb2, twins_pb2_grpc
+from tests.crafted import encoded
+from tests.documents import ROOT
+from twins import hub, zoo
+
+WEIGHTS = [hub.fetch(zoo.parse(name)) for name in zoo.DEFAULTS.values()]
+
+
+def test_both_are_served_by_default(server):
+    listed = httpx.get(f"{server.http}/models").json()["models"]
+    assert [(each["name"], each["task"]) for each in listed] == [(name, task) for task, name in zoo.DEFAULTS.items()]
+
+
+def test_the_cat_is_a_cat_and_surely_so(server, cat):
+    best = httpx.post(f"{server.http}/classify", files={"image": cat}).json()["predictions"][0]
+    assert best["label"] == "cat"
+    assert best["score"] > 0.7
+
+
+def test_the_cat_is_found_in_its_picture(server, cat):
+    found = httpx.post(f"{server.http}/segment", files={"image": cat}, data={"masks": "none"}, timeout=60).json()
+    shares = {each["label"]: each["share"] for each in found["classes"]}
+    assert shares["cat"] > 0.15  # of the face that fills it, parts are found: see the model's card
+    assert shares.get("person", 0) < 0.02
+
+
+def test_grpc_says_the_same(server, cat):
+    import grpc
+
+    with grpc.insecure_channel(server.grpc) as channel:
+        twins = twins_pb2_grpc.TwinsStub(channel)
+        classified = twins.Classify(twins_pb2.ClassifyRequest(image=cat), timeout=60)
+        segmented = twins.Segment(twins_pb2.SegmentRequest(image=cat), timeout=60)
+    assert classified.predictions[0].label == "cat"
+    assert "cat" in [each.label for each in segmented.classes]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_at_all_is_not_surely_something(server, seed):
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (7, 7, 3), np.uint8)).resize((200, 200), Image.Resampling.BICUBIC)
+    answer = httpx.post(f"{server.http}/classify", content=encoded("PNG", coarse)).json()
+    assert answer["predictions"][0]["score"] < 0.99
+
+
+@pytest.mark.parametrize("name", zoo.DEFAULTS.values())
+def test_a_models_card_is_served_with_it(server, name):
+    document = (ROOT / "twins" / "weights" / f"{name}.md").read_text("utf-8")
+    url = f"{server.http}/models/{name}"
+    assert httpx.get(url).json()["document"] == document
+    alone = httpx.get(url, headers={"Accept": "text/markdown"})
+    assert (alone.text, alone.headers["content-type"]) == (document, "text/markdown; charset=utf-8")
+
+
+def test_together_they_are_small():
+    assert sum(path.stat().st_size for path in WEIGHTS) <= 16e6
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_weights_are_in_half_precision(path):
+    with safe_open(path, "pt") as file:
+        kinds = {file.get_slice(key).get_dtype() for key in file.keys() if "running_" not in key}  # noqa: SIM118 - no dict
+    assert kinds == {"F16"}

@@ -1,0 +1,143 @@
+"""The recipe, from photos to a checkpoint that the service takes as it is: an epoch on a hundred photos."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from examples.train import pairs, segment
+from examples.train import photos as class_folders
+from service.cli.pictures import run
+from tests import training
+from tests.documents import ROOT
+from twins import checkpoint, datasets, zoo
+from twins.loading import load
+from twins.plan import Plan
+from twins.runner import Runner
+from twins.tasks import TASKS
+
+PATIENCE_S = 280
+
+
+def train(*arguments: object) -> None:
+    """The recipe's command."""
+    command = [sys.executable, "-m", "examples.train", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    """A run's epochs."""
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    training.class_folders(root / "train", 100)
+    training.class_folders(root / "test", 20)
+    return root
+
+
+@pytest.fixture(scope="module")
+def classifier(photos):
+    """A classifier's run of one epoch, with the teacher."""
+    output = photos / "run"
+    train("classify", "--train", photos / "train", "--test", photos / "test", "--output", output, "--epochs", 1)
+    return output
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory):
+    root = tmp_path_factory.mktemp("masks")
+    training.pairs(root / "train", 100)
+    training.pairs(root / "test", 10)
+    (root / "labels.txt").write_text("#000000\tground\n#0000ff\tbar\n#ff0000\tdisc\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def segmenter(masks, classifier):
+    """A segmentation network's run of one epoch, on the classifier's trunk."""
+    train(
+        *("segment", "--train", masks / "train", "--test", masks / "test", "--labels", masks / "labels.txt"),
+        *("--backbone", classifier / "model.safetensors", "--output", masks / "run", "--epochs", 1),
+    )
+    return masks / "run"
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_a_run_leaves_a_model_a_log_and_a_curve(kind, request):
+    output = request.getfixturevalue(kind)
+    (epoch,) = log(output)
+    assert 0 <= float(epoch["figure"]) <= 1
+    assert float(epoch["loss"]) > 0
+    assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "model.safetensors").stat().st_size < 9e6
+
+
+def test_a_classifier_knows_its_folders_as_labels_and_its_size(classifier):
+    card = load(zoo.Spec("mine", classifier / "model.safetensors")).card
+    assert [label.name for label in card.labels] == ["blue bar", "red disc"]
+    assert (card.geometry.short_side, card.geometry.crop) == (124, 112)
+
+
+def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
+    card = load(zoo.Spec("mine", segmenter / "model.safetensors")).card
+    assert [(label.name, label.colour) for label in card.labels][1:] == [("bar", "#0000ff"), ("disc", "#ff0000")]
+    assert (card.geometry.short_side, card.geometry.long_side, card.geometry.crop) == (224, 896, None)
+
+
+def test_the_served_network_answers_as_it_was_measured(classifier, photos):
+    runner = Runner(load(zoo.Spec("mine", classifier / "model.safetensors")), Plan())
+    items = datasets.classified(photos / "test", runner.card)
+    outputs = run([item.path for item in items], runner, TASKS["classify"].Options(), 8)
+    right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))
+    assert right / len(items) == pytest.approx(float(log(classifier)[-1]["figure"]), abs=0.11)  # half precision
+
+
+def test_nothing_of_the_teacher_is_left_in_the_model(classifier):
+    found = checkpoint.load(classifier / "model.safetensors")
+    assert found.classes == 2
+    assert found.parameters < 3e6
+
+
+def test_a_second_run_goes_on_after_the_last_epoch(classifier, photos, tmp_path):
+    before = log(classifier)
+    (tmp_path / "state.pt").write_bytes((classifier / "state.pt").read_bytes())
+    train(
+        *("classify", "--train", photos / "train", "--test", photos / "test", "--output", tmp_path),
+        *("--epochs", 2, "--no-teacher"),
+    )
+    assert [entry["epoch"] for entry in log(tmp_path)] == ["1", "2"]
+    assert log(tmp_path)[0] == before[0]
+
+
+def test_the_same_seed_gives_the_same_network(photos, tmp_path):
+    states = []
+    for name in ("one", "two"):
+        train(
+            *("classify", "--train", photos / "train", "--test", photos / "test", "--output", tmp_path / name),
+            *("--limit", 40, "--epochs", 1, "--no-teacher"),
+        )
+        states.append(checkpoint.load(tmp_path / name / "model.safetensors").state)
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_the_trunk_of_a_segmentation_network_begins_as_the_classifiers(classifier):
+    found = checkpoint.load(classifier / "model.safetensors")
+    network = segment.student(found.variant, 3, found)
+    key = "blocks.3.1.mlp.fc2.weight"
+    assert torch.equal(network.backbone.state_dict()[key], found.state[key].float())
+
+
+def test_folders_without_photos_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no pictures in class folders"):
+        class_folders.load([tmp_path])
+    with pytest.raises(ValueError, match="no pictures in images/"):
+        pairs.load([tmp_path])
