@@ -15,10 +15,10 @@ from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
 from tests.documents import OPERATIONS, README
 from tests.golden import names
-from twins import labels, zoo
+from twins import checkpoint, hub, labels, zoo
 from twins.heads.classify import Classifier
 from twins.variants import VARIANTS, Family
-from twins.zoo import Row
+from twins.zoo import Packaged, Row
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -96,6 +96,8 @@ def weights() -> str:
 
 def network(row: Row) -> torch.nn.Module:
     """A model's network without values; no memory is taken for them."""
+    if isinstance(row.source, Packaged):
+        return checkpoint.skeleton(checkpoint.load(hub.packaged(row.source)))
     if row.task == "segment":
         return names.network(row.variant, row.head)
     with torch.device("meta"):
