@@ -2,7 +2,9 @@
 
 import os
 import sys
-from urllib.request import urlopen
+from http.client import HTTPConnection
 
-with urlopen(f"http://127.0.0.1:{os.environ.get('TWINS_HTTP_PORT', '8000')}/readyz", timeout=4) as answer:
-    sys.exit(answer.status != 200)
+# not by urllib, which would go through a proxy that the environment names
+connection = HTTPConnection("127.0.0.1", int(os.environ.get("TWINS_HTTP_PORT", "8000")), timeout=4)
+connection.request("GET", "/readyz")
+sys.exit(connection.getresponse().status != 200)

@@ -38,6 +38,9 @@ REASONS = {
 NOT_TOLD = (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND, nvml.NVML_ERROR_NO_PERMISSION)
 """A card, a slice of one or an old driver may not tell everything."""
 
+NO_DRIVER = (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED)
+"""An ordinary machine without a GPU: nothing to speak of."""
+
 log = logs.get()
 
 
@@ -51,7 +54,8 @@ def run() -> None:
     try:
         gpus = find()
     except nvml.NVMLError as error:
-        log.debug("no GPU to watch", detail=str(error))
+        say = log.debug if error.value in NO_DRIVER else log.warning
+        say("no GPU to watch", detail=str(error))
         return
     while gpus:
         for name, gpu in gpus.items():
@@ -62,9 +66,15 @@ def run() -> None:
 def find() -> dict[str, Any]:
     """The handles of all GPUs, by number. Raises NVMLError where there is no driver."""
     nvml.nvmlInit()
-    gpus = {str(number): nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())}
-    for name, gpu in gpus.items():
-        metrics.gpu_found(name, nvml.nvmlDeviceGetUUID(gpu), nvml.nvmlDeviceGetName(gpu))
+    gpus = {}
+    for number in range(nvml.nvmlDeviceGetCount()):
+        try:
+            gpu = nvml.nvmlDeviceGetHandleByIndex(number)
+            metrics.gpu_found(str(number), nvml.nvmlDeviceGetUUID(gpu), nvml.nvmlDeviceGetName(gpu))
+        except nvml.NVMLError as error:  # one that is lost must not hide the others
+            log.warning("GPU cannot be watched", gpu=number, detail=str(error))
+            continue
+        gpus[str(number)] = gpu
     return gpus
 
 

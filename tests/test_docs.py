@@ -12,6 +12,7 @@ from service.settings import load
 from service.specs import parse_models
 from tests import tables
 from tests.documents import ARCHITECTURE, CARDS, DECISIONS, DOCUMENTS, README, ROOT, blocks, prose
+from twins import labels
 from twins.image import FORMATS, Limits
 from twins.zoo import ZOO
 
@@ -138,6 +139,15 @@ def test_every_model_that_ships_has_its_card():
         assert (ROOT / measured.source).is_file()
         for figure in measured.figures.values():
             assert f"{figure} %" in (ROOT / measured.source).read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_a_cards_confusion_is_of_the_models_labels(path):
+    lines = [line.strip("| ").split(" | ") for line in path.read_text("utf-8").splitlines() if line.startswith("|")]
+    names = [label.name for label in labels.shipped(ZOO[path.stem].labels)]
+    assert names in lines, "its head"
+    rows = [line for line in lines if line[0] in names and len(line) == len(names) + 1]
+    assert [row[0] for row in rows] == names
 
 
 def test_the_changelog_knows_this_version():

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twins.card import Card, Label
+from twins.card import Card
 from twins.errors import DatasetError
 from twins.image import ImageError
 
@@ -64,8 +64,14 @@ PAIRS: tuple[PairLayout, ...] = (
 
 def classified(folder: Path, card: Card) -> list[Classified]:
     """The pictures with their classes, in order. Raises DatasetError."""
-    if any(child.is_dir() and any(pictures(child)) for child in folder.iterdir()):
-        return in_class_folders(folder, card)
+    class_of = Names(card)
+    if folders := [child for child in sorted(folder.iterdir()) if child.is_dir() and any(pictures(child, deep=True))]:
+        return [
+            Classified(path, class_id)
+            for child in folders
+            for class_id in [class_of(child.name, child)]
+            for path in pictures(child, deep=True)
+        ]
     files = list(pictures(folder))
     if not files:
         raise DatasetError(f"{folder}: no pictures, and no class folders with any")
@@ -74,33 +80,30 @@ def classified(folder: Path, card: Card) -> list[Classified]:
         raise DatasetError(
             f"{folder}: no class folders, and neither Annotations/ nor LOC_val_solution.csv beside or above it"
         )
-    return [Classified(path, class_of(find(path), card, path)) for path in files]
+    return [Classified(path, class_of(find(path), path)) for path in files]
 
 
-def in_class_folders(folder: Path, card: Card) -> list[Classified]:
-    """Raises DatasetError for folders that name no class of the model."""
-    folders = sorted(child for child in folder.iterdir() if child.is_dir() and any(pictures(child)))
-    return [
-        Classified(path, class_id)
-        for child in folders
-        for class_id in [class_of(child.name, card, child)]
-        for path in pictures(child, deep=True)
-    ]
+class Names:
+    """A model's classes by all that they may be called."""
 
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.known: dict[str, set[int]] = {}
+        for i, label in enumerate(card.labels):
+            for name in {spelled(label.synset or ""), spelled(label.name), *map(spelled, label.name.split(","))}:
+                self.known.setdefault(name, set()).add(i)
+        for i in range(len(card.labels)):  # a number that is a class's name is that class
+            self.known.setdefault(str(i), {i})
 
-def class_of(name: str, card: Card, where: Path) -> int:
-    """The id of the class that goes by this name. Raises DatasetError, also where several do."""
-    wanted = spelled(name)
-    found = [i for i, label in enumerate(card.labels) if wanted in spellings(i, label)]
-    if len(found) == 1:
-        return found[0]
-    some = ", ".join(label.name for label in card.labels[:SHOWN]) + ", …" * (len(card.labels) > SHOWN)
-    raise DatasetError(f"{where}: {len(found) or 'no'} classes of {card.name} are called {name!r}; it has {some}")
-
-
-def spellings(class_id: int, label: Label) -> set[str]:
-    """All names of a class."""
-    return {str(class_id), spelled(label.synset or ""), spelled(label.name), *map(spelled, label.name.split(","))}
+    def __call__(self, name: str, where: Path) -> int:
+        """The id of the class that goes by this name. Raises DatasetError, also where several do."""
+        found = self.known.get(spelled(name), set())
+        if len(found) == 1:
+            return next(iter(found))
+        labels = self.card.labels
+        some = ", ".join(label.name for label in labels[:SHOWN]) + ", …" * (len(labels) > SHOWN)
+        count = len(found) or "no"
+        raise DatasetError(f"{where}: {count} classes of {self.card.name} are called {name!r}; it has {some}")
 
 
 def spelled(name: str) -> str:
@@ -121,8 +124,11 @@ def imagenet_truth(folder: Path) -> Callable[[Path], str] | None:
 
 def synsets_in(table: Path) -> Callable[[Path], str]:
     """A table's answers: a picture's name, then its synset with boxes behind it."""
-    with table.open(newline="") as file:
-        known = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    try:
+        with table.open(newline="") as file:
+            known = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError, IndexError, AttributeError) as error:
+        raise DatasetError(f"{table}: not ImageNet's table of ImageId and PredictionString ({error})") from error
 
     def find(path: Path) -> str:
         if path.stem not in known:

@@ -9,13 +9,25 @@ import torch
 from examples.train import classify, curve, export, pairs, photos, segment
 from examples.train.run import Recipe, Run
 from twins import checkpoint, labels
+from twins.errors import TwinsError
 from twins.variants import VARIANTS
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 VIEWS = 5  # of each photo that the teacher is asked about
 
 
-@click.group()
+class Commands(click.Group):
+    """Tells what a user can mend in a line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except TwinsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
 def main() -> None:
     """Trains a Twins on your own photos, into a checkpoint that `twins serve` takes as it is."""
 
@@ -50,12 +62,13 @@ def train_classifier(  # noqa: PLR0913 - one for each flag
     seed: int,
 ) -> None:
     """A classifier, from a folder of class folders."""
-    torch.manual_seed(seed)
     output.mkdir(parents=True, exist_ok=True)
-    learnt, tested = photos.load(train, limit=limit), photos.load([test], limit=limit)
+    learnt = photos.load(train, limit=limit)
+    tested = photos.load([test], classes=learnt.classes, limit=limit)
     recipe = Recipe(epochs=epochs, batch=128, rate=1.5e-3, seed=seed)
     advice = classify.ask(learnt, output, VIEWS, seed) if teacher else None
     lesson = classify.Classification(learnt, tested, recipe, advice)
+    torch.manual_seed(seed)  # only now: the teacher draws, too, unless it is known what it said
     run = Run(classify.Student(VARIANTS[variant], len(learnt.classes)), recipe, output)
     network = run.train(lesson)
     lesson.calibrate(network)
@@ -85,7 +98,8 @@ def train_segmenter(  # noqa: PLR0913 - one for each flag
     torch.manual_seed(seed)
     classes = labels.read(names)
     recipe = Recipe(epochs=epochs, batch=16, rate=1e-3, seed=seed)
-    lesson = segment.Masks(pairs.load(train, limit=limit), pairs.load([test], limit=limit), recipe, len(classes))
+    learnt, tested = (pairs.load(folders, classes=len(classes), limit=limit) for folders in (train, [test]))
+    lesson = segment.Masks(learnt, tested, recipe, len(classes))
     start = checkpoint.load(backbone) if backbone else None
     run = Run(segment.student(VARIANTS[variant], len(classes), start), recipe, output)
     network = run.train(lesson)

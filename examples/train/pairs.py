@@ -11,8 +11,11 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from examples.train.photos import SUFFIXES, reduced
-from twins.image import Limits, Picture, decode
+from examples.train.photos import decoded, reduced
+from twins import datasets
+from twins.datasets import SUFFIXES
+from twins.errors import DatasetError
+from twins.image import ImageError, Picture
 
 SIDE = 256  # pixels
 VOID = 255
@@ -29,26 +32,33 @@ class Pairs:
         return len(self.pictures)
 
 
-def load(folders: Sequence[Path], *, limit: int | None = None) -> Pairs:
-    """All pairs of the folders. `limit` takes that many, evenly spread. Raises ValueError where there are none."""
+def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> Pairs:
+    """All pairs of the folders. `limit` takes that many, evenly spread.
+
+    Raises DatasetError where there are none, and for a mask that does not fit or has more classes.
+    """
     found = sorted(
         path for folder in folders for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
-        raise ValueError(f"no pictures in images/ under {', '.join(map(str, folders))}")
+        raise DatasetError(f"no pictures in images/ under {', '.join(map(str, folders))}")
     if limit is not None:
         found = [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
-    pairs = [read(path) for path in track(found, "reading pictures and masks")]
+    pairs = [read(path, classes) for path in track(found, "reading pictures and masks")]
     pictures, masks = zip(*pairs, strict=True)
     return Pairs(pictures, masks)
 
 
-def read(path: Path) -> tuple[Picture, Image.Image]:
-    """One picture and its mask, no larger than is needed. Raises ValueError where the two do not fit."""
-    picture = decode(path.read_bytes(), Limits(), exif_orientation=True)
+def read(path: Path, classes: int) -> tuple[Picture, Image.Image]:
+    """One picture and its mask, no larger than is needed. Raises DatasetError where the two do not fit."""
+    picture = decoded(path)
     file = path.parents[1] / "masks" / f"{path.stem}.png"
-    mask = Image.open(file)
-    if mask.size != picture.size or mask.mode not in ("L", "P"):
-        raise ValueError(f"{file}: {mask.mode} {mask.size} is no mask of ids for a picture of {picture.size}")
-    ids = Image.fromarray(np.asarray(mask))  # a palette's colours do not count
-    return reduced(picture, SIDE), reduced(ids, SIDE, Image.Resampling.NEAREST)
+    try:
+        ids = datasets.read_mask(file, (picture.height, picture.width), zero_is_void=False)
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
+    known = ids[ids != datasets.VOID]
+    if known.size and known.max() >= min(classes, VOID):
+        raise DatasetError(f"{file}: class {known.max()} in a mask, and there are {classes}")
+    mask = Image.fromarray(np.minimum(ids, VOID).astype(np.uint8))
+    return reduced(picture, SIDE), reduced(mask, SIDE, Image.Resampling.NEAREST)

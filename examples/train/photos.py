@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from twins.image import Limits, Picture, decode
+from twins.datasets import SUFFIXES
+from twins.errors import DatasetError
+from twins.image import ImageError, Limits, Picture, decode
 
 SIDE = 144  # pixels
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,37 @@ class Photos:
         return digest.hexdigest()[:16]
 
 
-def load(folders: Sequence[Path], *, limit: int | None = None) -> Photos:
+def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, limit: int | None = None) -> Photos:
     """All photos of the folders; a class may have photos in several. `limit` takes that many, evenly spread.
 
-    Raises ValueError where there are none.
+    The classes are those given, or the folders'. Raises DatasetError where there are no photos, or of other classes.
     """
     found = sorted(
         (path.parent.name, path) for folder in folders for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
-        raise ValueError(f"no pictures in class folders under {', '.join(map(str, folders))}")
+        raise DatasetError(f"no pictures in class folders under {', '.join(map(str, folders))}")
+    names = tuple(sorted({name for name, _ in found}))
+    classes = classes or names
+    if others := sorted(set(names) - set(classes)):
+        raise DatasetError(f"photos of {', '.join(others)}, which is not among {', '.join(classes)}")
     if limit is not None:
         found = [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
-    classes = tuple(sorted({name for name, _ in found}))
     pictures = tuple(read(path) for _, path in track(found, "reading photos"))
     return Photos(pictures, np.array([classes.index(name) for name, _ in found]), classes)
 
 
 def read(path: Path) -> Picture:
-    """One picture, no larger than is needed."""
-    return reduced(decode(path.read_bytes(), Limits(), exif_orientation=True), SIDE)
+    """One picture, no larger than is needed. Raises DatasetError."""
+    return reduced(decoded(path), SIDE)
+
+
+def decoded(path: Path) -> Picture:
+    """One picture. Raises DatasetError with the file's name."""
+    try:
+        return decode(path.read_bytes(), Limits(), exif_orientation=True)
+    except (ImageError, OSError) as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 def reduced(picture: Picture, side: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Picture:

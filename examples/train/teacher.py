@@ -70,10 +70,13 @@ def last() -> nn.Linear:
 
 def probe(features: Tensor, targets: Tensor, classes: int, *, steps: int = 2000, batch: int = 1024) -> nn.Linear:
     """A linear layer from features, M F, to our classes, fitted to the targets (M,) by cross-entropy."""
+    random = torch.Generator().manual_seed(0)  # whatever was drawn before
     layer = nn.Linear(features.shape[1], classes)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
     optimiser = torch.optim.AdamW(layer.parameters(), lr=1e-3, weight_decay=1e-2)
     for _ in track(range(steps), "fitting the teacher's last layer"):
-        chosen = torch.randint(len(features), (batch,))
+        chosen = torch.randint(len(features), (batch,), generator=random)
         loss = F.cross_entropy(layer(features[chosen].float()), targets[chosen], label_smoothing=0.1)
         optimiser.zero_grad()
         loss.backward()

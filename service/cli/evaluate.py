@@ -91,10 +91,10 @@ def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, zero_is_voi
         answer = segment.postprocess(one.output, runner.card, options).mask
         try:
             truth = datasets.read_mask(item.mask, answer.shape, zero_is_void=zero_is_void)
-        except ImageError as error:
+            check_classes(truth, item.mask, runner.card)
+        except (ImageError, DatasetError) as error:
             failed.append(str(error))
             continue
-        check_classes(truth, item.mask, runner.card)
         count.add(truth, answer)
     return finish(runner, folder, count, failed)
 

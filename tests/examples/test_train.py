@@ -1,6 +1,7 @@
 """The recipe, from photos to a checkpoint that the service takes as it is: an epoch on a hundred photos."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from service.cli.pictures import run
 from tests import training
 from tests.documents import ROOT
 from twins import checkpoint, datasets, zoo
+from twins.errors import DatasetError
 from twins.loading import load
 from twins.plan import Plan
 from twins.runner import Runner
@@ -137,7 +139,34 @@ def test_the_trunk_of_a_segmentation_network_begins_as_the_classifiers(classifie
 
 
 def test_folders_without_photos_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no pictures in class folders"):
+    with pytest.raises(DatasetError, match="no pictures in class folders"):
         class_folders.load([tmp_path])
-    with pytest.raises(ValueError, match="no pictures in images/"):
-        pairs.load([tmp_path])
+    with pytest.raises(DatasetError, match="no pictures in images/"):
+        pairs.load([tmp_path], classes=3)
+
+
+def test_a_test_folder_that_lacks_a_class_keeps_the_others_numbers(photos, tmp_path):
+    shutil.copytree(photos / "test" / "red_disc", tmp_path / "red_disc")
+    tested = class_folders.load([tmp_path], classes=("blue_bar", "red_disc"))
+    assert set(tested.targets.tolist()) == {1}
+
+
+def test_a_class_that_is_not_learnt_is_named(photos):
+    with pytest.raises(DatasetError, match="photos of red_disc, which is not among blue_bar"):
+        class_folders.load([photos / "test"], classes=("blue_bar",))
+
+
+def test_a_broken_photo_is_named_without_a_traceback(tmp_path):
+    training.class_folders(tmp_path, 4)
+    (tmp_path / "red_disc" / "broken.jpg").write_text("no picture")
+    folders = ("--train", tmp_path, "--test", tmp_path, "--output", tmp_path / "run")
+    command = [sys.executable, "-m", "examples.train", "classify", *folders]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1
+    assert "broken.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_mask_of_a_class_without_a_label_is_named(masks):
+    with pytest.raises(DatasetError, match=r"001\.png: class 2 in a mask, and there are 2"):
+        pairs.load([masks / "train"], classes=2)

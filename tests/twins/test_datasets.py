@@ -1,5 +1,7 @@
 """Folders as researchers have them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,6 +61,25 @@ def test_class_folders_are_read_in_order_and_at_any_depth(tmp_path):
     touch(tmp_path, "tench/b.jpg", "tench/a.jpg", "tench/x/d.jpg", "tench/notes.txt", "garbage truck/c.png")
     found = [item.path.name for item in datasets.classified(tmp_path, CARD)]
     assert found == ["c.png", "a.jpg", "b.jpg", "d.jpg"]
+
+
+def test_photos_that_lie_only_in_deeper_folders_are_read(tmp_path):
+    touch(tmp_path, "tench/a.jpg", "garbage truck/one/b.jpg", "garbage truck/two/c.jpg")
+    assert [item.class_id for item in datasets.classified(tmp_path, CARD)] == [1, 1, 0]
+
+
+def test_a_number_that_names_a_class_is_that_class(tmp_path):
+    card = replace(CARD, labels=(Label("1"), Label("2"), Label("3")))
+    touch(tmp_path, "1/a.jpg", "3/b.jpg")
+    assert [item.class_id for item in datasets.classified(tmp_path, card)] == [0, 2]
+
+
+@pytest.mark.parametrize("text", ["", "ImageId,PredictionString\none,\n", "name,class\none,n02012849\n"])
+def test_a_table_that_is_another_is_named(tmp_path, text):
+    touch(tmp_path, "one.JPEG")
+    (tmp_path / "LOC_val_solution.csv").write_text(text)
+    with pytest.raises(DatasetError, match=r"LOC_val_solution\.csv"):
+        datasets.classified(tmp_path, CARD)
 
 
 def test_a_folder_of_no_class_is_named(tmp_path):
