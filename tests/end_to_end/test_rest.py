@@ -154,13 +154,14 @@ def test_unknown_paths_and_methods_are_problems_too(client):
 
 
 def test_the_models_and_their_cards_are_told(client):
-    (entry,) = client.get("/models").json()["models"]
+    entry, other = client.get("/models").json()["models"]
     card = client.get(f"/models/{entry['name']}").json()
     assert entry == {"name": "twins_svt_nano", "task": "classify", "variant": "svt_nano", "classes": 13}
+    assert other == {"name": "twins_svt_nano_fpn", "task": "segment", "variant": "svt_nano", "classes": 3}
     assert card["labels"][2] == {"name": "cat", "synset": None, "colour": None}
     assert card["geometry"] == {"short_side": 124, "crop": 112, "interpolation": "bicubic", "long_side": None}
     assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
-    assert card["measured"]["figures"] == {"top1": 73.0}
+    assert card["measured"]["figures"] == {"top1": 77.9, "top5": 97.3}
     assert {"source", "licence", "published", "parameters"} <= set(card)
     assert client.get("/models/nobody").status_code == 404
 

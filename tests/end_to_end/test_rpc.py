@@ -94,8 +94,11 @@ def test_an_id_that_is_a_burden_is_refused(stub, cat):
 
 
 def test_models_are_listed(stub):
-    (model,) = stub.ListModels(pb.ListModelsRequest()).models
-    assert (model.name, model.task, len(model.labels)) == ("twins_svt_nano", "classify", 13)
+    models = stub.ListModels(pb.ListModelsRequest()).models
+    assert [(model.name, model.task, len(model.labels)) for model in models] == [
+        ("twins_svt_nano", "classify", 13),
+        ("twins_svt_nano_fpn", "segment", 3),
+    ]
 
 
 def test_health_says_serving_for_the_server_and_the_service(channel):

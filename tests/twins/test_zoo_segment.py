@@ -8,7 +8,7 @@ from tests.golden import cases, names
 from twins import zoo
 from twins.loading import load
 
-ZOO = [name for name, row in zoo.ZOO.items() if row.task == "segment"]
+ZOO = [name for name, row in zoo.ZOO.items() if row.labels == "ade20k"]
 FILES = [(name, "mmseg") for name in ZOO] + [(name, "authors") for name in ZOO if "upernet" in name]
 GOLDEN_NAMES = {
     "mmseg-twins_pcpvt-s_fpn": (names.mmseg, "pcpvt_small", "fpn"),
