@@ -1,4 +1,4 @@
-"""Memory of a worker and a frontend, by model: `python -m bench.memory NAME…`. The weights are seeded, not trained."""
+"""Memory of a worker and a frontend, by model: `python -m bench.memory NAME…`. Weights that do not ship are seeded, not trained."""
 
 import sys
 import tempfile
@@ -11,7 +11,7 @@ from tests import tables
 from tests.documents import ROOT
 from tests.golden.cases import seeded_state
 from tests.server import Server, wait_until
-from twins.zoo import ZOO
+from twins.zoo import ZOO, Packaged
 
 PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
 REQUESTS = 3
@@ -34,7 +34,8 @@ def resident(server: Server, process: str) -> str:
 
 def measured(name: str, folder: Path) -> tuple[str, ...]:
     """One model's line."""
-    flags = ("--model", f"{name}={checkpoint(name, folder)}", "--device", "cpu", *PATIENT)
+    ships = isinstance(ZOO[name].source, Packaged)
+    flags = ("--model", name if ships else f"{name}={checkpoint(name, folder)}", "--device", "cpu", *PATIENT)
     with Server(*flags, wait=False) as server:
         wait_until(lambda: server.events("ready"), timeout_s=PATIENCE_S, what=name)
         started = resident(server, "worker-0")
