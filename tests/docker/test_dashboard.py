@@ -110,6 +110,7 @@ def ask(server: Server, image: bytes, prometheus: Prometheus, meanwhile: Callabl
 
     def stop() -> bool:
         httpx.post(f"{server.http}/classify", content=b"no picture")
+        httpx.post(f"{server.http}/segment", content=image, timeout=60)
         time.sleep(0.05)
         return looks(prometheus) >= enough
 
@@ -132,7 +133,7 @@ def ask(server: Server, image: bytes, prometheus: Prometheus, meanwhile: Callabl
 @nvml.needs_compiler
 @pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if query != ON_CUDA_ALONE])
 def test_a_query_gives_data(watched, name):
-    query = QUERIES[name].replace("$__rate_interval", "5m").replace("$model", "(twins_svt_nano)")
+    query = QUERIES[name].replace("$__rate_interval", "5m").replace("$model", f"({'|'.join(zoo.DEFAULTS.values())})")
     found = watched.wait_for(query)
     assert any(series["value"][1] != "NaN" for series in found)
 
