@@ -1,4 +1,7 @@
-"""Memory of a worker and a frontend, by model: `python -m bench.memory NAME…`. Weights that do not ship are seeded, not trained."""
+"""Memory of a worker and a frontend, by model: `python -m bench.memory NAME…`.
+
+Weights that do not ship are seeded, not trained.
+"""
 
 import sys
 import tempfile
