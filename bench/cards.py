@@ -13,6 +13,7 @@ import numpy as np
 
 from service.cli.evaluate import measure_classifier, measure_segmenter
 from service.cli.pictures import open_runner, run
+from service.cli.report import percent, span
 from tests.tables import table
 from twins import scores, zoo
 from twins.runner import Runner
@@ -28,16 +29,6 @@ STRANGERS = {
     "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
 }
 """Twenty pictures of what is none of the classes, by package."""
-
-
-def percent(share: float) -> str:
-    """With one decimal."""
-    return f"{share * 100:.1f}"
-
-
-def span(interval: scores.Interval) -> str:
-    """Low and high, in percent."""
-    return f"{percent(interval[0])} to {percent(interval[1])}"
 
 
 def classes(found: scores.Classified) -> str:

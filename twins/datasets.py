@@ -187,3 +187,10 @@ def read_mask(path: Path, size: tuple[int, ...], *, zero_is_void: bool) -> NDArr
     if zero_is_void:
         ids = np.where(ids == 0, VOID, ids - (ids != VOID))
     return ids.astype(np.uint16)
+
+
+def check_classes(ids: NDArray[np.uint16], path: Path, classes: int, *, said: str) -> None:
+    """Raises DatasetError for a mask with more classes; `said` begins the words about how many there may be."""
+    known = ids[ids != VOID]
+    if known.size and known.max() >= classes:
+        raise DatasetError(f"{path}: class {known.max()} in a mask, and {said} {classes}")

@@ -92,8 +92,7 @@ class Classification:
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         random = np.random.default_rng((self.recipe.seed, epoch))
-        share = (epoch + 1) / self.recipe.epochs
-        side = next(side for until, side in SIZES if share <= until)
+        side = views.side(SIZES, epoch, self.recipe.epochs)
         for _ in range(self.steps):
             chosen = random.choice(len(self.train), min(self.recipe.batch, len(self.train)), p=self.chances)
             numbers = random.integers(len(self.advice.features) if self.advice else 2**31, size=len(chosen))

@@ -27,8 +27,7 @@ def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     colours = tuple(label.colour for label in classes if label.colour)
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
-    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    write(state, Declared(Family(), 1.0, segment.SERVED, names, palette), path)
+    write(network.state_dict(), Declared(Family(), 1.0, segment.SERVED, names, palette), path)
 
 
 def write(state: dict[str, Tensor], declared: Declared, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from examples.train.photos import decoded, reduced
+from examples.train.photos import decoded, reduced, spread
 from twins import datasets
 from twins.datasets import SUFFIXES
 from twins.errors import DatasetError
@@ -42,9 +42,7 @@ def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> 
     )
     if not found:
         raise DatasetError(f"no pictures in images/ under {', '.join(map(str, folders))}")
-    if limit is not None:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
-    pairs = [read(path, classes) for path in track(found, "reading pictures and masks")]
+    pairs = [read(path, classes) for path in track(spread(found, limit), "reading pictures and masks")]
     pictures, masks = zip(*pairs, strict=True)
     return Pairs(pictures, masks)
 
@@ -57,8 +55,6 @@ def read(path: Path, classes: int) -> tuple[Picture, Image.Image]:
         ids = datasets.read_mask(file, (picture.height, picture.width), zero_is_void=False)
     except ImageError as error:
         raise DatasetError(str(error)) from error
-    known = ids[ids != datasets.VOID]
-    if known.size and known.max() >= min(classes, VOID):
-        raise DatasetError(f"{file}: class {known.max()} in a mask, and there are {classes}")
+    datasets.check_classes(ids, file, min(classes, VOID), said="there are")
     mask = Image.fromarray(np.minimum(ids, VOID).astype(np.uint8))
     return reduced(picture, SIDE), reduced(mask, SIDE, Image.Resampling.NEAREST)

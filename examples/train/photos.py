@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from twins.errors import DatasetError
 from twins.image import ImageError, Limits, Picture, decode
 
 SIDE = 144  # pixels
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, lim
 
     The classes are those given, or the folders'. Raises DatasetError where there are no photos, or of other classes.
     """
-    found = sorted(
+    found: Sequence[tuple[str, Path]] = sorted(
         (path.parent.name, path) for folder in folders for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
@@ -53,10 +56,16 @@ def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, lim
     classes = classes or names
     if others := sorted(set(names) - set(classes)):
         raise DatasetError(f"photos of {', '.join(others)}, which is not among {', '.join(classes)}")
-    if limit is not None:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
+    found = spread(found, limit)
     pictures = tuple(read(path) for _, path in track(found, "reading photos"))
     return Photos(pictures, np.array([classes.index(name) for name, _ in found]), classes)
+
+
+def spread(found: Sequence[Found], limit: int | None) -> Sequence[Found]:
+    """So many of them, evenly spread, or all."""
+    if limit is None:
+        return found
+    return [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
 
 
 def read(path: Path) -> Picture:

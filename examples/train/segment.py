@@ -61,8 +61,7 @@ class Masks:
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         random = np.random.default_rng((self.recipe.seed, epoch))
-        share = (epoch + 1) / self.recipe.epochs
-        side = next(side for until, side in SIZES if share <= until)
+        side = views.side(SIZES, epoch, self.recipe.epochs)
         order = random.permutation(len(self.train))
         for step in range(self.steps):
             yield self.batch(order[step * self.recipe.batch :][: self.recipe.batch], side, random)

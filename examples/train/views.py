@@ -4,7 +4,7 @@ Legend: B batch · S side of a view
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ AREA = (0.3, 1.0)  # of the picture
 RATIO = (3 / 4, 4 / 3)  # width to height
 TRIES = 10
 SHAKE = 0.12  # so that a few known views are not all that a network ever sees
+
+
+def side(sizes: Sequence[tuple[float, int]], epoch: int, epochs: int) -> int:
+    """Of the views in an epoch, counted from 0; `sizes` says up to which share of all epochs there is which."""
+    return next(side for until, side in sizes if (epoch + 1) / epochs <= until)
 
 
 def box(size: tuple[int, int], index: int, view: int, seed: int) -> Box:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from service.cli.pictures import EXIT_SOME_FAILED, Ran, open_runner, run
 from service.cli.report import Report, write
 from twins import datasets, scores
-from twins.card import Card
 from twins.errors import DatasetError
 from twins.image import ImageError
 from twins.tasks import classify, segment
@@ -91,7 +88,7 @@ def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, zero_is_voi
         answer = segment.postprocess(one.output, runner.card, options).mask
         try:
             truth = datasets.read_mask(item.mask, answer.shape, zero_is_void=zero_is_void)
-            check_classes(truth, item.mask, runner.card)
+            datasets.check_classes(truth, item.mask, len(runner.card.labels), said=f"{runner.card.name} has")
         except (ImageError, DatasetError) as error:
             failed.append(str(error))
             continue
@@ -106,13 +103,6 @@ def finish(
     if count.empty:
         raise DatasetError(f"{folder}: no picture could be used; the first: {failed[0]}")
     return Report(runner.card.name, runner.card.task, str(folder), count.result(), tuple(failed))
-
-
-def check_classes(truth: NDArray[np.uint16], path: Path, card: Card) -> None:
-    """Raises DatasetError for a mask of classes that the model does not have."""
-    known = truth[truth != datasets.VOID]
-    if known.size and known.max() >= len(card.labels):
-        raise DatasetError(f"{path}: class {known.max()} in a mask, and {card.name} has {len(card.labels)}")
 
 
 def watched(ran: Iterator[Ran], total: int) -> Iterable[Ran]:
