@@ -5,8 +5,11 @@ Legend: B batch · S side of a view · K classes
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from twins.card import Normalisation
+
+TILES = 7  # to a side of a picture that is shuffled: divides the side of every view
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -68,3 +71,22 @@ def cutmix(x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator) -> t
     area = (rows.stop - rows.start) * (columns.stop - columns.start) / side**2
     x[:, :, rows, columns] = x.roll(1, 0)[:, :, rows, columns]
     return x, tuple(target.lerp(target.roll(1, 0), area) for target in targets)
+
+
+def nothing(
+    x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator, count: int
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """x: B 3 S S, normalised, and targets B K each. The first `count` pictures show no thing: any class is as likely.
+
+    Of half of them the tiles are shuffled, so that only the texture is left; the others become clouds of colours.
+    """
+    shuffled, side = count // 2, x.shape[-1]
+    tiles = x[:shuffled].unflatten(3, (TILES, -1)).unflatten(2, (TILES, -1))  # B 3 rows s columns s
+    tiles = tiles.permute(2, 4, 0, 1, 3, 5).flatten(0, 1)[torch.randperm(TILES**2, generator=random)]
+    x[:shuffled] = tiles.unflatten(0, (TILES, TILES)).permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
+    coarse = int(torch.randint(1, TILES, (1,), generator=random))
+    clouds = torch.randn(count - shuffled, 3, coarse, coarse, generator=random)
+    x[shuffled:count] = F.interpolate(clouds, (side, side), mode="bicubic", align_corners=False)
+    for target in targets:
+        target[:count] = 1 / target.shape[1]
+    return x, targets

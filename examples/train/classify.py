@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from examples.train import augment, views
 from examples.train.photos import Photos
+from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.heads.classify import Classifier
 from twins.variants import Family, Variant
@@ -26,6 +27,7 @@ SMOOTHING = 0.1  # of the labels
 TRUST = 0.5  # the teacher's share in a target
 SOFTNESS = 2.0  # the temperature at which the teacher's thousand classes are learnt
 MIXED = 0.5  # the share of batches in which pictures are cut into each other
+NOTHING = 1 / 16  # the share of pictures that show no thing, so that the network knows doubt
 IMAGENET = 1000
 TEMPERATURES = np.geomspace(0.2, 5, 200)  # tried for the scores
 
@@ -113,6 +115,7 @@ class Classification:
         targets = self.targets(chosen, numbers)
         if torch.rand(1, generator=dice).item() < MIXED:
             x, targets = augment.cutmix(x, targets, dice)
+        x, targets = augment.nothing(x, targets, dice, round(NOTHING * len(x)))
         return Batch(x, targets[0], targets[1] if len(targets) > 1 else None)
 
     def targets(self, chosen: NDArray[np.int64], numbers: NDArray[np.int64]) -> tuple[Tensor, ...]:
@@ -129,7 +132,7 @@ class Classification:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy to both targets."""
         assert isinstance(network, Student)
-        ours, imagenet = network.answers(batch.x)
+        ours, imagenet = mixed(network.answers, batch.x)
         loss = F.cross_entropy(ours, batch.targets)
         if batch.imagenet is None:
             return loss

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from examples.train import augment, views
 from examples.train.pairs import VOID, Pairs
+from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.backbone import Trunk
 from twins.checkpoint import Checkpoint
@@ -23,9 +24,10 @@ from twins.heads.fpn import FpnHead, Pyramid
 from twins.heads.segment import Segmenter
 from twins.variants import Family, Variant
 
-SIZES = ((0.4, 112), (1.0, 224))  # up to which share of the epochs a view has which side, in pixels
+SIZES = ((0.66, 112), (1.0, 224))  # up to which share of the epochs a view has which side, in pixels
 SERVED = 224  # pixels: the short side of what the served network is given
 WIDTH, CHANNELS = 128, 64  # of the pyramid and of the head: half of what the published networks have
+AREA = (0.15, 1.0)  # of the picture that a view shows: things come near, too
 PASTED = 0.5  # the share of pictures that get what their neighbour shows
 ROUNDS, STEPS = 2, tuple(i / 4 for i in range(-16, 17))  # of moving biases
 OVERLAP = 1.0  # the weight of the loss for how masks overlap, beside the one for single pixels
@@ -72,7 +74,7 @@ class Masks:
         pictures, masks = [self.train.pictures[i] for i in chosen], [self.train.masks[i] for i in chosen]
         numbers = random.integers(2**31, size=len(chosen)).tolist()
         boxes = [
-            views.box(picture.size, int(i), number, self.recipe.seed)
+            views.box(picture.size, int(i), number, self.recipe.seed, AREA)
             for picture, i, number in zip(pictures, chosen, numbers, strict=True)
         ]
         x = augment.normalise(torch.from_numpy(views.stack(pictures, boxes, side)))
@@ -82,7 +84,9 @@ class Masks:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy of the pixels, and how little the masks overlap."""
-        logits = F.interpolate(network(batch.x), size=batch.masks.shape[-2:], mode="bilinear", align_corners=False)
+        logits = F.interpolate(
+            mixed(network, batch.x), size=batch.masks.shape[-2:], mode="bilinear", align_corners=False
+        )
         return F.cross_entropy(logits, batch.masks, ignore_index=VOID) + OVERLAP * dice_loss(logits, batch.masks)
 
     def measure(self, network: nn.Module) -> float:

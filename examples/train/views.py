@@ -25,12 +25,15 @@ def side(sizes: Sequence[tuple[float, int]], epoch: int, epochs: int) -> int:
     return next(side for until, side in sizes if (epoch + 1) / epochs <= until)
 
 
-def box(size: tuple[int, int], index: int, view: int, seed: int) -> Box:
-    """The box of the picture's `view`-th view: always the same. `size` is the picture's (width, height)."""
+def box(size: tuple[int, int], index: int, view: int, seed: int, shares: tuple[float, float] = AREA) -> Box:
+    """The box of the picture's `view`-th view: always the same.
+
+    `size` is the picture's (width, height), `shares` the least and the largest part of its area.
+    """
     random = np.random.default_rng((seed, view, index))
     width, height = size
     for _ in range(TRIES):
-        area = width * height * random.uniform(*AREA)
+        area = width * height * random.uniform(*shares)
         ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         across, down = math.sqrt(area * ratio), math.sqrt(area / ratio)
         if across <= width and down <= height:
