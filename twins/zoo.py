@@ -160,7 +160,7 @@ ZOO: dict[str, Row] = {
         labels="nano13",
         geometry=Geometry(short_side=124, crop=112),
         source=Packaged(
-            "twins_svt_nano.safetensors", sha256="6105f362028e981ba37bc7328b60a0ac721b90e6639c187a1ca6794da1d7b354"
+            "twins_svt_nano.safetensors", sha256="20269ba1db29ed0dc8ec0ee876641da07ece427c6a0a9c283b5300126077f6d2"
         ),
         licence="Apache-2.0",
         exif_orientation=True,
@@ -174,7 +174,7 @@ ZOO: dict[str, Row] = {
         labels="nano3",
         geometry=whole(224),
         source=Packaged(
-            "twins_svt_nano_fpn.safetensors", sha256="189a40467ec8f0d42b65415468edb94c5c272c0b5352bc930bb861d7cf3eff4b"
+            "twins_svt_nano_fpn.safetensors", sha256="7b592d731caec172c76cc366e0dc0868f54b39218295d38621087c592d794114"
         ),
         licence="Apache-2.0",
         exif_orientation=True,

@@ -48,7 +48,7 @@ def common(command: Any) -> Any:
 @main.command("classify")
 @click.option("--train", multiple=True, required=True, type=FOLDER, help="FOLDER/CLASS/*.jpg; may be given again")
 @common
-@click.option("--epochs", type=click.IntRange(1), default=36, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=72, show_default=True)
 @click.option("--teacher/--no-teacher", default=True, show_default=True, help="learn from EfficientNet-Lite0, too")
 def train_classifier(  # noqa: PLR0913 - one for each flag
     train: tuple[Path, ...],
@@ -81,7 +81,7 @@ def train_classifier(  # noqa: PLR0913 - one for each flag
 @click.option("--labels", "names", required=True, type=click.Path(path_type=Path), help="class names, one a line")
 @click.option("--backbone", type=click.Path(path_type=Path), help="a classifier of the same variant, to begin with")
 @common
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
 def train_segmenter(  # noqa: PLR0913 - one for each flag
     train: tuple[Path, ...],
     *,
