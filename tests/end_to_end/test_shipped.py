@@ -29,7 +29,7 @@ def test_the_cat_is_found_in_its_picture(server, cat):
     found = httpx.post(f"{server.http}/segment", files={"image": cat}, data={"masks": "none"}, timeout=60).json()
     shares = {each["label"]: each["share"] for each in found["classes"]}
     assert shares["cat"] > 0.15  # of the face that fills it, parts are found: see the model's card
-    assert shares.get("person", 0) < 0.02
+    assert shares.get("person", 0) < 0.05
 
 
 def test_grpc_says_the_same(server, cat):
