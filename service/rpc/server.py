@@ -1,6 +1,7 @@
 """The gRPC server's life, with health and reflection."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -14,6 +15,8 @@ from service.rpc.closing import ClosingHealth, ClosingReflection
 from service.rpc.servicer import Servicer
 
 FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
+QUIET_S, LONGEST_QUIET_S = 0.1, 1.5  # without a new call before the end, and how long that is waited for
+NOTICE_S = 0.02  # for the clients to be told of the end
 SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
 
 
@@ -29,9 +32,10 @@ class Server:
                 ("grpc.so_reuseport", 1),
             ]
         )
+        self.servicer = Servicer(engine)
         self.health = ClosingHealth(engine.closing)
         self.tasks: set[asyncio.Task[None]] = set()
-        pb_grpc.add_TwinsServicer_to_server(Servicer(engine), self.server)  # type: ignore[no-untyped-call]
+        pb_grpc.add_TwinsServicer_to_server(self.servicer, self.server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         reflection = ClosingReflection(tuple(names()), engine.closing)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, self.server)
@@ -56,8 +60,23 @@ class Server:
             await self.health.set(name, word)
 
     async def stop(self, grace_s: float) -> None:
-        """Takes no new calls and ends when those in flight are answered."""
-        await self.server.stop(grace_s)
+        """Takes no new calls and ends when those in flight are answered.
+
+        The library cancels calls that have arrived and that it has not handed to us yet, one at a time. So answers are
+        held until all are handed over and the clients are told of the end: who waits for one asks nothing new.
+        """
+        self.servicer.answering.clear()
+        await self.quiet()
+        stopping = asyncio.create_task(self.server.stop(grace_s))
+        await asyncio.sleep(NOTICE_S)
+        self.servicer.answering.set()
+        await stopping
+
+    async def quiet(self) -> None:
+        """Waits until no call comes any more, or no longer."""
+        began = time.monotonic()
+        while time.monotonic() < min(began + LONGEST_QUIET_S, max(began, self.servicer.asked) + QUIET_S):  # noqa: ASYNC110
+            await asyncio.sleep(QUIET_S / 10)  # a look now and then costs less than an event for every call
 
 
 def names() -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The service `twins.v1.Twins` over an engine."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -25,6 +27,9 @@ class Servicer(pb_grpc.TwinsServicer):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.asked = time.monotonic()  # when the last call came
+        self.answering = asyncio.Event()  # answers leave while it is set
+        self.answering.set()
         self.classify_stream = Stream(self.classify, pb.ClassifyStreamResponse, engine.closing)
         self.segment_stream = Stream(self.segment, pb.SegmentStreamResponse, engine.closing)
 
@@ -78,11 +83,14 @@ class Servicer(pb_grpc.TwinsServicer):
         respond: Callable[[Request, Answer, Outcome], Response],
     ) -> Response:
         """One image's answer, whatever the task. Raises ServiceError."""
+        self.asked = time.monotonic()
         with self.engine.call(caller) as outcome:
             self.engine.authenticate(caller.key)
             check_id(request.id)
             self.engine.hold(outcome, len(request.image))
-            return respond(request, await self.engine.predict_one(call(request), outcome), outcome)
+            response = respond(request, await self.engine.predict_one(call(request), outcome), outcome)
+        await self.answering.wait()
+        return response
 
     async def stream(
         self, stream: Stream[StreamRequest, Item], requests: AsyncIterator[StreamRequest], context: Context
