@@ -36,7 +36,7 @@ async def test_a_signal_to_stop_under_load_loses_no_request(cat, client):
 async def test_calls_that_wait_to_be_taken_when_the_end_comes_are_answered(cat):
     with Server("--drain-delay-s", "1") as server:
         web = asyncio.create_task(load(24, knock_until, lambda: False, server.http, cat))
-        rpc = asyncio.create_task(load(64, call_until, lambda: False, server.grpc, cat))  # over one connection
+        rpc = asyncio.create_task(load(64, call_until, lambda: False, server.grpc, cat))
         await asyncio.to_thread(server.wait_for, "request", count=200, code="ok")
         code = await asyncio.to_thread(server.stop)
         web_tally, rpc_tally = await asyncio.wait_for(asyncio.gather(web, rpc), 60)
