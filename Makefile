@@ -42,8 +42,8 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 
 tables: .venv/installed-dev  ## writes README's tables from the code, and the dashboard from its panels
-	$(BIN)/python -m tests.tables
-	$(BIN)/python -m tests.dashboard
+	$(BIN)/python -m tools.tables
+	$(BIN)/python -m tools.dashboard
 
 # the virtual name puts the generated modules into service.pb, where they import each other
 proto: .venv/installed-dev  ## generates service/pb from proto/

@@ -14,10 +14,11 @@ import numpy as np
 from service.cli.evaluate import measure_classifier, measure_segmenter
 from service.cli.pictures import open_runner, run
 from service.cli.report import percent, span
-from tests.tables import table
-from twins import scores, zoo
-from twins.runner import Runner
+from tools.tables import table
+from twins.evaluation import scores
+from twins.runtime.runner import Runner
 from twins.tasks import classify
+from twins.zoo import models as zoo
 
 BATCH = 8
 STRANGERS = {

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import torch
 
-from tests import tables
-from tests.documents import ROOT
 from tests.golden.cases import seeded_state
 from tests.server import Server, wait_until
-from twins.zoo import ZOO, Packaged
+from tools import tables
+from tools.documents import ROOT
+from twins.zoo.models import ZOO, Packaged
 
 PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
 REQUESTS = 3

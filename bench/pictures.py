@@ -10,11 +10,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from service.cli.pictures import open_runner, run
-from service.views import View
-from tests.documents import ROOT
-from twins import zoo
+from tools.documents import ROOT
+from twins.render.formats import View
 from twins.tasks import classify, segment
 from twins.tasks.classify import Prediction
+from twins.zoo import models as zoo
 
 CAT = ROOT / "examples" / "cat.jpg"
 FOLDER = ROOT / "docs" / "images"

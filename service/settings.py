@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from twins import zoo
-from twins.image import Limits
-from twins.plan import Precision
+from twins.images.decode import Limits
+from twins.runtime.plan import Precision
+from twins.zoo import models as zoo
 
 PREFIX = "TWINS_"
 CONFIG = "config"  # not a setting of the service: where the file is
@@ -114,7 +114,7 @@ class Settings(BaseModel):
 
     @property
     def image_limits(self) -> Limits:
-        """The limits that `twins.image` checks."""
+        """The limits that `twins.images.decode` checks."""
         return Limits(self.max_image_bytes, self.max_pixels, self.max_side, self.max_frames)
 
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.golden.cases import seeded_state
-from twins.heads.classify import Classifier
-from twins.variants import Family, Variant
+from twins.network.heads.classify import Classifier
+from twins.network.variants import Family, Variant
 
 TINY_SVT = Variant((32, 32, 64, 64), (2, 2, 2, 1), (1, 1, 2, 2), (1, 1, 1, 1), reductions=(2, 2, 2, 1), window=7)
 TINY_PCPVT = Variant((64, 64, 64, 64), (1, 2, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1), reductions=(2, 2, 2, 1))

@@ -1,7 +1,7 @@
 """Files that strangers send: broken, oversized, mislabelled, or merely odd, and what each must come to.
 
-`files()` is the same at each call. The outcome of a file is `OK`, or the class of `twins.image` that refuses it under
-the default limits, which a client sees as
+`files()` is the same at each call. The outcome of a file is `OK`, or the class of `twins.images.decode` that refuses it
+under the default limits, which a client sees as
 
 | class       | HTTP | gRPC             |
 |-------------|------|------------------|
@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from tests import crafted
 from tests.crafted import chunk, encoded, picture, segment, tags_with
-from twins.image import ImageError, Limits, NotAnImage, TooLarge, Undecodable
+from twins.images.decode import ImageError, Limits, NotAnImage, TooLarge, Undecodable
 
 OK: Literal["ok"] = "ok"
 ORIENTATION = 0x0112

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.documents import ROOT
 from tests.server import PATIENCE_S, wait_until
+from tools.documents import ROOT
 
 CONFIG = ROOT / "docker" / "prometheus"
 FETCHED = Path(sys.prefix) / "prometheus" / "usr" / "bin"  # where `make prometheus` leaves them

@@ -6,10 +6,10 @@ import torch
 
 from tests.golden import cases
 from tests.golden.cases import seeded_state
-from twins.backbone import Trunk
-from twins.heads.fpn import FpnHead, Pyramid
-from twins.heads.segment import Segmenter
-from twins.variants import Family, Variant
+from twins.network.backbone import Trunk
+from twins.network.heads.fpn import FpnHead, Pyramid
+from twins.network.heads.segment import Segmenter
+from twins.network.variants import Family, Variant
 
 TINY = Variant((32, 32, 64, 64), (2, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 2), window=7)
 CLASSES = 5

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import twins
+from service.processes.models import parse_models
 from service.settings import load
-from service.specs import parse_models
-from tests import tables
-from tests.documents import ARCHITECTURE, CARDS, DECISIONS, DOCUMENTS, README, ROOT, blocks, prose
-from twins import labels
-from twins.image import FORMATS, Limits
-from twins.zoo import ZOO
+from tools import tables
+from tools.documents import ARCHITECTURE, CARDS, DECISIONS, DOCUMENTS, README, ROOT, blocks, prose
+from twins.images.decode import FORMATS, Limits
+from twins.zoo import labels
+from twins.zoo.models import ZOO
 
 APACHE_2 = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
 
@@ -24,7 +24,7 @@ def test_a_table_is_what_the_code_says(document, name):
     found = tables.between(name).search(document.read_text("utf-8"))
     assert found, f"{document.name} has no <!-- {name} --> … <!-- /{name} -->"
     wanted = tables.TABLES[name]() + "\n"
-    assert found[0] == wanted, f"run `python -m tests.tables`, or paste between the markers of {name}:\n\n{wanted}"
+    assert found[0] == wanted, f"run `python -m tools.tables`, or paste between the markers of {name}:\n\n{wanted}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -107,7 +107,8 @@ def test_the_limits_of_pictures_are_the_codes():
 def test_the_exit_codes_are_the_codes():
     given = set(map(int, re.findall(r"^\| (\d+) \|", prose(README), re.MULTILINE)))
     modules = [
-        importlib.import_module(name) for name in ("service.supervisor", "service.cli.main", "service.cli.classify")
+        importlib.import_module(name)
+        for name in ("service.processes.supervisor", "service.cli.main", "service.cli.classify")
     ]
     assert given == {value for module in modules for name, value in vars(module).items() if name.startswith("EXIT_")}
 
@@ -160,4 +161,7 @@ def test_the_licence_is_apache_2():
 
 def test_the_architecture_names_every_process_module():
     text = ARCHITECTURE.read_text("utf-8")
-    assert all(name in text for name in ("service.supervisor", "service.frontend", "service.worker"))
+    assert all(
+        name in text
+        for name in ("service.processes.supervisor", "service.processes.frontend", "service.processes.worker")
+    )

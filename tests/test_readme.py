@@ -16,13 +16,13 @@ from PIL import Image
 from service.cli.evaluate import evaluate
 from service.cli.main import twins
 from service.cli.serve import serve
+from service.processes.models import parse_models
 from service.rpc import server as rpc
 from service.settings import load
-from service.specs import parse_models
 from tests import segmentation
-from tests.documents import README, ROOT, Example, commands, examples
 from tests.server import Server
-from twins import checkpoint
+from tools.documents import README, ROOT, Example, commands, examples
+from twins.checkpoints import checkpoint
 
 SHELL = examples(README, "sh", "json")
 PYTHON = examples(README, "python", "text")

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twins.zoo import list_models
+from twins.zoo.models import list_models
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,8 @@ def load(
     unless given. Raises `twins.errors.TwinsError` with a message that says what to do.
     """
     # imported late: `import twins` alone costs no torch
-    from twins import loading, zoo
+    from twins.zoo import loading
+    from twins.zoo import models as zoo
 
     spec = zoo.Spec(name, Path(checkpoint)) if checkpoint is not None else zoo.parse(name)
     return loading.network(spec).to(device=device, dtype=dtype)

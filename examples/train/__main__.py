@@ -8,9 +8,10 @@ import torch
 
 from examples.train import classify, curve, export, pairs, photos, segment
 from examples.train.run import Recipe, Run
-from twins import checkpoint, labels
+from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
-from twins.variants import VARIANTS
+from twins.network.variants import VARIANTS
+from twins.zoo import labels
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 VIEWS = 5  # of each photo that the teacher is asked about

@@ -17,8 +17,8 @@ from examples.train import augment, views
 from examples.train.photos import Photos
 from examples.train.precision import mixed
 from examples.train.run import Recipe
-from twins.heads.classify import Classifier
-from twins.variants import Family, Variant
+from twins.network.heads.classify import Classifier
+from twins.network.variants import Family, Variant
 
 SIZES = ((0.36, 56), (0.82, 84), (1.0, 112))  # up to which share of the epochs a view has which side, in pixels
 SERVED = 112  # pixels, of the crop that the served network is given

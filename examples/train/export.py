@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from examples.train import classify, segment
-from twins import checkpoint
 from twins.card import Label
-from twins.metadata import Declared
-from twins.variants import Family
+from twins.checkpoints import checkpoint
+from twins.checkpoints.metadata import Declared
+from twins.network.variants import Family
 
 SCAFFOLDING = "imagenet."  # of a student: the layer that only its teacher needed
 

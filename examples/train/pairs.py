@@ -12,10 +12,10 @@ from PIL import Image
 from rich.progress import track
 
 from examples.train.photos import decoded, reduced, spread
-from twins import datasets
-from twins.datasets import SUFFIXES
 from twins.errors import DatasetError
-from twins.image import ImageError, Picture
+from twins.evaluation import datasets
+from twins.evaluation.datasets import SUFFIXES
+from twins.images.decode import ImageError, Picture
 
 SIDE = 256  # pixels
 VOID = 255

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from twins.datasets import SUFFIXES
 from twins.errors import DatasetError
-from twins.image import ImageError, Limits, Picture, decode
+from twins.evaluation.datasets import SUFFIXES
+from twins.images.decode import ImageError, Limits, Picture, decode
 
 SIDE = 144  # pixels
 

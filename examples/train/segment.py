@@ -17,12 +17,12 @@ from examples.train import augment, views
 from examples.train.pairs import VOID, Pairs
 from examples.train.precision import mixed
 from examples.train.run import Recipe
-from twins.backbone import Trunk
-from twins.checkpoint import Checkpoint
-from twins.heads.conv import ConvNormRelu
-from twins.heads.fpn import FpnHead, Pyramid
-from twins.heads.segment import Segmenter
-from twins.variants import Family, Variant
+from twins.checkpoints.checkpoint import Checkpoint
+from twins.network.backbone import Trunk
+from twins.network.heads.conv import ConvNormRelu
+from twins.network.heads.fpn import FpnHead, Pyramid
+from twins.network.heads.segment import Segmenter
+from twins.network.variants import Family, Variant
 
 SIZES = ((0.66, 112), (1.0, 224))  # up to which share of the epochs a view has which side, in pixels
 SERVED = 224  # pixels: the short side of what the served network is given

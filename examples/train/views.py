@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twins.image import Picture
+from twins.images.decode import Picture
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
 

@@ -12,9 +12,9 @@ from rich.progress import track
 from rich.table import Table
 
 from service.cli.pictures import EXIT_SOME_FAILED, Ran, expand, open_runner, run
-from twins import zoo
 from twins.card import TOP_K_LIMIT, Card
 from twins.tasks import classify as task
+from twins.zoo import models as zoo
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from rich.progress import track
 
 from service.cli.pictures import EXIT_SOME_FAILED, Ran, open_runner, run
 from service.cli.report import Report, write
-from twins import datasets, scores
 from twins.errors import DatasetError
-from twins.image import ImageError
+from twins.evaluation import datasets, scores
+from twins.images.decode import ImageError
 from twins.tasks import classify, segment
 
 if TYPE_CHECKING:
-    from twins.runner import Runner
+    from twins.runtime.runner import Runner
 
 
 @click.command()

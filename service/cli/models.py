@@ -9,11 +9,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Column, Table
 
-from twins import hub, zoo
-from twins import labels as class_names
 from twins.card import MIN_SIDE
-from twins.metadata import MAX_SIZE
-from twins.zoo import Row
+from twins.checkpoints.metadata import MAX_SIZE
+from twins.zoo import hub
+from twins.zoo import labels as class_names
+from twins.zoo import models as zoo
+from twins.zoo.models import Row
 
 
 @click.command()
@@ -62,7 +63,7 @@ def convert(source: Path, target: Path, *, half: bool, force: bool, **given: Any
         raise click.UsageError(f"OUT is {target}; its name must end in .safetensors")
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists; --force overwrites it")
-    from twins import checkpoint  # late: it costs torch
+    from twins.checkpoints import checkpoint  # late: it costs torch
 
     found = checkpoint.load(source, tolerant=True)
     checkpoint.build(found)  # strict: a file that is written is one that can be served

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twins import image, zoo
 from twins.card import Card, TaskName
-from twins.datasets import SUFFIXES
 from twins.errors import TwinsError
-from twins.image import ImageError, Limits, Picture
+from twins.evaluation.datasets import SUFFIXES
+from twins.images import decode as image
+from twins.images.decode import ImageError, Limits, Picture
 from twins.tasks import TASKS, Options
 from twins.tasks.sample import Output, Sample
+from twins.zoo import models as zoo
 
 if TYPE_CHECKING:
-    from twins.runner import Runner
+    from twins.runtime.runner import Runner
 
 EXIT_SOME_FAILED = 1
 STDIN = Path("-")
@@ -63,9 +64,9 @@ def expand_one(path: Path) -> Iterator[Path]:
 
 def open_runner(model: str, labels: Path | None, device: str, task: TaskName | None = None) -> "Runner":
     """The model on the device. Raises TwinsError, and UsageError for a model of another task than is wanted."""
-    from twins.loading import load  # late: `--help` should not wait for torch
-    from twins.plan import Plan
-    from twins.runner import Runner, choose_device
+    from twins.runtime.plan import Plan
+    from twins.runtime.runner import Runner, choose_device
+    from twins.zoo.loading import load  # late: `--help` should not wait for torch
 
     loaded = load(zoo.parse(model), labels_file=labels)
     if task is not None and loaded.card.task != task:

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from twins.scores import Classified, Interval, Segmented
+from twins.evaluation.scores import Classified, Interval, Segmented
 
 
 @dataclass(frozen=True)

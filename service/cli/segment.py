@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.pictures import EXIT_SOME_FAILED, STDIN, Ran, expand, open_runner, run
-from service.segmentation import Masks, RegionBody, body
-from service.views import Rendered, View
-from twins import zoo
 from twins.card import Card
+from twins.render.document import Masks, RegionBody, body
+from twins.render.formats import Rendered, View
 from twins.tasks import segment as task
+from twins.zoo import models as zoo
 
 SUFFIX = {"png": ".png", "palette": ".png", "overlay": ".png", "json": ".json", "hf": ".json", "npy": ".npy"}
 LEGEND = 12  # classes of a picture that are shown to a person; programs get them all

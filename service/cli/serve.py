@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
+from service.processes.models import parse_models
 from service.settings import CONFIG, FLAG_NAMES, PREFIX, Settings, SettingsError, flag_name, load, set_variable
-from service.specs import parse_models
-from twins import hub
+from twins.zoo import hub
 
 LONGEST_FOLDER = 80  # characters; the system's limit is 107 for a socket, whose name comes behind
 
@@ -83,6 +83,6 @@ def run(settings: Settings, folder: Path) -> int:
     """The service in a private folder; the exit code."""
     (folder / "metrics").mkdir()
     set_variable("PROMETHEUS_MULTIPROC_DIR", str(folder / "metrics"))
-    from service import supervisor  # imports the metrics, which look for that variable at once
+    from service.processes import supervisor  # imports the metrics, which look for that variable at once
 
     return supervisor.run(settings, folder)

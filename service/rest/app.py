@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service import metrics
-from service.call import Answer, Caller, Outcome
-from service.engine import Engine
+from service.core.call import Answer, Caller, Outcome
+from service.core.engine import Engine
 from service.errors import Cancelled, Internal, ServiceError
 from service.rest import documents, problems, scope
 from service.rest.accept import choose
@@ -22,8 +22,8 @@ from service.rest.body import check_names, joined, unwrap
 from service.rest.endpoints import CLASSIFY, SEGMENT, Endpoint
 from service.rest.scope import RequestScope
 from service.rest.wire import Failure, ModelList, Status, encode, listed, server_timing
-from service.views import JSON
 from twins import __version__
+from twins.render.formats import JSON
 
 MARKDOWN = "text/markdown"
 

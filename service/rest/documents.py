@@ -10,10 +10,10 @@ from service.rest.endpoints import SEGMENT as SEGMENT_ENDPOINT
 from service.rest.endpoints import Endpoint
 from service.rest.problems import MEDIA_TYPE, Problem
 from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status
-from service.segmentation import SegmentAnswer
-from service.views import JPEG, JSON, NPY, PNG
 from twins.card import Card
-from twins.forms.huggingface import Segment
+from twins.render.document import SegmentAnswer
+from twins.render.formats import JPEG, JSON, NPY, PNG
+from twins.render.huggingface import Segment
 
 DESCRIPTION = """Classifies and segments images with Twins vision transformers.
 

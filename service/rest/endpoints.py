@@ -7,13 +7,13 @@ from typing import Annotated, Any, cast, get_args
 import msgspec
 from msgspec import Meta
 
-from service.call import Call
+from service.core.call import Call
 from service.errors import BadRequest, NotAcceptable
 from service.rest.accept import choose
 from service.rest.body import ImageBody, Unwrapped, check_names
-from service.segmentation import Masks
-from service.views import JPEG, JSON, MEDIA_TYPES, NPY, PNG, Form, View
 from twins.card import TOP_K_LIMIT, TaskName
+from twins.render.document import Masks
+from twins.render.formats import JPEG, JSON, MEDIA_TYPES, NPY, PNG, Form, View
 from twins.tasks import classify, segment
 
 FORMATS: tuple[Form, ...] = ("json", "png", "palette", "overlay", "hf", "npy")

@@ -6,8 +6,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.engine import Engine
-from service.ids import choose_id
+from service.core.engine import Engine
+from service.core.ids import choose_id
 
 
 class RequestScope:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 import uvicorn
 
-from service.engine import Engine
+from service.core.engine import Engine
 from service.rest.app import build
 
 LINGER_S, LONGEST_LINGER_S = 0.3, 2.0  # for requests on their way over connections open when listening ended

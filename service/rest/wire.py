@@ -2,12 +2,12 @@
 
 import msgspec
 
-from service.call import Answer
+from service.core.call import Answer
 from service.errors import ServiceError
 from service.metrics import STAGES
 from service.rest.problems import Problem
-from service.views import JSON, Rendered
 from twins.card import Card
+from twins.render.formats import JSON, Rendered
 from twins.tasks.classify import Classification
 
 

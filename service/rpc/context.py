@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import grpc
 
-from service.call import Caller
+from service.core.call import Caller
+from service.core.ids import choose_id
 from service.errors import ServiceError
-from service.ids import choose_id
 from service.rpc.statuses import status
 
 Context = grpc.aio.ServicerContext[Any, Any]

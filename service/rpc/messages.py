@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from service.call import Answer, Call, Outcome, Timing
+from service.core.call import Answer, Call, Outcome, Timing
 from service.errors import BadRequest
 from service.pb.twins.v1 import twins_pb2 as pb
-from service.views import JPEG, Form, Rendered, View
-from twins.mask import Region
+from twins.render.formats import JPEG, Form, Rendered, View
 from twins.tasks import classify, segment
 from twins.tasks.classify import Classification
+from twins.tasks.segmentation import Region
 
 FORMS: Mapping[int, tuple[Form, str]] = {
     pb.MASK_FORMAT_UNSPECIFIED: ("png", ""),

@@ -5,10 +5,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
-from service.call import Answer, Call, Caller, Outcome
-from service.engine import Engine
+from service.core.call import Answer, Call, Caller, Outcome
+from service.core.engine import Engine
+from service.core.ids import check_id
 from service.errors import Unavailable
-from service.ids import check_id
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc.context import Context, refusing

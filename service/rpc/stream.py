@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from service.call import Caller
+from service.core.call import Caller
+from service.core.ids import ID_LIMIT, choose_id
 from service.errors import ServiceError
-from service.ids import ID_LIMIT, choose_id
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.closing import until
 

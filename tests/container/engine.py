@@ -7,8 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.documents import ROOT
 from tests.server import wait_until
+from tools.documents import ROOT
 
 VENV = ROOT / ".venv"
 COMPOSE = VENV / "linters" / "bin" / "docker-compose"

@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 import twins
-from service import supervisor
+from service.processes import supervisor
 from service.settings import Settings, load
 from tests.container.engine import compose
 from tests.container.images import CPU_FILES
-from tests.documents import README, ROOT, commands, examples
+from tools.documents import README, ROOT, commands, examples
 
 pytestmark = pytest.mark.container
 

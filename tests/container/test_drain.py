@@ -6,8 +6,8 @@ import time
 import pytest
 
 from tests.container.stack import Stack
-from tests.documents import ROOT
 from tests.load import Tally, call_until, load, post_until
+from tools.documents import ROOT
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 

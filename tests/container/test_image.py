@@ -8,8 +8,8 @@ import pytest
 import twins
 from service.settings import load
 from tests.container import images
-from tests.documents import README, prose
-from twins.zoo import ZOO, Packaged
+from tools.documents import README, prose
+from twins.zoo.models import ZOO, Packaged
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
@@ -95,7 +95,7 @@ def test_it_has_no_caches_no_logs_and_no_sources(inside):
 
 
 def test_its_modules_are_compiled_since_nothing_can_be_written_later(inside):
-    script = "import service.supervisor as s, pathlib; print(pathlib.Path(s.__cached__).is_file())"
+    script = "import service.processes.supervisor as s, pathlib; print(pathlib.Path(s.__cached__).is_file())"
     assert inside("python", "-c", script).strip() == "True"
 
 

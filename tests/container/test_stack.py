@@ -11,8 +11,8 @@ from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.settings import load
 from tests.container.conftest import OWN
 from tests.container.stack import NOFILE, Stack
-from tests.documents import ROOT
 from tests.server import wait_until
+from tools.documents import ROOT
 from twins.tasks import TASKS
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]

@@ -15,13 +15,14 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from tests import dashboard, nvml
-from tests.documents import ROOT
+from tests import nvml
 from tests.load import call_until, load, post_until
-from tests.panels import ROWS
 from tests.prometheus import Prometheus, needs_prometheus, rules
 from tests.server import Server, wait_until
-from twins import zoo
+from tools import dashboard
+from tools.documents import ROOT
+from tools.panels import ROWS
+from twins.zoo import models as zoo
 
 GRAFANA = ROOT / "docker" / "grafana"
 DRAWN = json.loads(dashboard.DASHBOARD.read_text("utf-8"))
@@ -32,7 +33,7 @@ ON_CUDA_ALONE = "twins_device_memory_bytes"  # as PyTorch tells it
 
 
 def test_the_dashboard_is_what_its_panels_say():
-    assert dashboard.DASHBOARD.read_text("utf-8") == dashboard.written(), "run `python -m tests.dashboard`"
+    assert dashboard.DASHBOARD.read_text("utf-8") == dashboard.written(), "run `python -m tools.dashboard`"
 
 
 def test_grafanas_own_model_reads_the_dashboard():

@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from tests.documents import OPERATIONS
 from tests.prometheus import CONFIG, needs_prometheus, promtool, rules
-from tests.tables import metric_rows
+from tools.documents import OPERATIONS
+from tools.tables import metric_rows
 
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}

@@ -13,8 +13,8 @@ from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from tests import hostile
 from tests.server import Server
-from twins import image
-from twins.image import Limits
+from twins.images import decode as image
+from twins.images.decode import Limits
 
 FILES = hostile.files()
 STATUS = {hostile.OK: 200, image.NotAnImage: 415, image.TooLarge: 413, image.Undecodable: 422}

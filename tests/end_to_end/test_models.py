@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from service.settings import load
 from tests.golden import cases, seeded
 from tests.server import Server
-from twins import hub, zoo
+from twins.zoo import hub
+from twins.zoo import models as zoo
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from safetensors import safe_open
 
 from service.pb.twins.v1 import twins_pb2, twins_pb2_grpc
 from tests.crafted import encoded
-from tests.documents import ROOT
-from twins import hub, zoo
+from tools.documents import ROOT
+from twins.zoo import hub
+from twins.zoo import models as zoo
 
 WEIGHTS = [hub.fetch(zoo.parse(name)) for name in zoo.DEFAULTS.values()]
 

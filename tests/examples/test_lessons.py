@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from examples.train import augment, views
 from examples.train.classify import Student
 from examples.train.precision import mixed
-from twins.variants import VARIANTS
+from twins.network.variants import VARIANTS
 
 BATCH, CLASSES, SIDE = 16, 3, 56
 

@@ -13,13 +13,15 @@ from examples.train import pairs, segment
 from examples.train import photos as class_folders
 from service.cli.pictures import run
 from tests import training
-from tests.documents import ROOT
-from twins import checkpoint, datasets, zoo
+from tools.documents import ROOT
+from twins.checkpoints import checkpoint
 from twins.errors import DatasetError
-from twins.loading import load
-from twins.plan import Plan
-from twins.runner import Runner
+from twins.evaluation import datasets
+from twins.runtime.plan import Plan
+from twins.runtime.runner import Runner
 from twins.tasks import TASKS
+from twins.zoo import models as zoo
+from twins.zoo.loading import load
 
 PATIENCE_S = 280
 

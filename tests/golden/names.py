@@ -4,11 +4,11 @@ import re
 
 import torch
 
-from twins.backbone import Trunk
-from twins.heads.fpn import FpnHead, Pyramid
-from twins.heads.segment import Segmenter
-from twins.heads.upernet import UperHead
-from twins.variants import VARIANTS, Family
+from twins.network.backbone import Trunk
+from twins.network.heads.fpn import FpnHead, Pyramid
+from twins.network.heads.segment import Segmenter
+from twins.network.heads.upernet import UperHead
+from twins.network.variants import VARIANTS, Family
 
 State = dict[str, torch.Tensor]
 

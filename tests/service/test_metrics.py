@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import metrics
-from twins.image import ImageError
+from twins.images.decode import ImageError
 
 METRICS = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
 FAMILIES = {name: next(iter(found.collect())) for name, found in METRICS.items()}

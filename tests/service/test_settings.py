@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.child import write_settings
+from service.processes.child import write_settings
 from service.settings import PREFIX, Settings, SettingsError, flag_name, load
-from twins.image import Limits
+from twins.images.decode import Limits
 
 SECRET = "correct-horse"
 

@@ -7,12 +7,12 @@ from PIL import Image
 
 import twins
 from tests.golden import cases, seeded
-from twins import zoo
 from twins.card import Normalisation
-from twins.loading import load
-from twins.plan import Plan
-from twins.runner import Runner
+from twins.runtime.plan import Plan
+from twins.runtime.runner import Runner
 from twins.tasks import classify
+from twins.zoo import models as zoo
+from twins.zoo.loading import load
 
 MMPRETRAIN_NAMES = {"twins-pcpvt-small": "twins_pcpvt_small", "twins-svt-small": "twins_svt_small"}
 

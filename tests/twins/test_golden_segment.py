@@ -9,10 +9,11 @@ from PIL import Image
 
 from tests import segmentation
 from tests.golden import cases, seeded
-from twins import image, zoo
-from twins.loading import load
-from twins.runner import Plan, Runner
+from twins.images import decode as image
+from twins.runtime.runner import Plan, Runner
 from twins.tasks import segment
+from twins.zoo import models as zoo
+from twins.zoo.loading import load
 
 NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
 SAME_PIXELS = 0.999

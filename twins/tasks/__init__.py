@@ -3,8 +3,8 @@
 from types import ModuleType
 
 from twins.card import TaskName
-from twins.mask import Segmentation
 from twins.tasks import classify, segment
+from twins.tasks.segmentation import Segmentation
 
 Options = classify.Options | segment.Options
 Result = classify.Classification | Segmentation

@@ -9,7 +9,7 @@ from PIL import Image
 
 from twins.card import TOP_K_LIMIT, Card, Geometry
 from twins.errors import BadOption
-from twins.image import Picture, to_array
+from twins.images.decode import Picture, to_array
 from twins.tasks.sample import Output, Sample
 
 

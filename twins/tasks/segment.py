@@ -12,9 +12,9 @@ import numpy as np
 
 from twins.card import MIN_SIDE, Card, Geometry
 from twins.errors import BadOption
-from twins.image import Picture, to_array
-from twins.mask import Mask, Segmentation, void
+from twins.images.decode import Picture, to_array
 from twins.tasks.sample import Output, Sample
+from twins.tasks.segmentation import Mask, Segmentation, void
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""What a protocol hands to the engine, and what comes back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from twins.card import TaskName
+from twins.render.formats import Rendered, View
+from twins.tasks import Options, Result
+
+Protocol = Literal["http", "grpc"]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and how."""
+
+    request_id: str
+    protocol: Protocol
+    arrived: float  # on the event loop's clock
+    timeout_s: float | None = None  # the client's own deadline, counted from then; nan: one that makes no sense
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked: images through one model."""
+
+    task: TaskName
+    images: tuple[bytes, ...]
+    options: Options
+    model: str | None = None  # None: the first one served for that task
+    view: View | None = None  # how a mask is to be handed out; None: as it is
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where an image's time went, in seconds."""
+
+    decode: float
+    preprocess: float
+    queue: float
+    infer: float
+    postprocess: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image's result."""
+
+    result: Result | Rendered  # rendered where the call has a view
+    timing: Timing
+
+
+@dataclass
+class Outcome:
+    """What is to be counted and logged of a call, gathered on its way."""
+
+    caller: Caller
+    deadline: float
+    model: str = ""
+    images: int = 0
+    held_bytes: int = 0
+    code: str = "ok"

@@ -1,0 +1,155 @@
+"""Who may come in, and what those who may not are told."""
+
+import pytest
+
+from service.core.admission import LONGEST_RETRY_S, Admission, Pace
+from service.errors import DeadlineExceeded, Overloaded
+from tests.clock import now, run
+
+NEVER = float("inf")
+
+
+@pytest.fixture
+def admission():
+    return Admission(max_queue=8)
+
+
+def paced(admission: Admission, per_image_s: float) -> Admission:
+    """The same, after a measurement."""
+    admission.paces[""].record(per_image_s * 4, batch_size=4)
+    return admission
+
+
+def attempt(admission: Admission, images: int, *, waiting: int = 0, left_s: float = NEVER, workers: int = 1) -> None:
+    """Asks for admission while so many images wait."""
+    admission.count("", waiting)
+
+    async def scene() -> None:
+        with admission.admitted(images, deadline=now() + left_s, workers=workers):
+            pass
+
+    run(scene())
+
+
+def refusal(admission: Admission, images: int, **circumstances: float) -> Exception:
+    """What whoever asks is told."""
+    with pytest.raises((Overloaded, DeadlineExceeded)) as caught:
+        attempt(admission, images, **circumstances)
+    return caught.value
+
+
+def test_the_queue_takes_as_many_as_it_is_long(admission):
+    attempt(admission, 3, waiting=5)
+
+
+def test_a_full_queue_refuses(admission):
+    assert isinstance(refusal(admission, 1, waiting=8), Overloaded)
+
+
+def test_a_call_whose_images_do_not_all_fit_is_refused_as_a_whole(admission):
+    assert isinstance(refusal(admission, 4, waiting=5), Overloaded)
+
+
+def test_images_count_while_they_are_in_work(admission):
+    async def scene():
+        with admission.admitted(3, deadline=NEVER, workers=1):
+            return admission.in_flight
+
+    assert run(scene()) == 3
+
+
+def test_the_count_returns_to_zero(admission):
+    attempt(admission, 3)
+    assert admission.in_flight == 0
+
+
+def test_the_count_returns_to_zero_after_an_error(admission):
+    async def scene():
+        with admission.admitted(3, deadline=NEVER, workers=1):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run(scene())
+    assert admission.in_flight == 0
+
+
+def test_a_refusal_leaves_the_count_alone(admission):
+    refusal(admission, 9)
+    assert admission.in_flight == 0
+
+
+def test_preparing_counts_only_what_is_being_prepared(admission):
+    with admission.prepared(), admission.prepared():
+        inside = admission.preparing
+    assert (inside, admission.preparing) == (2, 0)
+
+
+def test_a_deadline_that_the_queue_makes_impossible_is_refused_at_once(admission):
+    assert isinstance(refusal(paced(admission, 0.5), 1, waiting=4, left_s=1.9), DeadlineExceeded)
+
+
+def test_a_deadline_that_can_be_met_is_accepted(admission):
+    attempt(paced(admission, 0.5), 1, waiting=4, left_s=2.1)
+
+
+def test_a_deadline_that_has_passed_is_refused(admission):
+    assert isinstance(refusal(admission, 1, left_s=-0.1), DeadlineExceeded)
+
+
+def test_nothing_is_refused_for_its_deadline_before_anything_was_measured(admission):
+    attempt(admission, 1, waiting=7, left_s=0.001)
+
+
+def test_more_workers_meet_more_deadlines(admission):
+    attempt(paced(admission, 0.5), 1, waiting=4, left_s=1.9, workers=2)
+
+
+def test_the_wait_that_a_full_queue_advises_follows_the_measured_pace(admission):
+    assert refusal(paced(admission, 2.0), 1, waiting=8).retry_after_s == 16
+
+
+def test_the_advised_wait_is_shared_among_the_workers(admission):
+    assert refusal(paced(admission, 2.0), 1, waiting=8, workers=4).retry_after_s == 4
+
+
+def test_the_advised_wait_is_at_least_a_second(admission):
+    assert refusal(admission, 1, waiting=8).retry_after_s == 1
+
+
+def test_the_advised_wait_has_an_upper_bound(admission):
+    assert refusal(paced(admission, 100.0), 1, waiting=8).retry_after_s == LONGEST_RETRY_S
+
+
+def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
+    admission.paces["masks"].record(10.0, batch_size=1)
+    admission.paces["classes"].record(0.02, batch_size=1)
+
+    async def scene():
+        with admission.admitted(4, model="classes", deadline=NEVER, workers=1):
+            admission.check(1, deadline=now() + 0.1, workers=1)
+
+    run(scene())
+
+
+def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
+    admission.paces["masks"].record(10.0, batch_size=1)
+
+    async def scene():
+        with admission.admitted(1, model="masks", deadline=NEVER, workers=1):
+            admission.check(1, deadline=now() + 9, workers=1)
+
+    with pytest.raises(DeadlineExceeded):
+        run(scene())
+
+
+def test_the_pace_forgets_slowly():
+    pace = Pace()
+    for per_image_s in (1.0, 2.0):
+        pace.record(per_image_s, batch_size=1)
+    assert pace.per_image_s == pytest.approx(1.1)
+
+
+def test_the_pace_is_per_image_of_a_batch():
+    pace = Pace()
+    pace.record(1.0, batch_size=4)
+    assert pace.wait_s(8, workers=1) == pytest.approx(2.0)

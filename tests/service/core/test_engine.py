@@ -1,0 +1,432 @@
+"""The core over a pool of ours: whose error is whose, what is refused, and what is counted."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+from structlog.testing import capture_logs
+
+from service import errors, metrics
+from service.core.call import Call, Caller
+from service.core.engine import Engine
+from service.errors import ServiceError
+from service.ipc.pool import Forwarded
+from service.ipc.transport import Fleet
+from service.settings import Settings
+from tests.service.counting import counted
+from twins import tasks
+from twins.card import Card, Geometry, Label, Normalisation
+from twins.tasks.classify import Options
+from twins.tasks.sample import Output
+
+SIDE = 8
+
+
+def card(name: str, *, exif: bool = True) -> Card:
+    """A model that looks at 8×8 pixels and knows light from dark."""
+    labels = (Label("dark"), Label("light"))
+    return Card(name, "classify", "none", labels, Geometry(SIDE), Normalisation(), exif, "tests", "none")
+
+
+CARDS = (card("first"), card("second", exif=False))
+
+
+class FakePool:
+    """Workers that say how light the upper half of a picture is; `fault` is raised instead."""
+
+    def __init__(self) -> None:
+        self.ready, self.recovering = 1, False
+        self.asked: list[tuple[str, float, int]] = []
+        self.fault: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @property
+    def promising(self) -> bool:
+        return self.ready > 0 or self.recovering
+
+    def update(self, fleet: Fleet) -> None: ...
+
+    async def submit(self, model, sample, *, expires, coming=0) -> Forwarded:
+        self.asked.append((model, expires, coming))
+        await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        light = float(sample.pixels[: SIDE // 2].mean() / 255)
+        ids = np.int64([1, 0] if light > 0.5 else [0, 1])
+        return Forwarded(Output((ids, np.float32([max(light, 1 - light), min(light, 1 - light)]))), 0.1, 0.4, 4)
+
+
+def png(shade: int = 255, **save) -> bytes:
+    """A picture whose upper half has that shade and whose lower half is black."""
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    pixels[: SIDE // 2] = shade
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", **save)
+    return file.getvalue()
+
+
+def upside_down() -> bytes:
+    """A light half below, and a tag that says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return png(exif=exif)
+
+
+@pytest.fixture
+async def pool():
+    return FakePool()
+
+
+@pytest.fixture
+async def make(pool) -> Callable[..., Engine]:
+    """Makes an engine with settings, which knows its models."""
+
+    def engine(**settings) -> Engine:
+        made = Engine(Settings(**settings), pool)
+        made.update(Fleet((), CARDS))
+        return made
+
+    return engine
+
+
+@pytest.fixture
+async def engine(make):
+    return make()
+
+
+def caller(timeout_s: float | None = None, key: str | None = None) -> Caller:
+    """Somebody who asks now."""
+    return Caller("id-1", "http", asyncio.get_running_loop().time(), timeout_s, key)
+
+
+async def predict(engine: Engine, *images: bytes, model=None, timeout_s=None, top_k=5):
+    """A whole call's answers."""
+    with engine.call(caller(timeout_s)) as outcome:
+        return await engine.predict(Call("classify", images, Options(top_k), model), outcome)
+
+
+async def best(engine: Engine, image: bytes, model: str | None = None) -> str:
+    """The best label of one image."""
+    (answer,) = await predict(engine, image, model=model)
+    return answer.result.predictions[0].label
+
+
+# ---------------------------------------------------------------------- answers and errors
+
+
+async def test_answers_come_in_the_order_of_the_images(engine):
+    answers = await predict(engine, png(255), png(0), png(255))
+    assert [answer.result.predictions[0].label for answer in answers] == ["light", "dark", "light"]
+
+
+async def test_a_bad_picture_has_its_own_error(engine):
+    _, bad, _ = await predict(engine, png(), b"no picture", png())
+    assert isinstance(bad, errors.UnsupportedMedia)
+
+
+async def test_a_bad_picture_leaves_its_neighbours_their_answers(engine):
+    first, _, last = await predict(engine, png(255), b"no picture", png(0))
+    assert [answer.result.predictions[0].label for answer in (first, last)] == ["light", "dark"]
+
+
+async def test_a_bad_picture_never_reaches_a_worker(engine, pool):
+    await predict(engine, b"no picture")
+    assert pool.asked == []
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", errors.UnsupportedMedia),
+        (b"%PDF-1.7", errors.UnsupportedMedia),
+        (png()[:50], errors.UnreadableImage),
+        (png() + bytes(2000), errors.TooLarge),
+    ],
+    ids=["empty", "pdf", "truncated", "too large"],
+)
+async def test_a_picture_is_refused_as_what_it_is(make, data, kind):
+    (refusal,) = await predict(make(max_image_bytes=1000), data)
+    assert type(refusal) is kind
+
+
+async def test_one_image_alone_raises_its_error(engine):
+    with pytest.raises(errors.UnsupportedMedia), engine.call(caller()) as outcome:
+        await engine.predict_one(Call("classify", (b"no picture",), Options()), outcome)
+
+
+async def test_a_workers_error_is_that_of_its_image(engine, pool):
+    pool.fault = errors.Internal("the model failed on this image")
+    assert await predict(engine, png()) == [pool.fault]
+
+
+async def test_the_best_classes_are_as_many_as_asked_for(engine):
+    (answer,) = await predict(engine, png(), top_k=1)
+    assert len(answer.result.predictions) == 1
+
+
+async def test_an_answer_says_where_its_time_went(engine):
+    (answer,) = await predict(engine, png())
+    assert (answer.timing.queue, answer.timing.infer) == (0.1, 0.4)
+
+
+# ---------------------------------------------------------------------- refusals of the whole call
+
+
+async def refusal(engine: Engine, *images: bytes, **options) -> ServiceError:
+    """What the whole call is told."""
+    with pytest.raises(ServiceError) as caught:
+        await predict(engine, *images, **options)
+    return caught.value
+
+
+async def test_no_image_is_a_bad_request(engine):
+    assert type(await refusal(engine)) is errors.BadRequest
+
+
+async def test_too_many_images_are_too_large(make):
+    assert type(await refusal(make(max_images=2), *[png()] * 3)) is errors.TooLarge
+
+
+async def test_an_unknown_model_is_refused_with_those_served(engine):
+    told = await refusal(engine, png(), model="third")
+    assert (type(told), "first, second" in told.detail) == (errors.UnknownModel, True)
+
+
+async def test_before_the_models_are_known_nobody_is_served(pool):
+    assert type(await refusal(Engine(Settings(), pool), png())) is errors.Unavailable
+
+
+async def test_without_a_worker_nobody_is_served(engine, pool):
+    pool.ready = 0
+    assert type(await refusal(engine, png())) is errors.Unavailable
+
+
+async def test_a_full_queue_refuses_the_whole_call(make, pool):
+    engine = make(max_queue=2)
+    pool.gate.clear()
+    first = asyncio.create_task(predict(engine, png(), png()))
+    await asyncio.sleep(0)
+    told = await refusal(engine, png())
+    pool.gate.set()
+    await first
+    assert type(told) is errors.Overloaded
+
+
+async def test_a_call_that_takes_too_long_is_told_its_deadline(make, pool):
+    pool.gate.clear()
+    assert type(await refusal(make(request_timeout_s=0.05), png())) is errors.DeadlineExceeded
+
+
+async def test_what_took_too_long_is_not_in_work_any_more(make, pool):
+    engine = make(request_timeout_s=0.05)
+    pool.gate.clear()
+    await refusal(engine, png())
+    assert engine.admission.in_flight == 0
+
+
+async def test_a_deadline_without_sense_is_a_bad_request(engine):
+    assert type(await refusal(engine, png(), timeout_s=float("nan"))) is errors.BadRequest
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("-inf")])
+async def test_a_deadline_that_has_passed_is_exceeded(engine, timeout_s):
+    assert type(await refusal(engine, png(), timeout_s=timeout_s)) is errors.DeadlineExceeded
+
+
+@pytest.mark.parametrize(("asked_s", "granted_s"), [(2.0, 2.0), (60.0, 10.0), (None, 10.0), (float("inf"), 10.0)])
+async def test_a_deadline_is_the_clients_up_to_the_settings(make, asked_s, granted_s):
+    asker = caller(asked_s)
+    with make(request_timeout_s=10).call(asker) as outcome:
+        assert outcome.deadline == asker.arrived + granted_s
+
+
+async def test_a_worker_is_told_the_calls_deadline(make, pool):
+    engine = make(request_timeout_s=10)
+    asker = caller()
+    with engine.call(asker) as outcome:
+        await engine.predict(Call("classify", (png(),), Options()), outcome)
+    assert pool.asked[0][1] == asker.arrived + 10
+
+
+async def test_the_unforeseen_is_never_shown(engine, pool):
+    pool.fault = RuntimeError("/etc/secret")
+    told = await refusal(engine, png())
+    assert (type(told), "secret" in told.detail) == (errors.Internal, False)
+
+
+async def test_what_fails_unforeseen_is_not_in_work_any_more(engine, pool):
+    pool.fault = RuntimeError("out of luck")
+    await refusal(engine, png())
+    assert engine.admission.in_flight == 0
+
+
+# ---------------------------------------------------------------------- models and their settings
+
+
+async def test_the_first_model_is_the_default(engine, pool):
+    await predict(engine, png())
+    assert pool.asked[0][0] == "first"
+
+
+async def test_a_model_is_chosen_by_name(engine, pool):
+    await predict(engine, png(), model="second")
+    assert pool.asked[0][0] == "second"
+
+
+@pytest.mark.parametrize(
+    ("setting", "model", "label"),
+    [
+        ("model", "first", "dark"),
+        ("model", "second", "light"),
+        ("always", "second", "dark"),
+        ("never", "first", "light"),
+    ],
+)
+async def test_pictures_are_turned_as_the_setting_says(make, setting, model, label):
+    assert await best(make(exif=setting), upside_down(), model) == label
+
+
+# ---------------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize("key", ["one", "two"])
+async def test_any_of_the_keys_opens(make, key):
+    make(api_keys=("one", "two")).authenticate(key)
+
+
+@pytest.mark.parametrize("key", [None, "", "three", "on", "one ", "óne"])
+async def test_no_other_key_opens(make, key):
+    with pytest.raises(errors.Unauthenticated):
+        make(api_keys=("one", "two")).authenticate(key)
+
+
+async def test_without_keys_everybody_may_come_in(make):
+    make().authenticate(None)
+
+
+# ---------------------------------------------------------------------- life
+
+
+async def test_with_a_worker_it_is_ready(engine):
+    assert engine.ready
+
+
+async def test_without_a_worker_it_is_not_ready(engine, pool):
+    pool.ready = 0
+    assert not engine.ready
+
+
+async def test_once_stopping_it_is_not_ready_but_serves(engine):
+    engine.stop_soon()
+    assert (engine.ready, await best(engine, png())) == (False, "light")
+
+
+async def test_who_shows_readiness_is_told_of_its_end(engine):
+    told: list[bool] = []
+    engine.on_ready_change.append(told.append)
+    engine.stop_soon()
+    assert told == [False]
+
+
+# ---------------------------------------------------------------------- what is counted
+
+
+@contextmanager
+def difference(metric, **labels):
+    """How much a metric grows meanwhile."""
+    found = [counted(metric, **labels)]
+    yield found
+    found[0] = counted(metric, **labels) - found[0]
+
+
+async def test_a_call_is_counted_once_however_many_images_it_has(engine):
+    with difference(metrics.REQUESTS) as grown:
+        await predict(engine, png(), png(), b"no picture")
+    assert grown == [1]
+
+
+async def test_a_call_is_counted_by_model_protocol_and_code(engine):
+    with difference(metrics.REQUESTS, model="second", protocol="http", code="ok") as grown:
+        await predict(engine, png(), model="second")
+    assert grown == [1]
+
+
+async def test_a_refused_call_is_counted_with_its_code(engine):
+    with difference(metrics.REQUESTS, model="", code="unknown_model") as grown:
+        await refusal(engine, png(), model="third")
+    assert grown == [1]
+
+
+async def test_a_name_that_a_client_made_up_becomes_no_label(engine):
+    await refusal(engine, png(), model="third")
+    assert counted(metrics.REQUESTS, model="third") == 0
+
+
+async def test_the_unforeseen_is_counted_as_internal(engine, pool):
+    pool.fault = RuntimeError("out of luck")
+    with difference(metrics.REQUESTS, code="internal") as grown:
+        await refusal(engine, png())
+    assert grown == [1]
+
+
+async def test_a_call_whose_client_left_is_counted_as_cancelled(engine, pool):
+    pool.gate.clear()
+    with difference(metrics.REQUESTS, code="cancelled") as grown:
+        call = asyncio.create_task(predict(engine, png()))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait({call})
+    assert grown == [1]
+
+
+async def test_a_calls_time_is_observed_once(engine):
+    with difference(metrics.DURATION, model="first", protocol="http") as grown:
+        await predict(engine, png(), png())
+    assert grown == [1]
+
+
+@pytest.mark.parametrize("stage", metrics.STAGES)
+async def test_every_stage_is_observed_once_an_image(engine, stage):
+    with difference(metrics.STAGE, model="first", stage=stage) as grown:
+        await predict(engine, png(), png())
+    assert grown == [2]
+
+
+async def test_a_picture_that_is_refused_is_counted_with_its_reason(engine):
+    with difference(metrics.REFUSED, reason="unsupported_type") as grown:
+        await predict(engine, png(), b"no picture")
+    assert grown == [1]
+
+
+async def test_the_number_in_flight_returns_to_zero(engine):
+    await predict(engine, png(), png())
+    assert counted(metrics.IN_FLIGHT) == 0
+
+
+@pytest.fixture
+async def logged(engine):
+    """What is logged of a call with a key."""
+    with capture_logs() as lines:
+        with engine.call(caller(key="secret")) as outcome:
+            await engine.predict(Call("classify", (png(),), Options()), outcome)
+        return lines
+
+
+async def test_a_request_is_one_line_in_the_log(logged):
+    (line,) = logged
+    assert (line["event"], line["request_id"], line["code"], line["images"]) == ("request", "id-1", "ok", 1)
+
+
+async def test_the_log_holds_neither_images_nor_keys(logged):
+    assert not any("secret" in str(line) or "PNG" in str(line) for line in logged)
+
+
+async def test_every_task_has_what_the_engine_calls():
+    for module in tasks.TASKS.values():
+        assert callable(module.preprocess)
+        assert callable(module.postprocess)

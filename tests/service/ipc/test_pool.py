@@ -1,0 +1,331 @@
+"""The pool of workers, against workers of ours that speak the real transport over real sockets."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import numpy as np
+import pytest
+
+from service import errors, metrics
+from service.errors import Internal, ServiceError, Unavailable
+from service.ipc.pool import CRASHES, TOLD, WorkerPool
+from service.ipc.transport import Abandon, Done, Failed, Fleet, Job, Listener, Running, WorkerInfo, address
+from tests.service.counting import counted
+from twins.tasks.sample import Sample
+
+SAMPLE = Sample(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+NEVER = float("inf")
+PATIENCE_S = 30
+
+
+class FakeWorker:
+    """Hears jobs, and answers when the test says so."""
+
+    def __init__(self, folder, name: str) -> None:
+        self.name, self.at = name, address(folder, name)
+        self.listener = Listener(self.at)
+
+    async def job(self) -> tuple[bytes, Job, np.ndarray]:
+        """The next job: who sent it, the job, the pixels."""
+        async with asyncio.timeout(PATIENCE_S):
+            peer, message, arrays = await self.listener.receive()
+        assert isinstance(message, Job)
+        return peer, message, arrays[0]
+
+    async def abandoned(self) -> int:
+        """The id of the next job that is taken back."""
+        async with asyncio.timeout(PATIENCE_S):
+            _, message, _ = await self.listener.receive()
+        assert isinstance(message, Abandon)
+        return message.id
+
+    async def answer(self, peer: bytes, job: Job, *, value: float = 0.5) -> None:
+        """A result with one score."""
+        await self.listener.send(peer, Done(job.id, 0.1, 0.2, 3), [np.int64([7]), np.float32([value])])
+
+    async def serve(self, *, value: float) -> None:
+        """Answers every job."""
+        while True:
+            peer, job, _ = await self.job()
+            await self.answer(peer, job, value=value)
+
+    @property
+    def info(self) -> WorkerInfo:
+        """A ready worker."""
+        return WorkerInfo(self.name, self.at, "ready")
+
+
+def fleet(*workers: FakeWorker | WorkerInfo) -> Fleet:
+    """The supervisor's news that these are all workers."""
+    return Fleet(tuple(w.info if isinstance(w, FakeWorker) else w for w in workers), ())
+
+
+RECOVERING = WorkerInfo("worker-9.0", "ipc:///nowhere", "recovering")
+LOADING = WorkerInfo("worker-9.0", "ipc:///nowhere", "loading")
+BROKEN = WorkerInfo("worker-9.0", "ipc:///nowhere", "broken")
+
+
+@pytest.fixture
+async def workers(tmp_path):
+    """Three workers who answer nobody yet."""
+    async with AsyncExitStack() as stack:
+        made = [FakeWorker(tmp_path, name) for name in "abc"]
+        for worker in made:
+            stack.callback(worker.listener.close)
+        yield made
+
+
+@pytest.fixture
+async def pool():
+    made = WorkerPool()
+    yield made
+    made.close()
+
+
+def submit(pool: WorkerPool) -> asyncio.Task:
+    """A sample on its way."""
+    return asyncio.create_task(pool.submit("nano", SAMPLE, expires=NEVER, coming=2))
+
+
+@asynccontextmanager
+async def serving(worker: FakeWorker, *, value: float = 0.5):
+    """The time in which a worker answers."""
+    task = asyncio.create_task(worker.serve(value=value))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def test_a_sample_reaches_the_worker_as_it_was(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    _, job, pixels = await workers[0].job()
+    call.cancel()
+    assert (job.model, job.coming, job.expires, pixels.tolist()) == ("nano", 2, NEVER, SAMPLE.pixels.tolist())
+
+
+async def test_an_answer_comes_back_with_its_timing(pool, workers):
+    pool.update(fleet(workers[0]))
+    async with serving(workers[0], value=0.25):
+        answer = await submit(pool)
+    scores = answer.output.arrays[1].tolist()
+    assert (scores, answer.queue_s, answer.infer_s, answer.batch_size) == ([0.25], 0.1, 0.2, 3)
+
+
+async def test_answers_in_another_order_find_their_callers(pool, workers):
+    pool.update(fleet(workers[0]))
+    calls = [submit(pool) for _ in range(3)]
+    jobs = [await workers[0].job() for _ in calls]
+    for number, (peer, job, _) in reversed(list(enumerate(jobs))):
+        await workers[0].answer(peer, job, value=number)
+    assert [call.output.arrays[1].item() for call in await asyncio.gather(*calls)] == [0, 1, 2]
+
+
+async def test_work_is_spread_evenly(pool, workers):
+    pool.update(fleet(*workers))
+    calls = [submit(pool) for _ in range(9)]
+    await asyncio.sleep(0)
+    spread = Counter(len(link.pending) for link in pool.links.values())
+    for call in calls:
+        call.cancel()
+    assert spread == {3: 3}
+
+
+async def test_the_next_sample_goes_where_least_is_outstanding(pool, workers):
+    pool.update(fleet(*workers[:2]))
+    first, second = submit(pool), submit(pool)
+    peer, job, _ = await workers[1].job()
+    await workers[1].answer(peer, job)
+    await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+    third = submit(pool)
+    await workers[1].job()
+    first.cancel()
+    third.cancel()
+
+
+async def test_a_sample_lost_with_its_worker_goes_to_another(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    await workers[0].job()
+    pool.update(fleet(workers[1]))
+    async with serving(workers[1], value=0.75):
+        assert (await call).output.arrays[1].item() == 0.75
+
+
+async def test_a_sample_lost_with_its_worker_waits_for_one_that_is_recovering(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    await workers[0].job()
+    pool.update(fleet(RECOVERING))
+    await asyncio.sleep(0)
+    pool.update(fleet(workers[1]))
+    async with serving(workers[1], value=0.75):
+        assert (await call).output.arrays[1].item() == 0.75
+
+
+async def lose(pool, workers) -> asyncio.Task:
+    """A sample that was in flight in as many crashes as it is allowed."""
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    for number in range(CRASHES):
+        await run_next(pool, workers[number])
+        pool.update(fleet(workers[number + 1]))
+    return call
+
+
+async def run_next(pool, worker) -> None:
+    """The worker says that the next job is on its device, and the pool has heard it."""
+    peer, job, _ = await worker.job()
+    await worker.listener.send(peer, Running((job.id,)))
+    async with asyncio.timeout(PATIENCE_S):
+        while not pool.links[worker.name].running:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_sample_that_was_in_two_crashes_is_an_error(pool, workers):
+    with pytest.raises(Internal, match="again and again"):
+        await (await lose(pool, workers))
+
+
+async def test_a_sample_that_was_in_two_crashes_is_never_sent_again(pool, workers):
+    await asyncio.wait({await lose(pool, workers)})
+    marker = submit(pool)
+    _, job, _ = await workers[2].job()
+    marker.cancel()
+    assert job.id == CRASHES
+
+
+async def test_a_sample_that_was_in_two_crashes_counts_as_sent_again_once(pool, workers):
+    before = counted(metrics.RETRIES, model="nano")
+    await asyncio.wait({await lose(pool, workers)})
+    assert counted(metrics.RETRIES, model="nano") - before == CRASHES - 1
+
+
+async def test_a_sample_that_only_waited_in_two_crashes_is_sent_again(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    for number in range(CRASHES):
+        await workers[number].job()
+        pool.update(fleet(workers[number + 1]))
+    async with serving(workers[CRASHES]):
+        assert (await call).batch_size == 3
+
+
+async def test_while_a_worker_recovers_a_sample_waits(pool, workers):
+    pool.update(fleet(RECOVERING))
+    call = submit(pool)
+    await asyncio.sleep(0)
+    pool.update(fleet(workers[0]))
+    async with serving(workers[0]):
+        assert (await call).batch_size == 3
+
+
+@pytest.mark.parametrize("state", [LOADING, BROKEN], ids=["loading", "broken"])
+async def test_where_no_worker_promises_anything_nobody_waits(pool, state):
+    pool.update(fleet(state))
+    with pytest.raises(Unavailable):
+        await pool.submit("nano", SAMPLE, expires=NEVER)
+
+
+async def test_before_any_news_nobody_waits(pool):
+    with pytest.raises(Unavailable):
+        await pool.submit("nano", SAMPLE, expires=NEVER)
+
+
+async def test_who_waits_is_told_when_hope_is_lost(pool):
+    pool.update(fleet(RECOVERING))
+    call = submit(pool)
+    await asyncio.sleep(0)
+    pool.update(fleet(BROKEN))
+    with pytest.raises(Unavailable):
+        await call
+
+
+async def test_who_is_told_that_nobody_works_is_told_when_to_come_back(pool):
+    with pytest.raises(Unavailable) as caught:
+        await pool.submit("nano", SAMPLE, expires=NEVER)
+    assert caught.value.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("news", "promising"), [((), False), ((LOADING,), False), ((BROKEN,), False), ((RECOVERING,), True)]
+)
+async def test_only_a_recovering_worker_promises_without_being_ready(pool, news, promising):
+    pool.update(fleet(*news))
+    assert pool.promising is promising
+
+
+async def test_ready_counts_the_workers_that_are(pool, workers):
+    pool.update(fleet(workers[0], workers[1], RECOVERING))
+    assert pool.ready == 2
+
+
+async def test_an_abandoned_sample_is_taken_back(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    _, job, _ = await workers[0].job()
+    call.cancel()
+    assert await workers[0].abandoned() == job.id
+
+
+async def test_an_abandoned_sample_is_not_outstanding(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    await workers[0].job()
+    call.cancel()
+    await asyncio.wait({call})
+    assert not next(iter(pool.links.values())).pending
+
+
+async def test_an_answer_that_nobody_waits_for_is_ignored(pool, workers):
+    pool.update(fleet(workers[0]))
+    abandoned = submit(pool)
+    peer, job, _ = await workers[0].job()
+    abandoned.cancel()
+    await workers[0].abandoned()
+    await workers[0].answer(peer, job)
+    async with serving(workers[0], value=0.75):
+        assert (await submit(pool)).output.arrays[1].item() == 0.75
+
+
+@pytest.mark.parametrize("kind", TOLD.values(), ids=lambda kind: kind.__name__)
+async def test_a_failure_becomes_the_error_it_stands_for(pool, workers, kind):
+    assert type(await failure(pool, workers[0], kind.code)) is kind
+
+
+@pytest.mark.parametrize("code", ["no such code", errors.BadRequest.code])
+async def test_a_failure_that_no_worker_may_report_is_ours(pool, workers, code):
+    assert type(await failure(pool, workers[0], code)) is Internal
+
+
+async def test_a_failure_keeps_its_words(pool, workers):
+    assert (await failure(pool, workers[0], "internal")).detail == "in words"
+
+
+async def failure(pool, worker, code: str) -> ServiceError:
+    """What a caller gets when a worker reports that code."""
+    pool.update(fleet(worker))
+    call = submit(pool)
+    peer, job, _ = await worker.job()
+    await worker.listener.send(peer, Failed(job.id, code, "in words"))
+    with pytest.raises(ServiceError) as caught:
+        await call
+    return caught.value
+
+
+async def test_a_new_process_in_the_same_place_is_dialled_anew(pool, workers):
+    pool.update(fleet(workers[0]))
+    pool.update(fleet(workers[1]))
+    async with serving(workers[1], value=0.75):
+        assert (await submit(pool)).output.arrays[1].item() == 0.75
+
+
+async def test_news_without_change_disturbs_nobody(pool, workers):
+    pool.update(fleet(workers[0]))
+    call = submit(pool)
+    peer, job, _ = await workers[0].job()
+    pool.update(fleet(workers[0]))
+    await workers[0].answer(peer, job)
+    assert (await call).batch_size == 3

@@ -1,0 +1,141 @@
+"""Messages between processes: what goes in comes out, over real sockets too."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from service.ipc.transport import (
+    Abandon,
+    Beat,
+    Dialler,
+    Done,
+    Failed,
+    Fatal,
+    Fleet,
+    Job,
+    Listener,
+    Message,
+    Ready,
+    Running,
+    Stop,
+    WorkerInfo,
+    address,
+    pack,
+    unpack,
+)
+from twins.card import Accuracy, Card, Geometry, Label, Normalisation
+
+IDS = st.integers(0, 2**63 - 1)
+SECONDS = st.floats(0, 1e9)
+SMALL = st.integers(0, 1000)
+CARD = Card(
+    name="flowers",
+    task="classify",
+    variant="svt_small",
+    labels=(Label("rose"), Label("tulip", "n01234567")),
+    geometry=Geometry(248, 224),
+    normalisation=Normalisation(),
+    exif_orientation=True,
+    source="flowers.pth",
+    licence="CC0",
+    measured=Accuracy({"top1": 73.0}, "a garden", "a walk"),
+)
+MESSAGES = st.one_of(
+    st.builds(Job, IDS, st.text(), SECONDS, SMALL),
+    st.builds(Abandon, IDS),
+    st.builds(Running, st.lists(IDS).map(tuple)),
+    st.builds(Done, IDS, SECONDS, SECONDS, SMALL),
+    st.builds(Failed, IDS, st.text(), st.text()),
+    st.builds(Beat, SECONDS),
+    st.builds(Ready, st.sampled_from([(), (CARD,)]), st.text(), SMALL),
+    st.builds(Fatal, st.text()),
+    st.builds(
+        Fleet,
+        st.lists(
+            st.builds(WorkerInfo, st.text(), st.text(), st.sampled_from(["loading", "ready", "recovering", "broken"]))
+        ).map(tuple),
+        st.sampled_from([(), (CARD,)]),
+    ),
+    st.just(Stop()),
+)
+DTYPES = st.sampled_from([np.uint8, np.int64, np.float16, np.float32, np.float64, np.bool_])
+ARRAYS = st.lists(
+    DTYPES.flatmap(lambda dtype: arrays_of.arrays(dtype, arrays_of.array_shapes(min_dims=0, min_side=0, max_side=5))),
+    max_size=3,
+)
+
+
+def wire(message, arrays):
+    """The frames as bytes, as a socket makes them."""
+    return [bytes(memoryview(frame)) for frame in pack(message, arrays)]
+
+
+def test_every_kind_of_message_is_tested():
+    assert {kind.__name__ for kind in Message.__subclasses__()} == {
+        *("Job", "Abandon", "Running", "Done", "Failed", "Beat", "Ready", "Fatal", "Fleet", "Stop")
+    }
+
+
+@given(MESSAGES)
+@settings(deadline=None)
+def test_a_message_comes_out_as_it_went_in(message):
+    assert unpack(wire(message, ()))[0] == message
+
+
+@given(ARRAYS)
+@settings(deadline=None)
+def test_arrays_come_out_as_they_went_in(arrays):
+    _, found = unpack(wire(Stop(), arrays))
+    assert [(a.dtype, a.shape, a.tobytes()) for a in found] == [(a.dtype, a.shape, a.tobytes()) for a in arrays]
+
+
+def test_an_array_that_is_not_contiguous_comes_out_as_it_looked():
+    turned = np.arange(24, dtype=np.uint8).reshape(4, 6).T[::2]
+    _, (found,) = unpack(wire(Stop(), [turned]))
+    assert np.array_equal(found, turned)
+
+
+@pytest.fixture
+def at(tmp_path):
+    """An address; the folder's name must be short, since a socket's path has about 100 characters."""
+    return address(tmp_path, "s")
+
+
+@pytest.fixture
+async def line(at):
+    """A listener, and a dialler that is called `caller`."""
+    listener, dialler = Listener(at), Dialler(at, name="caller")
+    yield listener, dialler
+    dialler.close()
+    listener.close()
+
+
+async def test_a_listener_hears_who_speaks(line):
+    listener, dialler = line
+    await dialler.send(Beat(1.5))
+    assert (await listener.receive())[:2] == (b"caller", Beat(1.5))
+
+
+async def test_an_answer_returns_with_its_arrays(line):
+    listener, dialler = line
+    await dialler.send(Beat())
+    peer, *_ = await listener.receive()
+    await listener.send(peer, Done(7, 0.1, 0.2, 3), [np.float32([0.5, 0.25])])
+    message, (scores,) = await dialler.receive()
+    assert (message, scores.tolist()) == (Done(7, 0.1, 0.2, 3), [0.5, 0.25])
+
+
+async def test_what_is_sent_before_anybody_listens_arrives(at):
+    dialler = Dialler(at)
+    await dialler.send(Abandon(1))
+    listener = Listener(at)
+    assert (await listener.receive())[1] == Abandon(1)
+    dialler.close()
+    listener.close()
+
+
+async def test_a_message_to_somebody_who_left_is_dropped(line):
+    listener, _ = line
+    await listener.send(b"a stranger", Stop())

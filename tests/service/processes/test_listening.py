@@ -1,0 +1,44 @@
+"""Ports: kept from strangers and from a second service, shared among frontends."""
+
+import socket
+
+import pytest
+
+from service.processes.listening import listen, reserve
+from service.settings import SettingsError
+
+
+@pytest.fixture
+def reserved():
+    with reserve("127.0.0.1", 0) as kept:
+        yield kept.getsockname()[1]
+
+
+def test_a_reserved_port_cannot_be_reserved_again(reserved):
+    with pytest.raises(SettingsError, match=str(reserved)):
+        reserve("127.0.0.1", reserved)
+
+
+def test_a_port_on_which_a_stranger_listens_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as stranger, pytest.raises(SettingsError, match="cannot listen"):
+        reserve("127.0.0.1", stranger.getsockname()[1])
+
+
+def test_a_port_on_which_our_frontends_listen_cannot_be_reserved(reserved):
+    with listen("127.0.0.1", reserved), pytest.raises(SettingsError):
+        reserve("127.0.0.1", reserved)
+
+
+def test_several_frontends_listen_on_one_reserved_port(reserved):
+    with listen("127.0.0.1", reserved) as first, listen("127.0.0.1", reserved) as second:
+        assert first.getsockname() == second.getsockname()
+
+
+def test_a_reserved_port_takes_no_connection_before_a_frontend_listens(reserved):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", reserved))
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(SettingsError, match="cannot listen"):
+        reserve("192.0.2.1", 0)

@@ -1,0 +1,33 @@
+"""The generated modules are what the sources say."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+GENERATED = sorted(path.relative_to(ROOT) for path in (ROOT / "service" / "pb").rglob("*_pb2*"))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A folder with what the Makefile's command makes now."""
+    folder = tmp_path_factory.mktemp("generated")
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    command = re.search(r"\$\(BIN\)/python (-m grpc_tools\.protoc .*)", makefile)
+    assert command is not None
+    arguments = shlex.split(re.sub(r"_out=\.", f"_out={folder}", command[1]))
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=str)
+def test_a_generated_module_is_up_to_date(path, fresh):
+    assert (fresh / path).read_text() == (ROOT / path).read_text()
+
+
+def test_every_generated_module_is_committed(fresh):
+    assert [path.relative_to(fresh) for path in sorted(fresh.rglob("*_pb2*"))] == GENERATED

@@ -1,0 +1,89 @@
+"""Streams of requests: as many in work as there are places, and none for a client that does not read."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from service.core.call import Caller
+from service.errors import BadRequest
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.rpc.stream import WIDTH, Stream
+
+CALLER = Caller("stream", "grpc", 0.0)
+
+
+@dataclass
+class Asked:
+    """A stream over a model that answers at once, and how many requests it has read."""
+
+    stream: Stream
+    read: int = 0
+
+    async def requests(self, count: int):
+        for number in range(count):
+            self.read += 1
+            yield pb.ClassifyRequest(id=str(number))
+
+
+async def answer(request, _):
+    await asyncio.sleep(0)
+    if request.id == "7":
+        raise BadRequest("seven")
+    return pb.ClassifyResponse(id=request.id)
+
+
+@pytest.fixture
+async def asked():
+    return Asked(Stream(answer, pb.ClassifyStreamResponse, asyncio.Event()))
+
+
+async def settle(asked):
+    """Until nothing more is read of its own."""
+    before = -1
+    while asked.read != before:
+        before = asked.read
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+
+async def test_every_request_is_answered_once(asked):
+    found = [item.id async for item in asked.stream.overtaking(asked.requests(500), CALLER)]
+    assert sorted(map(int, found)) == list(range(500))
+
+
+async def test_a_client_that_does_not_read_is_not_read_either(asked):
+    answers = asked.stream.overtaking(asked.requests(10_000), CALLER)
+    await anext(answers)
+    await settle(asked)
+    assert asked.read <= WIDTH + 2
+    await answers.aclose()
+
+
+async def test_each_answer_that_is_read_makes_place_for_a_request(asked):
+    answers = asked.stream.overtaking(asked.requests(10_000), CALLER)
+    for _ in range(100):
+        await anext(answers)
+    await settle(asked)
+    assert 100 < asked.read <= WIDTH + 102
+    await answers.aclose()
+
+
+async def test_a_bad_request_has_an_error_and_ends_nothing(asked):
+    found = {item.id: item async for item in asked.stream.overtaking(asked.requests(20), CALLER)}
+    assert found["7"].error.code == "bad_request"
+    assert len(found) == 20
+
+
+async def test_a_stream_ends_when_the_service_stops(asked):
+    never = asyncio.Event()
+
+    async def one_then_silence():
+        yield pb.ClassifyRequest(id="1")
+        await never.wait()
+
+    answers = asked.stream.overtaking(one_then_silence(), CALLER)
+    await anext(answers)
+    asked.stream.closing.set()
+    async with asyncio.timeout(10):
+        assert [item async for item in answers] == []

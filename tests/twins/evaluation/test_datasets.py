@@ -1,0 +1,197 @@
+"""Folders as researchers have them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twins.card import Card, Geometry, Label, Normalisation
+from twins.errors import DatasetError
+from twins.evaluation import datasets
+from twins.evaluation.datasets import VOID, Classified, Masked
+from twins.images.decode import ImageError
+
+CARD = Card(
+    name="net",
+    task="classify",
+    variant="svt_nano",
+    labels=(
+        Label("tench, Tinca tinca", "n01440764"),
+        Label("garbage truck", "n03417042"),
+        Label("crane", "n02012849"),
+        Label("crane", "n03126707"),
+    ),
+    geometry=Geometry(124, 112),
+    normalisation=Normalisation(),
+    exif_orientation=True,
+    source="",
+    licence="",
+)
+
+ANNOTATION = "<annotation><object><name>{}</name></object><object><name>n00000000</name></object></annotation>"
+
+
+def touch(folder, *names):
+    """Empty files of these names."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "class_id"),
+    [
+        ("n03417042", 1),
+        ("garbage_truck", 1),
+        ("Garbage Truck", 1),
+        ("tench", 0),
+        ("tinca-tinca", 0),
+        ("tench, Tinca tinca", 0),
+        ("3", 3),
+    ],
+)
+def test_a_folder_is_named_as_its_class_by_synset_number_or_one_of_its_names(tmp_path, name, class_id):
+    touch(tmp_path, f"{name}/x.JPEG")
+    assert datasets.classified(tmp_path, CARD) == [Classified(tmp_path / name / "x.JPEG", class_id)]
+
+
+def test_class_folders_are_read_in_order_and_at_any_depth(tmp_path):
+    touch(tmp_path, "tench/b.jpg", "tench/a.jpg", "tench/x/d.jpg", "tench/notes.txt", "garbage truck/c.png")
+    found = [item.path.name for item in datasets.classified(tmp_path, CARD)]
+    assert found == ["c.png", "a.jpg", "b.jpg", "d.jpg"]
+
+
+def test_photos_that_lie_only_in_deeper_folders_are_read(tmp_path):
+    touch(tmp_path, "tench/a.jpg", "garbage truck/one/b.jpg", "garbage truck/two/c.jpg")
+    assert [item.class_id for item in datasets.classified(tmp_path, CARD)] == [1, 1, 0]
+
+
+def test_a_number_that_names_a_class_is_that_class(tmp_path):
+    card = replace(CARD, labels=(Label("1"), Label("2"), Label("3")))
+    touch(tmp_path, "1/a.jpg", "3/b.jpg")
+    assert [item.class_id for item in datasets.classified(tmp_path, card)] == [0, 2]
+
+
+@pytest.mark.parametrize("text", ["", "ImageId,PredictionString\none,\n", "name,class\none,n02012849\n"])
+def test_a_table_that_is_another_is_named(tmp_path, text):
+    touch(tmp_path, "one.JPEG")
+    (tmp_path / "LOC_val_solution.csv").write_text(text)
+    with pytest.raises(DatasetError, match=r"LOC_val_solution\.csv"):
+        datasets.classified(tmp_path, CARD)
+
+
+def test_a_folder_of_no_class_is_named(tmp_path):
+    touch(tmp_path, "tench/a.jpg", "gnu/b.jpg")
+    with pytest.raises(DatasetError, match=r"gnu.*no classes of net are called 'gnu'; it has tench"):
+        datasets.classified(tmp_path, CARD)
+
+
+def test_a_name_of_two_classes_is_refused(tmp_path):
+    touch(tmp_path, "crane/a.jpg")
+    with pytest.raises(DatasetError, match="2 classes of net are called 'crane'"):
+        datasets.classified(tmp_path, CARD)
+
+
+def test_imagenets_own_validation_is_read_by_its_annotations(tmp_path):
+    root = tmp_path / "ILSVRC"
+    touch(root, "Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG", "Data/CLS-LOC/val/ILSVRC2012_val_00000002.JPEG")
+    for number, synset in ((1, "n03126707"), (2, "n01440764")):
+        file = root / "Annotations" / "CLS-LOC" / "val" / f"ILSVRC2012_val_0000000{number}.xml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(ANNOTATION.format(synset))
+    found = datasets.classified(root / "Data" / "CLS-LOC" / "val", CARD)
+    assert [(item.path.stem[-1], item.class_id) for item in found] == [("1", 3), ("2", 0)]
+
+
+def test_imagenets_own_validation_is_read_by_its_table(tmp_path):
+    touch(tmp_path, "ILSVRC/Data/CLS-LOC/val/one.JPEG")
+    table = "ImageId,PredictionString\none,n02012849 1 2 3 4 n01440764 1 2 3 4\n"
+    (tmp_path / "LOC_val_solution.csv").write_text(table)
+    (found,) = datasets.classified(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "val", CARD)
+    assert found.class_id == 2
+
+
+def test_a_picture_that_the_table_lacks_is_named(tmp_path):
+    touch(tmp_path, "two.JPEG")
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\none,n02012849 1 2 3 4\n")
+    with pytest.raises(DatasetError, match=r"two\.JPEG: not in"):
+        datasets.classified(tmp_path, CARD)
+
+
+@pytest.mark.parametrize("text", ["<annotation/>", "no XML"])
+def test_a_damaged_annotation_is_named(tmp_path, text):
+    touch(tmp_path, "val/a.jpg")
+    (tmp_path / "Annotations" / "val").mkdir(parents=True)
+    (tmp_path / "Annotations" / "val" / "a.xml").write_text(text)
+    with pytest.raises(DatasetError, match=r"a\.xml"):
+        datasets.classified(tmp_path / "val", CARD)
+
+
+def test_pictures_without_any_truth_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"neither Annotations/ nor LOC_val_solution\.csv"):
+        datasets.classified(touch(tmp_path, "a.jpg"), CARD)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no pictures"):
+        datasets.classified(tmp_path, CARD)
+
+
+def test_ade20ks_own_layout_is_known_and_its_zero_is_no_class(tmp_path):
+    touch(tmp_path, "images/validation/a.jpg", "annotations/validation/a.png", "images/training/b.jpg")
+    layout, found = datasets.masked(tmp_path)
+    assert layout.zero_is_void
+    assert found == [Masked(tmp_path / "images/validation/a.jpg", tmp_path / "annotations/validation/a.png")]
+
+
+def test_pictures_and_masks_side_by_side_are_known(tmp_path):
+    touch(tmp_path, "images/b.jpg", "images/a.png", "masks/a.png", "masks/b.png")
+    layout, found = datasets.masked(tmp_path)
+    assert not layout.zero_is_void
+    assert [item.mask.name for item in found] == ["a.png", "b.png"]
+
+
+def test_a_picture_without_a_mask_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"no mask .*a\.png \(1 are missing\)"):
+        datasets.masked(touch(tmp_path, "images/a.jpg", "masks/b.png"))
+
+
+def test_another_layout_is_refused_with_those_that_are_known(tmp_path):
+    with pytest.raises(DatasetError, match=r"images/validation/ with annotations/validation/ or images/ with masks/"):
+        datasets.masked(tmp_path)
+
+
+def saved(path, ids):
+    """A mask's file."""
+    Image.fromarray(ids).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ids", "zero_is_void", "expected"),
+    [
+        (np.array([[0, 1, 255]], np.uint8), False, [0, 1, VOID]),
+        (np.array([[0, 1, 255]], np.uint8), True, [VOID, 0, VOID]),
+        (np.array([[0, 255, 65535]], np.uint16), False, [0, 255, VOID]),
+        (np.array([[0, 300, 65535]], np.uint16), True, [VOID, 299, VOID]),
+    ],
+)
+def test_a_masks_largest_number_is_no_class_and_zero_where_it_is_so_said(tmp_path, ids, zero_is_void, expected):
+    file = saved(tmp_path / "mask.png", ids)
+    assert datasets.read_mask(file, (1, 3), zero_is_void=zero_is_void).tolist() == [expected]
+
+
+def test_a_palettes_colours_do_not_count(tmp_path):
+    image = Image.fromarray(np.array([[0, 2]], np.uint8), "L").convert("P")
+    image.putdata([0, 2])
+    image.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])
+    image.save(tmp_path / "mask.png")
+    assert datasets.read_mask(tmp_path / "mask.png", (1, 2), zero_is_void=False).tolist() == [[0, 2]]
+
+
+def test_a_mask_of_another_size_cannot_be_used(tmp_path):
+    file = saved(tmp_path / "mask.png", np.zeros((2, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"a mask of \(2, 3\) for a picture of \(3, 2\)"):
+        datasets.read_mask(file, (3, 2), zero_is_void=False)

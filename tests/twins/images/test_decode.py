@@ -1,0 +1,265 @@
+"""Untrusted pictures: what is refused, and as what; what is taken, and with which pixels."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
+
+from tests import hostile
+from tests.crafted import encoded, picture
+from twins.images import decode as image
+from twins.images.decode import ImageError, Limits, NotAnImage, TooLarge
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged files
+
+FILES = hostile.files()
+TAKEN = [name for name, file in FILES.items() if file.outcome == hostile.OK]
+LIMITS = Limits()
+
+
+def decode(data, *, limits=LIMITS, exif_orientation=True):
+    return image.decode(data, limits, exif_orientation=exif_orientation)
+
+
+def outcome(data):
+    try:
+        decode(data)
+    except ImageError as error:
+        return type(error)
+    return hostile.OK
+
+
+@pytest.fixture
+def no_pixels(monkeypatch):
+    """Makes the decoding of any pixel a failure that no handler in the library takes for a broken file."""
+
+    class PixelsDecodedError(BaseException):
+        pass
+
+    def fail(_):
+        raise PixelsDecodedError
+
+    for plugin in (
+        ImageFile.ImageFile,
+        WebPImagePlugin.WebPImageFile,
+        AvifImagePlugin.AvifImageFile,
+        TiffImagePlugin.TiffImageFile,
+    ):
+        monkeypatch.setattr(plugin, "load", fail)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_comes_to_its_documented_outcome(name):
+    assert outcome(FILES[name].data) == FILES[name].outcome
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_every_picture_becomes_rgb_of_8_bits(name):
+    assert decode(FILES[name].data).mode == "RGB"
+
+
+@pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.outcome == TooLarge])
+def test_what_is_too_large_is_refused_before_a_pixel_is_decoded(name, no_pixels):
+    with pytest.raises(TooLarge):
+        decode(FILES[name].data)
+
+
+@pytest.mark.parametrize("limit", [{"max_pixels": 0}, {"max_side": 0}], ids=str)
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_size_of_every_type_is_known_before_a_pixel_is_decoded(name, limit, no_pixels):
+    with pytest.raises(TooLarge):
+        decode(FILES[name].data, limits=dataclasses.replace(LIMITS, **limit))
+
+
+@pytest.mark.parametrize("name", ["gif-animated", "png-animated", "webp-animated"])
+def test_the_frames_of_every_animation_are_counted_before_a_pixel_is_decoded(name, no_pixels):
+    with pytest.raises(TooLarge, match="3 frames"):
+        decode(FILES[name].data, limits=dataclasses.replace(LIMITS, max_frames=2))
+
+
+@pytest.mark.parametrize("name", ["gif-animated", "png-animated", "webp-animated"])
+def test_an_animation_shows_its_first_frame(name):
+    assert off_by(decode(FILES[name].data), picture()) < 16
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("max_bytes", 0), ("max_pixels", 1), ("max_side", 1), ("max_frames", 1), ("max_blocks", 3)]
+)
+def test_a_limit_is_the_largest_value_taken(limit, value):
+    data = encoded("PNG", picture(size=(1, 1)))
+    limits = dataclasses.replace(LIMITS, **{limit: value or len(data)})
+    assert decode(data, limits=limits).size == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("svg", "SVG"),
+        ("svg-with-declaration", "SVG"),
+        ("pdf", "PDF"),
+        ("html", "HTML"),
+        ("zip-with-a-picture", "ZIP"),
+        ("heic", "HEIC"),
+        ("heic-of-the-general-brand", "HEIC"),
+        ("jpeg-xl-container", "JPEG XL"),
+        ("empty", "empty"),
+    ],
+)
+def test_a_refusal_says_what_came_instead(name, word):
+    with pytest.raises(NotAnImage, match=word):
+        decode(FILES[name].data)
+
+
+# pixels
+
+
+def off_by(found, expected):
+    """The mean difference, of 255; lossy files differ a little."""
+    return np.abs(np.asarray(found, int) - np.asarray(expected.convert("RGB"), int)).mean()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_files_keep_every_pixel(kind):
+    assert np.array_equal(np.asarray(decode(encoded(kind))), np.asarray(picture()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "GIF"])
+def test_lossy_files_come_close(kind):
+    assert off_by(decode(encoded(kind)), picture()) < 16
+
+
+@pytest.mark.parametrize("name", ["png-grey-of-16-bits", "tiff-grey-of-16-bits"])
+def test_grey_of_16_bits_keeps_its_upper_8(name):
+    upper = (np.asarray(hostile.sixteen_bits()) >> 8).astype(np.uint8)
+    assert np.array_equal(np.asarray(decode(FILES[name].data)), np.stack([upper] * 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "1"), ("PNG", "P"), ("GIF", "P"), ("PNG", "L"), ("TIFF", "CMYK"), ("BMP", "1")]
+)
+def test_every_pixel_type_keeps_its_colours(kind, mode):
+    assert off_by(decode(encoded(kind, picture(mode))), picture(mode)) == 0
+
+
+def test_the_inks_of_a_jpeg_are_not_inverted():
+    assert off_by(decode(FILES["jpeg-cmyk"].data), picture("CMYK")) < 16
+
+
+def test_luminance_and_chrominance_of_inks_are_undone():
+    grey = picture("L")
+    assert off_by(decode(FILES["jpeg-ycck"].data), decode(hostile.inks(grey, grey, grey))) < 4
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_colours_under_transparency_are_kept(mode):
+    see_through = picture(mode)
+    see_through.putalpha(0)
+    assert off_by(decode(encoded("PNG", see_through)), see_through) == 0
+
+
+# orientation
+
+SHOWN_TOP_LEFT = {  # the stored corner that each value brings to the top left, as (right, bottom)
+    1: (0, 0),
+    2: (1, 0),
+    3: (1, 1),
+    4: (0, 1),
+    5: (0, 0),
+    6: (0, 1),
+    7: (1, 1),
+    8: (1, 0),
+}
+
+
+def marked(value, kind="PNG"):
+    """A black picture, 32 wide and 16 high, with a white corner to be shown at the top left."""
+    right, bottom = SHOWN_TOP_LEFT[value]
+    stored = Image.new("RGB", (32, 16))
+    stored.paste((255, 255, 255), (24 * right, 8 * bottom, 24 * right + 8, 8 * bottom + 8))
+    return hostile.oriented(kind, value, stored)
+
+
+def white_corner(shown):
+    """Where the white is, as (right, bottom)."""
+    rows, columns = np.nonzero(np.asarray(shown.convert("L")) > 128)
+    return int(columns.mean() > shown.width / 2), int(rows.mean() > shown.height / 2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
+def test_orientation_brings_the_marked_corner_to_the_top_left(value, kind):
+    assert white_corner(decode(marked(value, kind))) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
+def test_orientations_from_five_up_exchange_the_sides(value, kind):
+    assert decode(marked(value, kind)).size == ((16, 32) if value >= 5 else (32, 16))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
+def test_orientation_is_ignored_where_the_model_wants_that(value, kind):
+    assert white_corner(decode(marked(value, kind), exif_orientation=False)) == SHOWN_TOP_LEFT[value]
+
+
+@pytest.mark.parametrize("name", ["jpeg-of-damaged-exif", "jpeg-of-a-textual-orientation"])
+def test_damaged_exif_turns_nothing(name):
+    assert off_by(decode(FILES[name].data), picture()) < 16
+
+
+# whatever comes
+
+
+@st.composite
+def mutated(draw):
+    """A real file with a few bytes changed, a piece taken out, or its end cut off."""
+    data = bytearray(FILES[draw(st.sampled_from(SMALL))].data)
+    for _ in range(draw(st.integers(0, 4))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    start = draw(st.integers(0, len(data)))
+    del data[start : start + draw(st.integers(0, 20))]
+    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
+
+
+SMALL = [name for name, file in FILES.items() if 20 < len(file.data) < 20_000]
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated())
+def test_a_damaged_file_raises_nothing_but_image_errors(data):
+    assert outcome(data) in {hostile.OK, *ImageError.__subclasses__()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([mark for offset, mark in image.SIGNATURES if not offset]), st.binary(max_size=400))
+def test_rubbish_behind_a_signature_raises_nothing_but_image_errors(signature, rubbish):
+    assert outcome(signature + rubbish) in {hostile.OK, *ImageError.__subclasses__()}
+
+
+DECODE_ALL = """
+import resource
+from tests import hostile
+from tests.twins.images.test_decode import outcome
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # whoever writes a byte to a file from here on dies
+for file in hostile.files().values():
+    outcome(file.data)
+"""
+
+
+def test_nothing_is_written_to_disk(tmp_path):
+    surroundings = {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "PYTHONPATH": str(Path.cwd()),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run([sys.executable, "-c", DECODE_ALL], cwd=tmp_path, env=surroundings, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])

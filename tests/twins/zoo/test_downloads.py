@@ -1,0 +1,165 @@
+"""Downloads from a real server on loopback: whole, interrupted, damaged, refused."""
+
+import hashlib
+import os
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import constants
+
+from twins.errors import WeightsUnavailable
+from twins.zoo import downloads, hub
+from twins.zoo import models as zoo
+
+CONTENT = os.urandom(3 * 2**20 + 7)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NAME = f"weights-{SHA256[:8]}.pth"
+
+
+class Site:
+    """What the server does, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.content, self.ranges, self.cut_after, self.takes_ranges = CONTENT, [], None, True
+        self.redirect = None
+
+
+@pytest.fixture
+def site():
+    state = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            state.ranges.append(wanted)
+            if state.redirect:
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                return self.end_headers()
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.takes_ranges else 0
+            if start >= len(state.content):
+                self.send_response(416)
+                return self.end_headers()
+            body = state.content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            return self.wfile.write(body if state.cut_after is None else body[: state.cut_after])
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{server.server_port}/{NAME}"
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def model(site, monkeypatch, tmp_path):
+    """A row of the zoo whose weights are on the site, and an empty cache."""
+    row = zoo.ade20k("svt_small", "fpn", "a-b", 0, 0)
+    monkeypatch.setitem(zoo.ZOO, "made_up", replace(row, source=zoo.Url(site.url, SHA256[:8])))
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return zoo.Spec("made_up")
+
+
+def test_a_file_is_fetched_once(site, model, tmp_path):
+    path = hub.fetch(model)
+    assert path == tmp_path / "twins" / NAME
+    assert path.read_bytes() == CONTENT
+    assert hub.fetch(model) == path
+    assert site.ranges == [None]
+
+
+def test_an_interrupted_download_is_continued(site, model):
+    site.cut_after = 2**20
+    path = hub.fetch(model)
+    assert path.read_bytes() == CONTENT
+    assert site.ranges == [None, f"bytes={2**20}-", f"bytes={2 * 2**20}-", f"bytes={3 * 2**20}-"]
+    assert not path.with_name(path.name + ".part").exists()
+
+
+def test_what_an_earlier_run_left_is_continued(site, model, tmp_path):
+    part = tmp_path / "twins" / f"{NAME}.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT[:1000])
+    assert hub.fetch(model).read_bytes() == CONTENT
+    assert site.ranges == ["bytes=1000-"]
+
+
+def test_a_complete_part_needs_nothing_more(site, model, tmp_path):
+    part = tmp_path / "twins" / f"{NAME}.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT)
+    assert hub.fetch(model).read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_over(site, model, tmp_path):
+    site.takes_ranges = False
+    part = tmp_path / "twins" / f"{NAME}.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 1000)
+    assert hub.fetch(model).read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_nothing_more_is_given_up(site, model, tmp_path):
+    site.cut_after = 0
+    with pytest.raises(WeightsUnavailable, match="the connection ended after 0 of"):
+        hub.fetch(model)
+    assert len(site.ranges) == downloads.ATTEMPTS
+
+
+def test_a_damaged_file_is_refused_and_not_kept(site, model, tmp_path):
+    site.content = CONTENT[:-1] + b"!"
+    with pytest.raises(WeightsUnavailable, match=rf"does not begin with {SHA256[:8]}"):
+        hub.fetch(model)
+    assert [path.suffix for path in (tmp_path / "twins").iterdir()] in ([], [".lock"])
+
+
+def test_a_cached_file_that_was_damaged_is_named(model):
+    path = hub.fetch(model)
+    path.write_bytes(CONTENT[1:])
+    with pytest.raises(WeightsUnavailable, match="Delete it and fetch it again"):
+        hub.fetch(model)
+
+
+def test_offline_says_how_to_bring_the_file(site, model, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsUnavailable, match=rf"HF_HUB_OFFLINE is set.*\n.*--model made_up=PATH/{NAME}"):
+        hub.fetch(model)
+    assert site.ranges == []
+
+
+def test_offline_a_cached_file_is_enough(model, monkeypatch):
+    path = hub.fetch(model)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.fetch(model) == path
+
+
+def test_a_redirect_leads_nowhere_unsafe(site, model):
+    site.redirect = "http://example.invalid/x"
+    with pytest.raises(WeightsUnavailable, match="no https address"):
+        hub.fetch(model)
+
+
+def test_only_https_is_spoken():
+    with pytest.raises(ValueError, match="no https address"):
+        downloads.checked("http://download.openmmlab.com/x.pth")
+    assert downloads.checked("https://download.openmmlab.com/x.pth")
+
+
+def test_several_at_once_fetch_it_once(site, model):
+    paths = []
+    threads = [threading.Thread(target=lambda: paths.append(hub.fetch(model))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 1
+    assert site.ranges == [None]

@@ -1,0 +1,217 @@
+"""Weights by name: from the package, the cache, or a hub, here a small one on loopback. Each fetch is a process."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests import hub as fake
+from twins.errors import UnknownModel, WeightsUnavailable
+from twins.zoo import hub
+from twins.zoo import models as zoo
+
+CONTENT = bytes(range(256)) * 400
+PINNED = "twins_svt_small"  # to a full commit, with a known hash
+UNPINNED = "twins_svt_base"
+
+FETCH = """
+import dataclasses, sys, time
+from twins.zoo import hub
+from twins.zoo import models as zoo
+from twins.errors import WeightsUnavailable
+time.sleep = lambda _: None  # the client library waits longer and longer before it gives up
+name, sha256 = sys.argv[1:]
+row = zoo.ZOO[name]
+zoo.ZOO[name] = dataclasses.replace(row, source=dataclasses.replace(row.source, sha256=sha256 or None))
+try:
+    print(hub.fetch(zoo.Spec(name)))
+except WeightsUnavailable as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+class Fetched(NamedTuple):
+    """What a process that fetched came to."""
+
+    exit_code: int
+    text: str  # the file's path, or the refusal
+    progress: str
+
+    @property
+    def content(self):
+        return Path(self.text).read_bytes()
+
+
+@pytest.fixture
+def server():
+    with fake.running(CONTENT) as running:
+        yield running
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    """Fetches a model in a process of its own, with an empty home and these variables."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
+    home = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(Path.cwd())}
+
+    def run(name=PINNED, sha256=server.sha256, **variables):
+        surroundings = {**clean, **home, "HF_ENDPOINT": server.url, **variables}
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, name, sha256], env=surroundings, capture_output=True, text=True, check=False
+        )
+        return Fetched(done.returncode, done.stdout.strip(), done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def dead_end():
+    """The address of a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_a_name_becomes_the_hubs_file(fetch):
+    assert fetch().content == CONTENT
+
+
+def test_the_pinned_revision_is_asked_for(fetch, server):
+    fetch()
+    revision = zoo.ZOO[PINNED].source.revision
+    assert set(server.asked) == {f"/timm/twins_svt_small.in1k/resolve/{revision}/model.safetensors"}
+
+
+def test_without_a_known_revision_the_newest_is_asked_for(fetch, server):
+    fetch(UNPINNED)
+    assert set(server.asked) == {"/timm/twins_svt_base.in1k/resolve/main/model.safetensors"}
+
+
+def test_the_file_lies_in_the_ordinary_cache(fetch, tmp_path):
+    assert Path(fetch().text).is_relative_to(tmp_path / "hf" / "hub" / "models--timm--twins_svt_small.in1k")
+
+
+def test_a_download_shows_its_progress(fetch):
+    assert "model.safetensors: 100%" in fetch(TQDM_POSITION="-1").progress  # as if it were a terminal
+
+
+@pytest.mark.parametrize("name", [PINNED, UNPINNED, "twins_svt_large"])
+def test_what_was_fetched_once_needs_no_network(fetch, server, name):
+    fetch(name)
+    server.asked.clear()
+    again = fetch(name, HF_HUB_OFFLINE="1")
+    assert (again.content, server.asked) == (CONTENT, [])
+
+
+@pytest.mark.parametrize("name", [PINNED, UNPINNED])
+def test_what_was_fetched_once_survives_an_unreachable_hub(fetch, dead_end, name):
+    fetch(name)
+    assert fetch(name, HF_ENDPOINT=dead_end).content == CONTENT
+
+
+def test_a_broken_download_is_resumed(fetch, server):
+    server.break_after = 1000
+    assert fetch().content == CONTENT
+
+
+def test_a_file_with_another_hash_is_refused(fetch):
+    refused = fetch(sha256="0" * 64)
+    assert (refused.exit_code, "its sha256 is" in refused.text) == (3, True)
+
+
+def test_a_file_without_a_known_hash_is_taken(fetch):
+    assert fetch(UNPINNED, sha256="").content == CONTENT
+
+
+def test_a_file_damaged_in_the_cache_is_refused(fetch):
+    path = Path(fetch().text).resolve()
+    path.write_bytes(CONTENT[:-1] + b"!")
+    assert "Delete it and fetch it again" in fetch().text
+
+
+def test_the_token_is_sent(fetch, server):
+    server.token = "hf_secret"
+    assert fetch(HF_TOKEN="hf_secret").content == CONTENT
+
+
+def test_a_proxy_is_used(fetch, server):
+    fetch(HF_ENDPOINT="http://hub.example", HTTP_PROXY=server.url)
+    assert {url.partition("/timm")[0] for url in server.asked} == {"http://hub.example"}
+
+
+WAYS_TO_FAIL = {
+    "offline": {"HF_HUB_OFFLINE": "1"},
+    "no such protocol": {"HF_ENDPOINT": "gopher://127.0.0.1"},
+    "no such address": {"HF_ENDPOINT": "http://[::bad"},
+    "no route": {"HF_HOME": "/proc/nowhere"},
+}
+
+
+@pytest.fixture(params=[*WAYS_TO_FAIL, "unreachable", "unreachable proxy", 401, 403, 404, 410, 500, 503], ids=str)
+def failed(request, fetch, server, dead_end):
+    """A fetch that could not succeed."""
+    if isinstance(request.param, int):
+        server.refuse_with = request.param
+        return fetch()
+    ways = {**WAYS_TO_FAIL, "unreachable": {"HF_ENDPOINT": dead_end}, "unreachable proxy": {"HTTP_PROXY": dead_end}}
+    return fetch(**ways[request.param])
+
+
+def test_weights_that_cannot_be_fetched_are_answered_with_the_way_to_bring_them(failed):
+    assert failed.exit_code == 3
+    assert "--model twins_svt_small=PATH/model.safetensors" in failed.text
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_hub_that_shows_nothing_is_answered_with_the_token(fetch, server, status):
+    server.refuse_with = status
+    assert "HF_TOKEN" in fetch().text
+
+
+def test_the_token_is_never_shown(fetch, server):
+    server.token = "hf_other"
+    refused = fetch(HF_TOKEN="hf_secret")
+    assert "hf_secret" not in refused.text + refused.progress
+
+
+# without a hub
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Makes any connection a failure."""
+
+    def fail(*_):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", fail)
+
+
+def test_the_packaged_weights_need_no_network(no_network):
+    assert hub.fetch(zoo.Spec(zoo.DEFAULTS["classify"])).is_file()
+
+
+def test_the_packaged_weights_have_their_hash():
+    found = hashlib.sha256(hub.fetch(zoo.Spec(zoo.DEFAULTS["classify"])).read_bytes()).hexdigest()
+    assert found == zoo.ZOO[zoo.DEFAULTS["classify"]].source.sha256
+
+
+def test_packaged_weights_that_were_replaced_are_refused(tmp_path):
+    (tmp_path / "weights").write_bytes(b"other")
+    with pytest.raises(WeightsUnavailable, match="damaged or was replaced"):
+        hub.check(tmp_path / "weights", "0" * 64)
+
+
+def test_a_file_of_ones_own_is_taken_as_it_is(no_network, tmp_path):
+    assert hub.fetch(zoo.Spec("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
+
+
+def test_an_unknown_name_is_not_looked_for(no_network):
+    with pytest.raises(UnknownModel):
+        hub.fetch(zoo.Spec("resnet50"))

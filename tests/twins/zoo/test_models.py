@@ -1,0 +1,85 @@
+"""The models' table and how users spell a model."""
+
+from pathlib import Path
+
+import pytest
+
+from twins.errors import UnknownModel
+from twins.network.variants import VARIANTS
+from twins.zoo import models as zoo
+from twins.zoo.labels import shipped
+from twins.zoo.models import ZOO, Spec
+
+
+def test_a_name_is_a_model_of_the_zoo():
+    assert zoo.parse("twins_svt_small") == Spec("twins_svt_small")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("twins_svt_base=./file.pth", Spec("twins_svt_base", Path("file.pth"))),
+        ("flowers=/data/flowers.pth", Spec("flowers", Path("/data/flowers.pth"))),
+        ("odd=name=with=signs.pth", Spec("odd", Path("name=with=signs.pth"))),
+        ("home=~/w.pth", Spec("home", Path.home() / "w.pth")),
+    ],
+)
+def test_a_name_and_a_file_are_any_name_and_that_file(text, expected):
+    assert zoo.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["=file.pth", "name=", "="])
+def test_half_a_spelling_is_refused(text):
+    with pytest.raises(UnknownModel, match="NAME=FILE"):
+        zoo.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("twins_svt_smal", "twins_svt_small"),
+        ("svt_base", "twins_svt_base"),
+        ("twins-pcpvt-large", "twins_pcpvt_large"),
+        ("TWINS_SVT_NANO", "twins_svt_nano"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_closest(typed, meant):
+    with pytest.raises(UnknownModel, match=f"did you mean {meant}"):
+        zoo.parse(typed)
+
+
+@pytest.mark.parametrize("typed", ["resnet50", "", "./file.pth"])
+def test_a_name_like_no_other_is_answered_with_all_and_the_way_to_bring_a_file(typed):
+    with pytest.raises(UnknownModel, match=r"twins_svt_nano.*NAME=FILE"):
+        zoo.parse(typed)
+
+
+def test_the_table_lists_every_variant_as_a_classifier_and_the_published_ones_as_segmenters():
+    published = [f"twins_{variant}" for variant in VARIANTS if variant != "svt_nano"]
+    segmenters = {f"{name}_{head}_ade20k" for name in published for head in ("fpn", "upernet")}
+    assert set(zoo.list_models()) == {*zoo.DEFAULTS.values(), *published} | segmenters
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_row_names_a_variant_and_labels_that_exist(name):
+    assert ZOO[name].variant in VARIANTS
+    assert shipped(ZOO[name].labels)
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].labels == "imagenet1k"])
+def test_published_models_see_pictures_as_timm_measured_them(name):
+    geometry = ZOO[name].geometry
+    assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
+
+
+@pytest.mark.parametrize("task", zoo.DEFAULTS)
+def test_a_tasks_default_model_is_for_it_and_needs_no_network(task):
+    row = ZOO[zoo.DEFAULTS[task]]
+    assert row.task == task
+    assert isinstance(row.source, zoo.Packaged)
+
+
+def test_every_model_that_ships_has_a_model_card():
+    for row in ZOO.values():
+        if isinstance(row.source, zoo.Packaged):
+            assert row.source.document().startswith("# twins_")

@@ -1,0 +1,84 @@
+"""Every published segmentation checkpoint, in the form its project publishes it, with values of no meaning."""
+
+import pytest
+import torch
+
+import twins
+from tests.golden import cases, names
+from twins.zoo import models as zoo
+from twins.zoo.loading import load
+
+ZOO = [name for name, row in zoo.ZOO.items() if row.labels == "ade20k"]
+FILES = [(name, "mmseg") for name in ZOO] + [(name, "authors") for name in ZOO if "upernet" in name]
+GOLDEN_NAMES = {
+    "mmseg-twins_pcpvt-s_fpn": (names.mmseg, "pcpvt_small", "fpn"),
+    "mmseg-twins_svt-s_fpn": (names.mmseg, "svt_small", "fpn"),
+    "mmseg-twins_svt-s_uperhead": (names.mmseg, "svt_small", "upernet"),
+    "authors-seg-alt_gvt_small": (names.authors, "svt_small", "upernet"),
+}
+MILLIONS = {  # of parameters that are used: mmsegmentation's table without the auxiliary head
+    "twins_pcpvt_small_fpn_ade20k": 27.859,
+    "twins_pcpvt_base_fpn_ade20k": 47.581,
+    "twins_pcpvt_large_fpn_ade20k": 64.742,
+    "twins_svt_small_fpn_ade20k": 27.799,
+    "twins_svt_base_fpn_ade20k": 59.676,
+    "twins_svt_large_fpn_ade20k": 102.744,
+}
+
+
+@pytest.fixture
+def checkpoint(request, tmp_path):
+    name, project = request.param
+    row = zoo.find(name)
+    keys = (names.mmseg if project == "mmseg" else names.authors)(row.variant, row.head)
+    path = tmp_path / "weights.pth"
+    torch.save({"meta": {}, "state_dict": names.cheap_state(keys)}, path)
+    return name, path
+
+
+@pytest.mark.parametrize("prefix", GOLDEN_NAMES)
+def test_the_made_up_keys_are_the_published_ones(prefix):
+    make, *arguments = GOLDEN_NAMES[prefix]
+    (name,) = cases.named(prefix)
+    assert make(*arguments) == {key: tuple(shape) for key, shape in cases.read(name).facts["keys"]}
+
+
+def test_there_are_twelve_with_published_figures():
+    assert [set(zoo.find(name).published.figures) for name in ZOO] == [{"mIoU", "mIoU multi-scale"}] * 12
+
+
+@pytest.mark.parametrize("checkpoint", FILES, indirect=True, ids="-".join)
+def test_every_published_file_loads_strictly_and_runs(checkpoint):
+    name, path = checkpoint
+    loaded = load(zoo.Spec(name, path))
+    with torch.inference_mode():
+        assert loaded.network(torch.zeros(1, 3, 64, 96)).shape == (1, 150, 16, 24)
+    assert (loaded.card.labels[7].name, loaded.card.labels[7].colour) == ("bed", "#cc05ff")
+    assert loaded.card.published is None  # a file of one's own may be any
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("checkpoint", FILES, indirect=True, ids="-".join)
+def test_every_published_file_runs_at_the_sizes_of_photos(checkpoint):
+    network = twins.load(*checkpoint)
+    for height, width in ((512, 512), (300, 400)):
+        with torch.inference_mode():
+            logits = network(torch.zeros(1, 3, height, width))
+        assert logits.shape == (1, 150, height // 4, width // 4)
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_parameter_counts_are_the_published_ones(name):
+    row = zoo.find(name)
+    count = sum(parameter.numel() for parameter in names.network(row.variant, row.head).parameters())
+    assert count / 1e6 == pytest.approx(MILLIONS[name], abs=6e-4)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_addresses_are_those_of_the_files(name):
+    source = zoo.find(name).source
+    assert isinstance(source, zoo.Url)
+    folder, file = source.url.removeprefix(zoo.OPENMMLAB + "/").split("/")
+    assert file.startswith(folder + "_2021")
+    assert file == f"{file.rpartition('-')[0]}-{source.sha256}.pth"
+    assert len(source.sha256) == 8

@@ -1,0 +1,1 @@
+"""Generators of the tables, the dashboard and its panels. Nothing here ships."""

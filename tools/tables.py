@@ -1,0 +1,155 @@
+"""The documents' tables, made from the code. `python -m tools.tables` writes them; `test_docs` compares them."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from prometheus_client.metrics import MetricWrapperBase
+
+from service import metrics
+from service.cli.models import figures
+from service.cli.serve import default_text
+from service.errors import Refused, ServiceError
+from service.rest import problems
+from service.rpc import statuses
+from service.settings import PREFIX, Settings, flag_name
+from tests.golden import names
+from tools.documents import OPERATIONS, README
+from twins.checkpoints import checkpoint
+from twins.network.heads.classify import Classifier
+from twins.network.variants import VARIANTS, Family
+from twins.zoo import hub, labels
+from twins.zoo import models as zoo
+from twins.zoo.models import Packaged, Row
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def settings() -> str:
+    """Every setting, in the order of the code."""
+    rows = (
+        (f"`{flag_name(name)}`", f"`{PREFIX}{name.upper()}`", default_of(name), field.description or "")
+        for name, field in Settings.model_fields.items()
+    )
+    return table(("flag", "variable", "default", "meaning"), rows)
+
+
+def default_of(name: str) -> str:
+    """A default as a user would write it."""
+    text = default_text(Settings.model_fields[name].default)
+    return f"`{text}`" if text else ""
+
+
+def metric_rows() -> Iterator[tuple[str, ...]]:
+    """Name, type, labels and meaning of every metric."""
+    for collector in vars(metrics).values():
+        if isinstance(collector, MetricWrapperBase):
+            (described,) = collector.describe()
+            name = described.name + ("_total" if described.type == "counter" else "")
+            names = ", ".join(f"`{label}`" for label in collector._labelnames)
+            yield f"`{name}`", described.type, names, described.documentation
+
+
+def metric_table() -> str:
+    """Every metric."""
+    return table(("name", "type", "labels", "meaning"), sorted(metric_rows()))
+
+
+def models() -> str:
+    """Every model known by name."""
+    head = ("name", "task", "accuracy, %", "parameters", "licence", "weights", "pinned")
+    return table(head, (model_row(name, row) for name, row in zoo.ZOO.items()))
+
+
+def model_row(name: str, row: Row) -> tuple[str, ...]:
+    """One model."""
+    known = {"revision": getattr(row.source, "revision", None), "sha256": row.source.sha256}
+    pinned = ", ".join(word for word, value in known.items() if value)
+    millions = f"{parameters(row) / 1e6:.1f} M"
+    return f"`{name}`", row.task, figures(row), millions, row.licence, place(row), pinned
+
+
+def place(row: Row) -> str:
+    """Where a model's weights come from."""
+    return {
+        zoo.HubFile: f"`{getattr(row.source, 'repo', '')}`",
+        zoo.Packaged: "in the package",
+        zoo.Url: "OpenMMLab",
+    }[type(row.source)]
+
+
+def parameters(row: Row) -> int:
+    """How many numbers a model has."""
+    return sum(parameter.numel() for parameter in network(row).parameters())
+
+
+def weights() -> str:
+    """What each model's weights take, in MB, by the bytes of a number."""
+    rows = (
+        (f"`{name}`", *(f"{parameters(row) * size / 1e6:,.0f}" for size in (4, 2))) for name, row in zoo.ZOO.items()
+    )
+    return table(("model", "float32", "bfloat16, float16"), rows)
+
+
+def network(row: Row) -> torch.nn.Module:
+    """A model's network without values; no memory is taken for them."""
+    if isinstance(row.source, Packaged):
+        return checkpoint.skeleton(checkpoint.load(hub.packaged(row.source)))
+    if row.task == "segment":
+        return names.network(row.variant, row.head)
+    with torch.device("meta"):
+        return Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
+
+
+def errors() -> str:
+    """Every error that a client may be told."""
+    told = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
+    rows = (
+        (
+            f"`{error.code}`",
+            str(problems.status(error)),
+            f"`{statuses.status(error).name}`",
+            (error.__doc__ or "").strip(),
+        )
+        for error in told
+    )
+    return table(("code", "HTTP", "gRPC", "when"), rows)
+
+
+def kinds(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    """The classes below `root`, without the one that only stands for its children."""
+    for kind in root.__subclasses__():
+        if kind is not Refused:
+            yield kind
+        yield from kinds(kind)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "metrics": metric_table,
+    "models": models,
+    "errors": errors,
+    "weights": weights,
+}
+
+
+PLACES = [
+    *((README, name) for name in ("settings", "metrics", "models", "errors")),
+    *((OPERATIONS, name) for name in ("metrics", "weights")),
+]
+
+
+def between(name: str) -> re.Pattern[str]:
+    """What stands between the markers of a table."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+
+
+if __name__ == "__main__":
+    for document, name in PLACES:
+        made = (TABLES[name]() + "\n").replace("\\", r"\\")
+        document.write_text(between(name).sub(made, document.read_text("utf-8")), "utf-8")

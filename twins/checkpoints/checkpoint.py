@@ -1,0 +1,238 @@
+"""A checkpoint: recognised, renamed, and its network built.
+
+What the weights say about themselves is `recognise`; a network is `build`, strictly.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from twins.checkpoints import formats
+from twins.checkpoints import metadata
+from twins.card import TASK_OF, HeadName, TaskName
+from twins.errors import CheckpointError
+from twins.checkpoints.formats import Format
+from twins.network.heads.segment import Segmenter
+from twins.network.heads.table import HEADS
+from twins.checkpoints.metadata import Declared
+from twins.checkpoints.reading import State, read
+from twins.network.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Kind, Variant
+
+TRUNK = "backbone."  # where a segmentation network has its trunk
+SHOWN = 6  # keys named in a message
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A recognised checkpoint under this project's names."""
+
+    state: State
+    format: str
+    variant: Variant
+    classes: int
+    head: HeadName
+    declared: Declared
+
+    @property
+    def task(self) -> TaskName:
+        """What a network with this head is for."""
+        return TASK_OF[self.head]
+
+    @property
+    def variant_name(self) -> str:
+        """The row of the variants' table with these values, or `custom`."""
+        return next((name for name, row in VARIANTS.items() if row == self.variant), "custom")
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers there are."""
+        return sum(tensor.numel() for tensor in self.state.values())
+
+
+def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
+    """The checkpoint in the file at `path`, whichever supported format it is in.
+
+    `tolerant` replaces objects of unknown classes by inert ones instead of refusing the file; still no code runs.
+    Raises CheckpointError.
+    """
+    state, beside = read(path, tolerant=tolerant)
+    try:
+        return recognise(state, beside)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except IndexError as error:
+        raise CheckpointError(f"{path}: a parameter has fewer dimensions than its name wants") from error
+
+
+def recognise(state: State, beside: Mapping[str, str]) -> Checkpoint:
+    """What the keys and shapes tell: format, variant and class count. Raises CheckpointError."""
+    length = formats.strip_prefixes(list(state))
+    state = {key[length:]: tensor for key, tensor in state.items()}
+    found = formats.recognise(list(state))
+    if found is None:
+        raise CheckpointError(
+            f"not a Twins checkpoint in a format known here ({known_formats()}); its keys look like {some(state)}"
+        )
+    state = rename(state, found)
+    variant = infer_variant(trunk(state))
+    head = infer_head(state)
+    return Checkpoint(
+        state=state,
+        format=found.name,
+        variant=variant,
+        classes=state[HEADS[head].classes_in].shape[0],
+        head=head,
+        declared=metadata.parse(beside, Declared(found.families[variant.kind], found.crop)),
+    )
+
+
+def rename(state: State, source: Format) -> State:
+    """The same tensors under this project's names. Raises CheckpointError unless every key matches one rule."""
+    matches = {key: [(rule, m) for rule in source.rules if (m := re.fullmatch(rule.pattern, key))] for key in state}
+    if unknown := [key for key, found in matches.items() if len(found) != 1]:
+        raise CheckpointError(f"looks like a {source.name} checkpoint, but has unknown keys: {some(unknown)}")
+    renamed = [pair for key, ((rule, found),) in matches.items() for pair in apply(rule, found, state[key])]
+    if twice := [key for key, count in Counter(key for key, _ in renamed).items() if count > 1]:
+        raise CheckpointError(f"two keys of the file stand for one parameter: {some(twice)}")
+    return dict(renamed)
+
+
+def apply(rule: formats.Rule, found: re.Match[str], tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What a key and its tensor are here: one parameter, several with a share of the rows each, or none."""
+    if rule.target == formats.DROP:
+        return
+    total = sum(rule.parts)
+    if tensor.ndim and tensor.shape[0] % total:
+        raise CheckpointError(f"{found[0]} has {tensor.shape[0]} rows, which do not divide into {total} parts")
+    shares = [tensor.shape[0] * part // total for part in rule.parts] if len(rule.parts) > 1 else []
+    for target, part in zip(rule.targets, tensor.split(shares) if shares else (tensor,), strict=True):
+        yield found.expand(target), part
+
+
+def infer_head(state: State) -> HeadName:
+    """The head whose parameters are there. Raises CheckpointError."""
+    found = next((name for name, head in HEADS.items() if head.recognised_by in state), None)
+    if found is None or HEADS[found].classes_in not in state:
+        wanted = ", ".join(head.recognised_by for head in HEADS.values())
+        raise CheckpointError(f"has no head known here (one of {wanted}): a bare backbone cannot be served")
+    return found
+
+
+def trunk(state: State) -> State:
+    """The trunk's parameters under their names in a bare trunk."""
+    inner = {key.removeprefix(TRUNK): tensor for key, tensor in state.items() if key.startswith(TRUNK)}
+    return inner or state
+
+
+def infer_variant(state: State) -> Variant:
+    """The architecture that these shapes belong to; only the window leaves no trace. Raises CheckpointError."""
+    dims = four(state[f"patch_embeds.{s}.proj.weight"].shape[0] for s in stages(state))
+    depths = four(len({key.split(".")[2] for key in state if key.startswith(f"blocks.{s}.")}) for s in range(4))
+    kind: Kind = "svt" if any(key.endswith("attn.qkv.weight") for key in state) else "pcpvt"
+    heads = four(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
+    if 0 in dims or any(dim % count for dim, count in zip(dims, heads, strict=True)):
+        raise CheckpointError(
+            f"its stages are {dims} channels wide, which heads of {CHANNELS_PER_HEAD[kind]} do not divide"
+        )
+    hidden = (state.get(f"blocks.{s}.0.mlp.fc1.weight") for s in range(4))
+    ratios = four(0 if fc1 is None else fc1.shape[0] // dim for fc1, dim in zip(hidden, dims, strict=True))
+    reductions = four(reduction(state, s) for s in range(4))
+    return Variant(dims, depths, heads, ratios, reductions, window=WINDOW if kind == "svt" else None)
+
+
+def stages(state: State) -> range:
+    """The four stages. Raises CheckpointError if one has no patch embedding."""
+    missing = [key for s in range(4) if (key := f"patch_embeds.{s}.proj.weight") not in state]
+    if missing:
+        raise CheckpointError(f"lacks {some(missing)}")
+    return range(4)
+
+
+def reduction(state: State, stage: int) -> int:
+    """The side of a stage's sub-sampling convolution; 1 where there is none."""
+    convs = (t for key, t in state.items() if re.fullmatch(rf"blocks\.{stage}\.\d+\.attn\.sr\.weight", key))
+    return next((int(tensor.shape[-1]) for tensor in convs), 1)
+
+
+def four(values: Iterable[int]) -> Four:
+    """Four values as a tuple of known length."""
+    a, b, c, d = values
+    return a, b, c, d
+
+
+def build(checkpoint: Checkpoint) -> nn.Module:
+    """The network with the checkpoint's weights, float32, in eval mode. Raises CheckpointError, naming the keys."""
+    network = skeleton(checkpoint)
+    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    given = {key: tuple(tensor.shape) for key, tensor in checkpoint.state.items()}
+    complaints = [
+        *(f"{key} is missing" for key in wanted if key not in given),
+        *(f"{key} is unexpected" for key in given if key not in wanted),
+        *(f"{k} is {given[k]}, not {wanted[k]}" for k in wanted if k in given and given[k] != wanted[k]),
+    ]
+    if complaints:
+        raise CheckpointError(
+            f"does not fit the network it resembles, {closest(checkpoint.variant)}: {some(complaints)}"
+        )
+    if broken := [key for key, tensor in checkpoint.state.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"holds values that are no numbers, in {some(broken)}")
+    network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
+    if isinstance(network, Segmenter):
+        network.fold()
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def skeleton(checkpoint: Checkpoint) -> nn.Module:
+    """The network without values. Raises CheckpointError where a shape that decides about it is not there."""
+    try:
+        with torch.device("meta"):
+            return HEADS[checkpoint.head].build(checkpoint.variant, checkpoint.declared.family, checkpoint.state)
+    except KeyError as error:
+        raise CheckpointError(f"lacks {error.args[0]}") from error
+
+
+def closest(variant: Variant) -> str:
+    """The name of the row that shares most with `variant`."""
+
+    def shared(row: Variant) -> int:
+        pairs = zip(
+            row.dims + row.depths + row.mlp_ratios, variant.dims + variant.depths + variant.mlp_ratios, strict=True
+        )
+        return sum(mine == other for mine, other in pairs) + 2 * (row.kind == variant.kind)
+
+    return max(VARIANTS, key=lambda name: shared(VARIANTS[name]))
+
+
+def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
+    """Writes a checkpoint as safetensors, with all that its keys alone would not tell. Raises CheckpointError."""
+    state = {key: stored(key, tensor, half=half) for key, tensor in checkpoint.state.items()}
+    try:
+        save_file(state, path, {**metadata.write(checkpoint.declared), "format": "pt"})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot write ({error})") from error
+
+
+def stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
+    """A parameter as it is written, in memory of its own; statistics keep their precision: half has not their range."""
+    narrow = half and not key.endswith(("running_mean", "running_var"))
+    return tensor.to(torch.float16 if narrow else torch.float32, copy=True).contiguous()
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names of many, for a message."""
+    names = list(names)
+    shown = ", ".join(names[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return shown + more
+
+
+def known_formats() -> str:
+    """The formats' names, for a message."""
+    return ", ".join(known.name for known in formats.FORMATS)

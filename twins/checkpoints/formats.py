@@ -1,0 +1,169 @@
+"""Other projects' checkpoints, as data: how to recognise each and what its keys are called here.
+
+The names used here are the authors' and timm's. Every key of a file matches exactly one rule, or the file is refused.
+"""
+
+import re
+from dataclasses import dataclass
+
+from twins.network.variants import Family, Kind
+
+DROP = ""  # the target of a key that is not needed here
+NOTHING = r"(?!)"  # a pattern that no key matches
+
+PREFIXES = ("module.", "model.", "timm_model.", "backbone.")
+"""Left by wrappers (data parallel, Lightning, transformers' TimmWrapper); taken off while every key has one."""
+
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Where training scripts put the weights, best first: the moving average is what was measured."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Keys that match `pattern` as a whole are called `target` here: a template for `re.Match.expand`.
+
+    Several targets share the tensor's rows in the proportions `parts`.
+    """
+
+    pattern: str
+    target: str | tuple[str, ...]
+    parts: tuple[int, ...] = (1,)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The templates, one for each part."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+
+@dataclass(frozen=True)
+class Format:
+    """One project's way to name the parameters of a Twins network, and how its network behaves."""
+
+    name: str
+    recognised_by: tuple[str, ...]  # patterns, each of which one of this format's keys matches
+    rules: tuple[Rule, ...]
+    families: dict[Kind, Family]
+    crop: float = 1.0  # the share of the short side that its evaluation of classifiers keeps
+    excluded_by: str = NOTHING  # a pattern that none of its keys matches: no two formats fit one file
+
+
+W = r"(weight|bias)"
+TRUNK = r"(?:backbone\.)?"  # a wrapper may have named the trunk and left the head bare
+
+DENSE = r"(?:decode_head|neck)\..*"  # what only a segmentation network has
+
+TIMM = Format(
+    name="timm / authors",
+    recognised_by=(r"(backbone\.)?blocks\.0\.0\.norm1\.weight",),
+    excluded_by=DENSE,
+    rules=(
+        Rule(TRUNK + rf"(patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
+        Rule(TRUNK + rf"(pos_block\.\d\.proj\.0\.{W})", r"\1"),
+        Rule(TRUNK + rf"(blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
+        Rule(TRUNK + rf"(blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
+        Rule(TRUNK + rf"(blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
+        Rule(TRUNK + rf"(norm\.{W})", r"\1"),
+        Rule(rf"(head\.{W})", r"\1"),
+    ),
+    families={"pcpvt": Family(), "svt": Family()},
+    crop=0.9,
+)
+
+MMPRETRAIN = Format(
+    name="mmpretrain",
+    recognised_by=(r"(backbone\.)?stages\.0\.0\.norm1\.weight",),
+    excluded_by=DENSE,
+    rules=(
+        Rule(TRUNK + rf"patch_embeds\.(\d)\.projection\.{W}", r"patch_embeds.\1.proj.\2"),
+        Rule(TRUNK + rf"patch_embeds\.(\d)\.norm\.{W}", r"patch_embeds.\1.norm.\2"),
+        Rule(TRUNK + rf"position_encodings\.(\d)\.proj\.{W}", r"pos_block.\1.proj.0.\2"),
+        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.(norm1|norm2)\.{W}", r"blocks.\1.\2.\3.\4"),
+        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.attn\.(q|kv|qkv|proj|sr|norm)\.{W}", r"blocks.\1.\2.attn.\3.\4"),
+        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"blocks.\1.\2.mlp.fc1.\3"),
+        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"blocks.\1.\2.mlp.fc2.\3"),
+        Rule(TRUNK + rf"norm_after_stage3\.{W}", r"norm.\1"),
+        Rule(rf"head\.fc\.{W}", r"head.\1"),
+    ),
+    families={
+        "pcpvt": Family(edge="masked", rounding="ceil", eps=1e-6, patch_eps=1e-5, reduction_eps=1e-6),
+        "svt": Family(edge="masked", rounding="ceil", eps=1e-5, patch_eps=1e-5, reduction_eps=1e-5),
+    },
+    crop=0.875,
+)
+
+DENSE_HEAD = (
+    Rule(rf"(neck\.(?:lateral_convs|fpn_convs)\.\d\.conv\.{W})", r"\1"),
+    Rule(rf"(decode_head\.conv_seg\.{W})", r"\1"),
+    Rule(r"(decode_head\.(?!conv_seg\.)[\w.]+\.(?:conv\.weight|bn\.(?:weight|bias|running_mean|running_var)))", r"\1"),
+    Rule(r"decode_head\.[\w.]+\.bn\.num_batches_tracked", DROP),
+    Rule(r"auxiliary_head\..*", DROP),  # of use in training alone
+)
+"""mmsegmentation's names of necks and heads, which are used here as well."""
+
+AUTHORS_SEG = Format(
+    name="authors' segmentation",
+    recognised_by=(r"backbone\.blocks\.0\.0\.norm1\.weight", DENSE),
+    rules=(
+        Rule(rf"(backbone\.patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
+        Rule(rf"(backbone\.pos_block\.\d\.proj\.0\.{W})", r"\1"),
+        Rule(rf"(backbone\.blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
+        Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
+        Rule(rf"(backbone\.blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
+        Rule(rf"(backbone\.norm_list\.\d\.{W})", r"\1"),
+        Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # of the classifier that the trunk was trained as
+        *DENSE_HEAD,
+    ),
+    families={
+        "pcpvt": Family(edge="masked"),
+        "svt": Family(edge="masked", stage_norms=True),
+    },
+)
+"""Also what this project writes itself: the names used here are these."""
+
+MMSEG = Format(
+    name="mmsegmentation",
+    recognised_by=(r"(backbone\.)?layers\.0\.0\.norm1\.weight",),
+    rules=(
+        Rule(TRUNK + rf"patch_embeds\.(\d)\.projection\.{W}", r"backbone.patch_embeds.\1.proj.\2"),
+        Rule(TRUNK + rf"patch_embeds\.(\d)\.norm\.{W}", r"backbone.patch_embeds.\1.norm.\2"),
+        Rule(TRUNK + rf"position_encodings\.(\d)\.proj\.{W}", r"backbone.pos_block.\1.proj.0.\2"),
+        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.(norm1|norm2)\.{W}", r"backbone.blocks.\1.\2.\3.\4"),
+        Rule(
+            TRUNK + rf"layers\.(\d)\.(\d+)\.attn\.attn\.in_proj_{W}",
+            (r"backbone.blocks.\1.\2.attn.q.\3", r"backbone.blocks.\1.\2.attn.kv.\3"),
+            parts=(1, 2),
+        ),
+        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.attn\.attn\.out_proj\.{W}", r"backbone.blocks.\1.\2.attn.proj.\3"),
+        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.attn\.(qkv|proj|sr|norm)\.{W}", r"backbone.blocks.\1.\2.attn.\3.\4"),
+        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"backbone.blocks.\1.\2.mlp.fc1.\3"),
+        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"backbone.blocks.\1.\2.mlp.fc2.\3"),
+        Rule(TRUNK + rf"norm_list\.(\d)\.{W}", r"backbone.norm_list.\1.\2"),
+        Rule(TRUNK + rf"norm\.{W}", DROP),  # left in the converted backbones
+        *DENSE_HEAD,
+    ),
+    families={
+        "pcpvt": Family(edge="masked", rounding="ceil", eps=1e-5),
+        "svt": Family(edge="masked", rounding="ceil", eps=1e-5, stage_norms=True),
+    },
+)
+
+FORMATS: tuple[Format, ...] = (TIMM, MMPRETRAIN, AUTHORS_SEG, MMSEG)
+
+
+def recognise(keys: list[str]) -> Format | None:
+    """The format that a checkpoint with these keys is in."""
+    return next((candidate for candidate in FORMATS if fits(candidate, keys)), None)
+
+
+def fits(candidate: Format, keys: list[str]) -> bool:
+    """Whether a checkpoint with these keys is in that format."""
+    found = all(any(re.fullmatch(pattern, key) for key in keys) for pattern in candidate.recognised_by)
+    return found and not any(re.fullmatch(candidate.excluded_by, key) for key in keys)
+
+
+def strip_prefixes(keys: list[str]) -> int:
+    """How many leading characters of every key are wrappers' prefixes."""
+    length = 0
+    while keys and (found := next((p for p in PREFIXES if all(k.startswith(p, length) for k in keys)), "")):
+        length += len(found)
+    return length

@@ -1,1 +1,0 @@
-"""What turns the trunk's maps into an answer: one file a task."""

@@ -1,0 +1,60 @@
+"""The one network behind every variant: an image in, four feature maps out.
+
+Legend: B batch · N tokens · C channels · H W map
+"""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from twins.network.layers import Block, PatchEmbed, PositionConv, Size, SubsampledAttention, WindowAttention, to_map
+from twins.network.variants import Family, Variant
+
+PATCHES = (4, 2, 2, 2)
+
+
+class Trunk(nn.Module):
+    """Four stages: a patch embedding, blocks, and one position convolution after the first block of each."""
+
+    def __init__(self, variant: Variant, family: Family) -> None:
+        super().__init__()
+        inputs = (3, *variant.dims[:3])
+        self.patch_embeds = nn.ModuleList(map(PatchEmbed, inputs, variant.dims, PATCHES, [family] * 4))
+        self.pos_block = nn.ModuleList(map(PositionConv, variant.dims))
+        self.blocks = nn.ModuleList(stage_blocks(variant, stage, family) for stage in range(4))
+        self.stage_norms = family.stage_norms
+        if family.stage_norms:
+            self.norm_list = nn.ModuleList(nn.LayerNorm(dim, eps=family.eps) for dim in variant.dims)
+
+    def stage(self, stage: int, x: Tensor) -> tuple[Tensor, Size]:
+        """x: B C H W, the map before; tokens B N C over a map of the returned size."""
+        tokens, size = self.patch_embeds[stage](x)
+        blocks: Iterable[nn.Module] = self.blocks[stage].children()
+        for index, block in enumerate(blocks):
+            tokens = block(tokens, size)
+            if index == 0:
+                tokens = self.pos_block[stage](tokens, size)
+        if self.stage_norms:
+            tokens = self.norm_list[stage](tokens)
+        return tokens, size
+
+    def maps(self, x: Tensor, count: int = 4) -> tuple[Tensor, ...]:
+        """x: B 3 H W, normalised; the first `count` maps of strides 4, 8, 16, 32, B C H W each."""
+        maps = []
+        for stage in range(count):
+            x = to_map(*self.stage(stage, x))
+            maps.append(x)
+        return tuple(maps)
+
+
+def stage_blocks(variant: Variant, stage: int, family: Family) -> nn.ModuleList:
+    """The blocks of one stage; in SVT the even ones attend locally, in stage 4 too."""
+    dim, heads = variant.dims[stage], variant.heads[stage]
+
+    def attention(index: int) -> nn.Module:
+        if variant.window is not None and index % 2 == 0:
+            return WindowAttention(dim, heads, variant.window, family)
+        return SubsampledAttention(dim, heads, variant.reductions[stage], family)
+
+    ratio = variant.mlp_ratios[stage]
+    return nn.ModuleList(Block(dim, ratio, attention(index), family) for index in range(variant.depths[stage]))

@@ -1,0 +1,1 @@
+"""The heads that turn feature maps into logits, one file each."""

@@ -1,0 +1,47 @@
+"""UPerNet: a feature pyramid whose coarsest level has seen the whole picture (`UPerHead` of mmsegmentation).
+
+Source: "Unified Perceptual Parsing for Scene Understanding" (arXiv 1807.10221); the layer names are mmsegmentation's.
+
+Legend: B batch · C channels · H W map · K classes
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from twins.network.heads.conv import ConvNormRelu, resized
+from twins.network.variants import Four
+
+POOLS = (1, 2, 3, 6)  # sides of the grids that the coarsest map is averaged to
+
+
+class UperHead(nn.Module):
+    """Pyramid pooling on the coarsest map, a pyramid down from there, and all levels together at stride 4."""
+
+    def __init__(self, dims: Four, channels: int, classes: int) -> None:
+        super().__init__()
+        *fine, coarsest = dims
+        self.psp_modules = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(side), ConvNormRelu(coarsest, channels, 1)) for side in POOLS
+        )
+        self.bottleneck = ConvNormRelu(coarsest + len(POOLS) * channels, channels, 3)
+        self.lateral_convs = nn.ModuleList(ConvNormRelu(dim, channels, 1) for dim in fine)
+        self.fpn_convs = nn.ModuleList(ConvNormRelu(channels, channels, 3) for _ in fine)
+        self.fpn_bottleneck = ConvNormRelu(len(dims) * channels, channels, 3)
+        self.conv_seg = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """maps: the trunk's four, finest first; logits B K H W at the finest map's size."""
+        *fine, coarsest = maps
+        levels = [conv(x) for conv, x in zip(self.lateral_convs, fine, strict=True)]
+        levels.append(self.pool(coarsest))
+        for i in (2, 1, 0):
+            levels[i] = levels[i] + resized(levels[i + 1], like=levels[i])
+        levels[:3] = [conv(x) for conv, x in zip(self.fpn_convs, levels[:3], strict=True)]
+        together = torch.cat([levels[0], *(resized(x, like=levels[0]) for x in levels[1:])], dim=1)  # B 4C H W
+        return self.conv_seg(self.fpn_bottleneck(together))
+
+    def pool(self, x: Tensor) -> Tensor:
+        """x: the coarsest map; B C H W, with its averages over coarser grids beside it before the convolution."""
+        return self.bottleneck(torch.cat([x, *(resized(module(x), like=x) for module in self.psp_modules)], dim=1))

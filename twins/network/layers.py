@@ -1,0 +1,158 @@
+"""The building blocks of a Twins backbone.
+
+Parameter names are those of the authors' `gvt.py` and of timm, so that their checkpoints load unchanged.
+
+Legend: B batch · N tokens · C channels · H W map · h heads · d channels per head · w window side · n windows
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twins.network.variants import Family
+
+Size = tuple[int, int]  # (height, width)
+
+
+class PatchEmbed(nn.Module):
+    """Cuts a map into patches and makes a token of each (the paper's patch embedding)."""
+
+    def __init__(self, in_channels: int, dim: int, patch: int, family: Family) -> None:
+        super().__init__()
+        self.patch, self.rounding = patch, family.rounding
+        self.proj = nn.Conv2d(in_channels, dim, patch, patch)
+        self.norm = nn.LayerNorm(dim, eps=family.patch_eps)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Size]:
+        """x: B C H W; tokens B N C over a map of the returned size."""
+        if self.rounding == "ceil":
+            height, width = x.shape[-2:]
+            x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
+        x = self.proj(x)  # B C H W
+        size = (x.shape[2], x.shape[3])
+        return self.norm(x.flatten(2).transpose(1, 2)), size
+
+
+class PositionConv(nn.Module):
+    """Position from a depth-wise convolution that sees the zero border (the paper's PEG; `PosCNN` upstream)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim))
+
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """x: B N C over a map of `size`; the same shape back."""
+        grid = to_map(x, size)
+        return to_tokens(self.proj(grid) + grid)
+
+
+class WindowAttention(nn.Module):
+    """Attention within windows of one side (the paper's LSA; `GroupAttention` upstream)."""
+
+    def __init__(self, dim: int, heads: int, window: int, family: Family) -> None:
+        super().__init__()
+        self.heads, self.window, self.edge = heads, window, family.edge
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """x: B N C over a map of `size`; the same shape back."""
+        batch, w = x.shape[0], self.window
+        height, width = size
+        bottom, right = -height % w, -width % w
+        rows, columns = (height + bottom) // w, (width + right) // w
+
+        grid = F.pad(x.unflatten(1, size), (0, 0, 0, right, 0, bottom))  # B H W C
+        grid = grid.unflatten(2, (columns, w)).unflatten(1, (rows, w))  # B rows w columns w C
+        windows = grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (B n) (w w) C
+
+        qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # (B n) (w w) 3 h d
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B n) h (w w) d: four dimensions, so fused kernels apply
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.edge_mask(size, batch, x.device))
+
+        y = self.proj(y.transpose(1, 2).flatten(2))  # (B n) (w w) C
+        grid = y.unflatten(1, (w, w)).unflatten(0, (batch, rows, columns))  # B rows columns w w C
+        grid = grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # B H W C
+        return grid[:, :height, :width].flatten(1, 2)
+
+    def edge_mask(self, size: Size, batch: int, device: torch.device) -> Tensor | None:
+        """Who may attend to whom, (B n) 1 (w w) (w w); None where everybody may.
+
+        Masking acts only where both sides are padded: with one pad of zero, upstream's slice of the mask selects the
+        whole map, so all tokens count as equal. The published masks were measured with that, so it stays.
+        """
+        w = self.window
+        height, width = size
+        bottom, right = -height % w, -width % w
+        if self.edge == "padded" or not (bottom and right):
+            return None
+        inside = torch.zeros(height + bottom, width + right, dtype=torch.bool, device=device)
+        inside[:height, :width] = True
+        inside = inside.unflatten(1, (-1, w)).unflatten(0, (-1, w)).transpose(1, 2).reshape(-1, w * w)  # n (w w)
+        mask = inside[:, None, :, None] == inside[:, None, None, :]  # n 1 (w w) (w w)
+        return mask.repeat(batch, 1, 1, 1)
+
+
+class SubsampledAttention(nn.Module):
+    """Attention of every token to a sub-sampled map (the paper's GSA; `Attention` upstream).
+
+    `sr` is upstream's name of the sub-sampling convolution; its remainder rows and columns are dropped.
+    """
+
+    def __init__(self, dim: int, heads: int, reduction: int, family: Family) -> None:
+        super().__init__()
+        self.heads, self.reduction = heads, reduction
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+        if reduction > 1:
+            self.sr = nn.Conv2d(dim, dim, reduction, reduction)
+            self.norm = nn.LayerNorm(dim, eps=family.reduction_eps)
+
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """x: B N C over a map of `size`; the same shape back."""
+        keys = self.norm(to_tokens(self.sr(to_map(x, size)))) if self.reduction > 1 else x
+        q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B h N d
+        kv = self.kv(keys).unflatten(-1, (2, self.heads, -1))  # B M 2 h d
+        k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)  # B h M d
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(y.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers about an exact GELU."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: … C; the same shape back."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron, each behind a norm and beside a residual."""
+
+    def __init__(self, dim: int, mlp_ratio: int, attention: nn.Module, family: Family) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=family.eps)
+        self.attn = attention
+        self.norm2 = nn.LayerNorm(dim, eps=family.eps)
+        self.mlp = Mlp(dim, mlp_ratio * dim)
+
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """x: B N C over a map of `size`; the same shape back."""
+        x = x + self.attn(self.norm1(x), size)
+        return x + self.mlp(self.norm2(x))
+
+
+def to_map(x: Tensor, size: Size) -> Tensor:
+    """B N C to B C H W."""
+    return x.transpose(1, 2).unflatten(2, size)
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """B C H W to B N C."""
+    return x.flatten(2).transpose(1, 2)

@@ -1,0 +1,84 @@
+"""A photo under its mask: coloured areas with soft borders and a thin light outline."""
+
+import io
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twins.errors import BadOption
+from twins.images.decode import Picture, to_array
+from twins.tasks.segmentation import Segmentation
+
+Encoding = Literal["png", "jpeg"]
+Pixels = NDArray[np.uint8]  # (height, width, 3), RGB
+
+OUTLINE = (255, 255, 255)
+OUTLINE_OPACITY = 0.75
+SIDE_A_PIXEL = 700  # of the short side: an outline is one pixel thick for each
+QUALITY = 90  # of a JPEG
+
+
+def encode(
+    found: Segmentation,
+    picture: Picture,
+    colours: NDArray[np.uint8],
+    *,
+    opacity: float = 0.55,
+    encoding: Encoding = "png",
+) -> bytes:
+    """The photo, at the mask's size, under the coloured mask; pixels without a class stay as they are.
+
+    `colours` come from `twins.render.palette.colours`. `opacity` goes from 0, the image, to 1, the mask.
+    Raises BadOption.
+    """
+    if not 0 <= opacity <= 1:
+        raise BadOption(f"opacity is {opacity}; it must be from 0 to 1")
+    if encoding not in ("png", "jpeg"):
+        raise BadOption(f"an overlay is png or jpeg, not {encoding}")
+    return save(paint(found, picture, colours, opacity), encoding)
+
+
+def paint(found: Segmentation, picture: Picture, colours: NDArray[np.uint8], opacity: float) -> Pixels:
+    """The overlay's pixels."""
+    height, width = found.size
+    photo = to_array(picture if picture.size == (width, height) else picture.resize((width, height)))
+    known = found.mask < len(colours)
+    table = np.vstack([colours, np.zeros((1, 3), np.uint8)])
+    coloured = np.where(known[..., None], table[np.minimum(found.mask, len(colours))], photo)
+    tinted: NDArray[Any] = cv2.addWeighted(photo, 1 - opacity, cv2.GaussianBlur(coloured, (3, 3), 0), opacity, 0)
+    tinted = np.where(known[..., None], tinted, photo).astype(np.uint8, copy=False)
+    return draw(tinted, outline(found), OUTLINE_OPACITY * min(1.0, 2 * opacity))
+
+
+def outline(found: Segmentation) -> NDArray[np.uint8]:
+    """(height, width): how much of each pixel the borders between classes cover, 0 to 255."""
+    mask = found.mask
+    border: NDArray[Any] = np.zeros(found.size, np.uint8)
+    border[:, 1:][mask[:, 1:] != mask[:, :-1]] = 255
+    border[1:][mask[1:] != mask[:-1]] = 255
+    thickness = max(1, round(min(found.size) / SIDE_A_PIXEL))
+    if thickness > 1:
+        border = cv2.dilate(border, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thickness, thickness)))
+    return cv2.GaussianBlur(border, (3, 3), 0).astype(np.uint8, copy=False)
+
+
+def draw(pixels: Pixels, cover: NDArray[np.uint8], opacity: float) -> Pixels:
+    """The outline's colour over the pixels, where it covers them."""
+    touched = cover > 0
+    share = cover[touched, None].astype(np.float32) * (opacity / 255)
+    drawn = pixels.copy()
+    drawn[touched] = (pixels[touched] * (1 - share) + np.array(OUTLINE, np.float32) * share + 0.5).astype(np.uint8)
+    return drawn
+
+
+def save(pixels: Pixels, encoding: Encoding) -> bytes:
+    """The file."""
+    buffer = io.BytesIO()
+    if encoding == "png":
+        Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    else:
+        Image.fromarray(pixels).save(buffer, "jpeg", quality=QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,62 @@
+"""Masks as run lengths in COCO's compressed form, which pycocotools reads.
+
+Runs go down the columns and begin with one outside the class. Each length, from the fourth on its difference to the one
+before the last, is written in groups of five bits, lowest first, as characters from "0" on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twins.tasks.segmentation import Segmentation
+
+Runs = NDArray[np.int64]
+
+GROUP, MORE, SIGN, ZERO = 5, 0x20, 0x10, 48  # bits, flag of a group that is not the last, its sign bit, first character
+
+
+@dataclass(frozen=True)
+class Rle:
+    """One class's pixels."""
+
+    size: tuple[int, int]  # (height, width)
+    counts: str
+
+
+def encode(found: Segmentation) -> dict[int, Rle]:
+    """The run lengths of each class that is present, by class id."""
+    flat = found.mask.T.ravel()
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    ends, values = np.append(starts[1:], flat.size), flat[starts]
+    order = np.argsort(values, kind="stable")
+    present, first = np.unique(values[order], return_index=True)
+    groups = zip(present.tolist(), np.split(order, first[1:]), strict=True)
+    return {
+        class_id: Rle(found.size, compress(counts(starts[runs], ends[runs], flat.size)))
+        for class_id, runs in groups
+        if class_id != found.void
+    }
+
+
+def counts(starts: Runs, ends: Runs, total: int) -> Runs:
+    """Lengths of the runs outside and inside in turn; `starts` and `ends` are those inside."""
+    edges = np.empty(2 * len(starts) + 1, np.int64)
+    edges[0:-1:2], edges[1::2], edges[-1] = starts, ends, total
+    lengths = np.diff(edges, prepend=0)
+    return lengths if lengths[-1] else lengths[:-1]
+
+
+def compress(lengths: Runs) -> str:
+    """COCO's characters for run lengths."""
+    rest = lengths.copy()
+    rest[3:] -= lengths[1:-2]
+    groups, unfinished = [], [np.ones(len(rest), bool)]  # by place in the number, then by number
+    while unfinished[-1].any():
+        low = rest & (MORE - 1)
+        rest >>= GROUP
+        more = rest != np.where(low & SIGN, -1, 0)
+        groups.append(low + np.where(more, MORE, 0) + ZERO)
+        unfinished.append(unfinished[-1] & more)
+    characters = np.stack(groups, axis=1)[np.stack(unfinished[:-1], axis=1)]
+    return bytes(characters.astype(np.uint8)).decode("ascii")

@@ -1,0 +1,1 @@
+"""What is kept of the logits on the device before the download, one file each."""
