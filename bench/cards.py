@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from service.cli.evaluate import measure_classifier, measure_segmenter
-from service.cli.pictures import open_runner, run
+from service.cli.images import open_runner, run
 from service.cli.report import percent, span
 from tools.tables import table
 from twins.evaluation import scores
@@ -29,7 +29,7 @@ STRANGERS = {
     ),
     "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
 }
-"""Twenty pictures of what is none of the classes, by package."""
+"""Twenty images of what is none of the classes, by package."""
 
 
 def classes(found: scores.Classified) -> str:
@@ -61,7 +61,7 @@ def overlaps(found: scores.Segmented) -> str:
 
 
 def outdoor_cats(runner: Runner, data: Path) -> str:
-    """How many of the cats of the masks' pictures are called cats."""
+    """How many of the cats of the masks' images are called cats."""
     paths = [path for split in ("val", "test") for path in sorted((data / "masks" / split / "images").glob("cat_*"))]
     found = [prediction.label for prediction, _ in best(runner, paths)]
     right = found.count("cat")
@@ -69,7 +69,7 @@ def outdoor_cats(runner: Runner, data: Path) -> str:
 
 
 def best(runner: Runner, paths: Sequence[Path]) -> Iterator[tuple[classify.Prediction, Path]]:
-    """The best class of each picture."""
+    """The best class of each image."""
     options = classify.Options(top_k=1)
     for ran in run(list(paths), runner, options, BATCH):
         assert ran.output is not None, f"{ran.path}: {ran.error}"
@@ -82,7 +82,7 @@ def strangers(runner: Runner) -> str:
     found = sorted(best(runner, paths), key=lambda pair: -pair[0].score)
     rows = [(path.name, prediction.label, f"{prediction.score:.2f}") for prediction, path in found]
     middle = np.median([prediction.score for prediction, _ in found])
-    return table(("picture", "taken for", "score"), rows) + f"\n\nmedian score {middle:.2f}"
+    return table(("image", "taken for", "score"), rows) + f"\n\nmedian score {middle:.2f}"
 
 
 def main(data: Path) -> None:
@@ -99,7 +99,7 @@ def main(data: Path) -> None:
     for split in ("val", "test"):
         masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, zero_is_void=None).figures
         assert isinstance(masks, scores.Segmented)
-        print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} pictures")
+        print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} images")
         print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")
 
 

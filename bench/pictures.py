@@ -1,4 +1,4 @@
-"""The documents' pictures, made by the models that ship: `python -m bench.pictures`.
+"""The documents' images, made by the models that ship: `python -m bench.pictures`.
 
 Of failures where scikit-image is installed: its `rocket` (SpaceX, public domain) and `coffee` (Rachel Michetti, CC0).
 """
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service.cli.pictures import open_runner, run
+from service.cli.images import open_runner, run
 from tools.documents import ROOT
-from twins.render.formats import View
+from twins.render.formats import RenderOptions
 from twins.tasks import classify, segment
 from twins.tasks.classify import Prediction
 from twins.zoo import models as zoo
@@ -29,13 +29,13 @@ def classified(photo: Path) -> Image.Image:
     runner = open_runner(zoo.DEFAULTS["classify"], None, "cpu")
     (ran,) = run([photo], runner, options, 1, keep=True)
     assert ran.output is not None
-    assert ran.picture is not None
-    picture = shrunk(ran.picture)
-    sheet = Image.new("RGB", (picture.width + PANEL, picture.height), PAPER)
-    sheet.paste(picture)
+    assert ran.image is not None
+    image = shrunk(ran.image)
+    sheet = Image.new("RGB", (image.width + PANEL, image.height), PAPER)
+    sheet.paste(image)
     draw = ImageDraw.Draw(sheet)
     for i, prediction in enumerate(classify.postprocess(ran.output, runner.card, options).predictions):
-        write(draw, prediction, picture.width + 15, 40 + i * LINE)
+        write(draw, prediction, image.width + 15, 40 + i * LINE)
     return sheet
 
 
@@ -54,14 +54,14 @@ def overlaid(photo: Path) -> Image.Image:
     (ran,) = run([photo], runner, options, 1, keep=True)
     assert ran.output is not None
     found = segment.postprocess(ran.output, runner.card, options)
-    return shrunk(Image.open(io.BytesIO(View("overlay").render(found, runner.card, ran.picture).content)))
+    return shrunk(Image.open(io.BytesIO(RenderOptions("overlay").render(found, runner.card, ran.image).content)))
 
 
-def shrunk(picture: Image.Image) -> Image.Image:
+def shrunk(image: Image.Image) -> Image.Image:
     """As large as a document needs it."""
-    picture = picture.convert("RGB")
-    picture.thumbnail((LARGEST, LARGEST))
-    return picture
+    image = image.convert("RGB")
+    image.thumbnail((LARGEST, LARGEST))
+    return image
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def configure(settings: Settings, *, process: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[Forward()], force=True)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bodies
     logging.captureWarnings(True)  # noqa: FBT003 - the standard library's signature
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # clients' pictures have no say in our log
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # clients' images have no say in our log
 
 
 class Unbreakable:

@@ -137,7 +137,7 @@ def restarted(process: str, reason: str) -> None:
 
 
 def image_refused(reason: str) -> None:
-    """A picture could not be used."""
+    """An image could not be used."""
     REFUSED.labels(reason).inc()
 
 

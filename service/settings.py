@@ -54,7 +54,7 @@ class Settings(BaseModel):
     )
     labels: List = Field((), description="class names of own checkpoints: FILE, or MODEL=FILE where several are served")
     exif: Literal["model", "always", "never"] = Field(
-        "model", description="turn pictures as EXIF says: as each model was measured, always, or never"
+        "model", description="turn images as EXIF says: as each model was measured, always, or never"
     )
 
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -68,7 +68,7 @@ class Settings(BaseModel):
     precision: Precision = Field("auto", description="auto, float32, bfloat16 or float16; auto is float32 on a CPU")
     compile: bool = Field(default=False, description="torch.compile: faster later, slower to start")
     threads: int = Field(0, ge=0, description="threads of a CPU worker; 0: one core less than there are")
-    decode_threads: int = Field(0, ge=0, description="threads of a frontend that decode pictures; 0: one a core")
+    decode_threads: int = Field(0, ge=0, description="threads of a frontend that decode images; 0: one a core")
     frontends: int = Field(1, ge=1, le=64, description="processes that speak HTTP and gRPC")
 
     max_batch: int = Field(

@@ -1,4 +1,4 @@
-"""Picture files put together by hand, byte by byte, where no encoder would write what a test needs."""
+"""DecodedImage files put together by hand, byte by byte, where no encoder would write what a test needs."""
 
 import io
 import struct
@@ -10,8 +10,8 @@ from PIL import Image
 Tag = tuple[int, int, int, int]  # of a TIFF: id, type, count, value or offset
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """A smooth picture with some detail, the same at each call."""
+def image(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A smooth image with some detail, the same at each call."""
     width, height = size
     rows, columns = np.mgrid[0:height, 0:width]
     red, green = columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1)
@@ -19,10 +19,10 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image:
     return Image.fromarray(rgb).convert(mode)
 
 
-def encoded(kind: str, image: Image.Image | None = None, **options) -> bytes:
-    """A picture as a file."""
+def encoded(kind: str, source: Image.Image | None = None, **options) -> bytes:
+    """An image as a file."""
     buffer = io.BytesIO()
-    (image or picture()).save(buffer, kind, **options)
+    (source or image()).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -128,7 +128,7 @@ def bmp_of_runs(width: int, height: int) -> bytes:
 
 
 def webp_claiming(width: int, height: int) -> bytes:
-    """A WebP of the extended kind whose canvas has another size than its picture."""
+    """A WebP of the extended kind whose canvas has another size than its image."""
     still = encoded("WEBP")[12:]
     canvas = struct.pack("<I", 0x10)[:4] + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     body = b"WEBPVP8X" + struct.pack("<I", len(canvas)) + canvas + still
@@ -175,7 +175,7 @@ def directory(tags: list[Tag], following: int = 0) -> bytes:
 
 
 def tags_with(*changed: Tag) -> list[Tag]:
-    """The tags of a grey picture of 8x8 pixels, some of them other."""
+    """The tags of a grey image of 8x8 pixels, some of them other."""
     return sorted(({tag[0]: tag for tag in TIFF_TAGS} | {tag[0]: tag for tag in changed}).values())
 
 

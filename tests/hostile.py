@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tests import crafted
-from tests.crafted import chunk, encoded, picture, segment, tags_with
+from tests.crafted import chunk, encoded, image, segment, tags_with
 from twins.images.decode import ImageError, Limits, NotAnImage, TooLarge, Undecodable
 
 OK: Literal["ok"] = "ok"
@@ -53,7 +53,7 @@ def no_images() -> dict[str, bytes]:
         "empty": b"",
         "one-byte": b"\xff",
         "half-a-signature": b"\xff\xd8",
-        "text": b"This is not a picture.\n" * 10,
+        "text": b"This is not an image.\n" * 10,
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
         "svg-with-declaration": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"></svg>',
         "xml-entity-bomb": b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><a>&c;</a>',
@@ -61,8 +61,8 @@ def no_images() -> dict[str, bytes]:
         "json": b'{"image": "aGVsbG8="}',
         "pdf": b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
         "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
-        "zip-with-a-picture": archive(),
-        "gzipped-picture": gzip.compress(encoded("PNG"), mtime=0),
+        "zip-with-a-image": archive(),
+        "gzipped-image": gzip.compress(encoded("PNG"), mtime=0),
         "elf": b"\x7fELF\x02\x01\x01" + bytes(57),
         "windows-program": b"MZ\x90\x00" + bytes(60),
         "shell-script": b"#!/bin/sh\nrm -rf /\n",
@@ -78,7 +78,7 @@ def no_images() -> dict[str, bytes]:
         "targa": encoded("TGA"),
         "base64-text": b"/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcG",
         "wav": b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(32),
-        "picture-behind-a-line-feed": b"\n" + encoded("PNG"),
+        "image-behind-a-line-feed": b"\n" + encoded("PNG"),
     }
 
 
@@ -158,8 +158,8 @@ def broken() -> dict[str, bytes]:
         "tiff-of-giant-strips": crafted.tiff(tags_with((273, 4, 1, 2**31), (279, 4, 1, 2**32 - 1))),
         "tiff-cut-in-the-middle": deflated[: len(deflated) // 2],
         "tiff-of-an-unknown-compression": crafted.tiff(tags_with((259, 3, 1, 999))),
-        "tiff-of-floating-point": encoded("TIFF", picture("F")),
-        "tiff-of-32-bit-integers": encoded("TIFF", picture("I")),
+        "tiff-of-floating-point": encoded("TIFF", image("F")),
+        "tiff-of-32-bit-integers": encoded("TIFF", image("I")),
         "zip-behind-a-jpeg-signature": b"\xff\xd8\xff" + archive(),
     }
 
@@ -170,12 +170,12 @@ def odd() -> dict[str, bytes]:
     return {
         "jpeg-of-too-few-pixels": crafted.jpeg_claiming(640, 480),
         "jpeg-progressive": encoded("JPEG", progressive=True),
-        "jpeg-grey": encoded("JPEG", picture("L")),
-        "jpeg-cmyk": encoded("JPEG", picture("CMYK")),
+        "jpeg-grey": encoded("JPEG", image("L")),
+        "jpeg-cmyk": encoded("JPEG", image("CMYK")),
         "jpeg-ycck": ycck(),
         "jpeg-and-zip-at-once": jpeg + archive(),
         "jpeg-with-a-page-in-it": crafted.jpeg_with(segment(0xFE, b"<script>alert(1)</script>")),
-        "jpeg-of-two-pictures": encoded("MPO", save_all=True, append_images=[picture()]),
+        "jpeg-of-two-images": encoded("MPO", save_all=True, append_images=[image()]),
         "jpeg-of-damaged-exif": crafted.jpeg_with(segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xee" * 40)),
         "jpeg-of-a-textual-orientation": crafted.jpeg_with(
             segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + crafted.directory([(ORIENTATION, 2, 4, 0x36363636)]))
@@ -186,27 +186,27 @@ def odd() -> dict[str, bytes]:
         "webp-of-orientation-6": oriented("WEBP", 6),
         "avif-of-orientation-6": oriented("AVIF", 6),
         "tiff-of-orientation-6": oriented("TIFF", 6),
-        "png-of-one-bit": encoded("PNG", picture("1")),
+        "png-of-one-bit": encoded("PNG", image("1")),
         "png-grey-of-16-bits": encoded("PNG", sixteen_bits()),
-        "png-palette": encoded("PNG", picture("P")),
-        "png-palette-with-transparency": encoded("PNG", picture("P"), transparency=bytes([0, 128, 255])),
-        "png-grey-with-alpha": encoded("PNG", picture("LA")),
-        "png-with-alpha": encoded("PNG", picture("RGBA")),
-        "png-of-one-pixel": encoded("PNG", picture(size=(1, 1))),
-        "png-animated": encoded("PNG", save_all=True, append_images=[picture("RGB").rotate(90), picture()]),
-        "gif-animated": encoded("GIF", save_all=True, append_images=[picture("RGB").rotate(90), picture()]),
-        "gif-transparent": encoded("GIF", picture("P"), transparency=3),
+        "png-palette": encoded("PNG", image("P")),
+        "png-palette-with-transparency": encoded("PNG", image("P"), transparency=bytes([0, 128, 255])),
+        "png-grey-with-alpha": encoded("PNG", image("LA")),
+        "png-with-alpha": encoded("PNG", image("RGBA")),
+        "png-of-one-pixel": encoded("PNG", image(size=(1, 1))),
+        "png-animated": encoded("PNG", save_all=True, append_images=[image("RGB").rotate(90), image()]),
+        "gif-animated": encoded("GIF", save_all=True, append_images=[image("RGB").rotate(90), image()]),
+        "gif-transparent": encoded("GIF", image("P"), transparency=3),
         "gif-without-its-end": gif[:-1],
-        "bmp-of-one-bit": encoded("BMP", picture("1")),
+        "bmp-of-one-bit": encoded("BMP", image("1")),
         "bmp-of-run-length-rubbish": crafted.bmp(64, 64, bits=8, compression=1) + bytes([0, 2, 255, 255]) * 20,
         "bmp-from-top-to-bottom": crafted.bmp(8, -8) + bytes(range(192)),
-        "webp-lossless-with-alpha": encoded("WEBP", picture("RGBA"), lossless=True),
-        "webp-animated": encoded("WEBP", save_all=True, append_images=[picture("RGB").rotate(90), picture()]),
+        "webp-lossless-with-alpha": encoded("WEBP", image("RGBA"), lossless=True),
+        "webp-animated": encoded("WEBP", save_all=True, append_images=[image("RGB").rotate(90), image()]),
         "avif": encoded("AVIF"),
         "tiff-deflated": encoded("TIFF", compression="tiff_adobe_deflate"),
-        "tiff-of-one-bit-by-fax": encoded("TIFF", picture("1"), compression="group4"),
+        "tiff-of-one-bit-by-fax": encoded("TIFF", image("1"), compression="group4"),
         "tiff-grey-of-16-bits": encoded("TIFF", sixteen_bits()),
-        "tiff-cmyk": encoded("TIFF", picture("CMYK")),
+        "tiff-cmyk": encoded("TIFF", image("CMYK")),
         "tiff-big": encoded("TIFF", big_tiff=True),
         "tiff-of-pages-in-a-circle": crafted.tiff(crafted.TIFF_TAGS, following=72),
         "tiff-of-pages-beyond-its-end": crafted.tiff(crafted.TIFF_TAGS, following=2**31),
@@ -214,7 +214,7 @@ def odd() -> dict[str, bytes]:
 
 
 def archive() -> bytes:
-    """A ZIP archive with a picture in it."""
+    """A ZIP archive with an image in it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr(zipfile.ZipInfo("cat.jpg"), encoded("JPEG"))
@@ -239,8 +239,8 @@ def inks(cyan: Image.Image, magenta: Image.Image, yellow: Image.Image) -> bytes:
 
 
 def ycck() -> bytes:
-    """A grey picture whose inks are stored as luminance and chrominance, as Adobe's programs do."""
+    """A grey image whose inks are stored as luminance and chrominance, as Adobe's programs do."""
     neutral = Image.new("L", (64, 48), 127)  # stored inverted: 128, no colour
-    jpeg = inks(ImageOps.invert(picture("L")), neutral, neutral)
+    jpeg = inks(ImageOps.invert(image("L")), neutral, neutral)
     at = jpeg.index(b"Adobe") + 11  # the colour transform; 2: YCCK
     return jpeg[:at] + b"\x02" + jpeg[at + 1 :]

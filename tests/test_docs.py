@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import twins
-from service.processes.models import parse_models
+from service.processes.models import parse_references
 from service.settings import load
 from tools import tables
 from tools.documents import ARCHITECTURE, CARDS, DECISIONS, DOCUMENTS, README, ROOT, blocks, prose
@@ -93,7 +93,7 @@ def tree_paths(tree: str) -> list[str]:
     return paths
 
 
-def test_the_limits_of_pictures_are_the_codes():
+def test_the_limits_of_images_are_the_codes():
     text = prose(README)
     limits = Limits()
     assert f"{limits.max_bytes // 2**20} MiB, {limits.max_pixels // 10**6} million pixels" in text
@@ -118,7 +118,7 @@ def test_the_settings_file_is_read(tmp_path):
     file = tmp_path / "twins.toml"
     file.write_text(toml)
     settings = load({"config": str(file)}, environ={})
-    assert len(parse_models(settings)) == 2
+    assert len(parse_references(settings)) == 2
 
 
 @pytest.mark.parametrize("record", DECISIONS, ids=lambda path: path.name)

@@ -16,7 +16,7 @@ from PIL import Image
 from service.cli.evaluate import evaluate
 from service.cli.main import twins
 from service.cli.serve import serve
-from service.processes.models import parse_models
+from service.processes.models import parse_references
 from service.rpc import server as rpc
 from service.settings import load
 from tests import segmentation
@@ -106,7 +106,7 @@ def test_curl_is_answered_as_shown(example: Example, server):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "download"])
-def test_a_download_is_a_picture_of_the_photos_size(command, server, tmp_path):
+def test_a_download_is_an_image_of_the_photos_size(command, server, tmp_path):
     target = tmp_path / shlex.split(command)[shlex.split(command).index("-o") + 1]
     bash(addressed(command, server).replace(f"-o {target.name}", f"-o {target}"))
     assert Image.open(target).size == (451, 300)
@@ -141,7 +141,7 @@ def test_make_has_the_target(command):
 def test_serve_takes_the_flags(command):
     flags = serve.make_context("serve", shlex.split(command)[2:]).params
     settings = load({name: value for name, value in flags.items() if value not in (None, ())}, environ={})
-    assert parse_models(settings)
+    assert parse_references(settings)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_command_does_its_work(command):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins segment"])
-def test_segment_writes_a_picture_of_the_photos_size(command, city, monkeypatch):
+def test_segment_writes_an_image_of_the_photos_size(command, city, monkeypatch):
     shutil.copytree(ROOT / "examples", city / "examples", dirs_exist_ok=True)
     monkeypatch.chdir(city)
     ran = CliRunner().invoke(twins, shlex.split(command)[1:])

@@ -10,18 +10,18 @@ SIZE = (150, 120)
 
 
 def photo(number: int) -> tuple[Image.Image, Image.Image]:
-    """The picture of that number and its mask: odd ones have a disc, class 2, even ones a bar, class 1."""
+    """The image of that number and its mask: odd ones have a disc, class 2, even ones a bar, class 1."""
     random = np.random.default_rng(number)
-    picture = Image.fromarray(random.integers(60, 196, (SIZE[1], SIZE[0], 3), np.uint8))
+    image = Image.fromarray(random.integers(60, 196, (SIZE[1], SIZE[0], 3), np.uint8))
     mask = Image.new("L", SIZE)
     left, top = random.integers(0, 60, 2).tolist()
-    for image, red, blue in ((picture, (230, 20, 20), (20, 20, 230)), (mask, 2, 1)):
-        draw = ImageDraw.Draw(image)
+    for canvas, red, blue in ((image, (230, 20, 20), (20, 20, 230)), (mask, 2, 1)):
+        draw = ImageDraw.Draw(canvas)
         if number % 2:
             draw.ellipse((left, top, left + 60, top + 60), fill=red)
         else:
             draw.rectangle((left, top + 20, left + 80, top + 45), fill=blue)
-    return picture, mask
+    return image, mask
 
 
 def class_folders(root: Path, count: int) -> Path:
@@ -38,7 +38,7 @@ def pairs(root: Path, count: int) -> Path:
     for name in ("images", "masks"):
         (root / name).mkdir(parents=True)
     for number in range(count):
-        picture, mask = photo(number)
-        picture.save(root / "images" / f"{number:03}.jpg", quality=95)
+        image, mask = photo(number)
+        image.save(root / "images" / f"{number:03}.jpg", quality=95)
         mask.save(root / "masks" / f"{number:03}.png")
     return root

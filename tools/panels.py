@@ -81,7 +81,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "percentunit",
             why="What the alert looks at. Runbook: TwinsErrorBudgetBurn",
         ),
-        Panel("Pictures refused", {"{{reason}}": f"sum by (reason) (rate(twins_images_refused_total{WINDOW}))"}, "cps"),
+        Panel("Images refused", {"{{reason}}": f"sum by (reason) (rate(twins_images_refused_total{WINDOW}))"}, "cps"),
         Panel(
             "Processes started again",
             {"{{process}}, {{reason}}": "sum by (process, reason) (twins_process_restarts_total)"},

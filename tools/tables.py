@@ -20,23 +20,23 @@ from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
 from twins.zoo import hub, labels
 from twins.zoo import models as zoo
-from twins.zoo.models import Packaged, Row
+from twins.zoo.models import Packaged, ZooEntry
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], entries: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
     head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [head, ["---"] * len(head), *entries]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def settings() -> str:
     """Every setting, in the order of the code."""
-    rows = (
+    entries = (
         (f"`{flag_name(name)}`", f"`{PREFIX}{name.upper()}`", default_of(name), field.description or "")
         for name, field in Settings.model_fields.items()
     )
-    return table(("flag", "variable", "default", "meaning"), rows)
+    return table(("flag", "variable", "default", "meaning"), entries)
 
 
 def default_of(name: str) -> str:
@@ -63,53 +63,53 @@ def metric_table() -> str:
 def models() -> str:
     """Every model known by name."""
     head = ("name", "task", "accuracy, %", "parameters", "licence", "weights", "pinned")
-    return table(head, (model_row(name, row) for name, row in zoo.ZOO.items()))
+    return table(head, (model_row(name, entry) for name, entry in zoo.ZOO.items()))
 
 
-def model_row(name: str, row: Row) -> tuple[str, ...]:
+def model_row(name: str, entry: ZooEntry) -> tuple[str, ...]:
     """One model."""
-    known = {"revision": getattr(row.source, "revision", None), "sha256": row.source.sha256}
+    known = {"revision": getattr(entry.source, "revision", None), "sha256": entry.source.sha256}
     pinned = ", ".join(word for word, value in known.items() if value)
-    millions = f"{parameters(row) / 1e6:.1f} M"
-    return f"`{name}`", row.task, figures(row), millions, row.licence, place(row), pinned
+    millions = f"{parameters(entry) / 1e6:.1f} M"
+    return f"`{name}`", entry.task, figures(entry), millions, entry.licence, place(entry), pinned
 
 
-def place(row: Row) -> str:
+def place(entry: ZooEntry) -> str:
     """Where a model's weights come from."""
     return {
-        zoo.HubFile: f"`{getattr(row.source, 'repo', '')}`",
+        zoo.HubFile: f"`{getattr(entry.source, 'repo', '')}`",
         zoo.Packaged: "in the package",
         zoo.Url: "OpenMMLab",
-    }[type(row.source)]
+    }[type(entry.source)]
 
 
-def parameters(row: Row) -> int:
+def parameters(entry: ZooEntry) -> int:
     """How many numbers a model has."""
-    return sum(parameter.numel() for parameter in network(row).parameters())
+    return sum(parameter.numel() for parameter in network(entry).parameters())
 
 
 def weights() -> str:
     """What each model's weights take, in MB, by the bytes of a number."""
-    rows = (
-        (f"`{name}`", *(f"{parameters(row) * size / 1e6:,.0f}" for size in (4, 2))) for name, row in zoo.ZOO.items()
+    entries = (
+        (f"`{name}`", *(f"{parameters(entry) * size / 1e6:,.0f}" for size in (4, 2))) for name, entry in zoo.ZOO.items()
     )
-    return table(("model", "float32", "bfloat16, float16"), rows)
+    return table(("model", "float32", "bfloat16, float16"), entries)
 
 
-def network(row: Row) -> torch.nn.Module:
+def network(entry: ZooEntry) -> torch.nn.Module:
     """A model's network without values; no memory is taken for them."""
-    if isinstance(row.source, Packaged):
-        return checkpoint.skeleton(checkpoint.load(hub.packaged(row.source)))
-    if row.task == "segment":
-        return names.network(row.variant, row.head)
+    if isinstance(entry.source, Packaged):
+        return checkpoint.skeleton(checkpoint.load(hub.packaged(entry.source)))
+    if entry.task == "segment":
+        return names.network(entry.variant, entry.head)
     with torch.device("meta"):
-        return Classifier(VARIANTS[row.variant], Family(), len(labels.shipped(row.labels)))
+        return Classifier(VARIANTS[entry.variant], Family(), len(labels.shipped(entry.labels)))
 
 
 def errors() -> str:
     """Every error that a client may be told."""
     told = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
-    rows = (
+    entries = (
         (
             f"`{error.code}`",
             str(problems.status(error)),
@@ -118,7 +118,7 @@ def errors() -> str:
         )
         for error in told
     )
-    return table(("code", "HTTP", "gRPC", "when"), rows)
+    return table(("code", "HTTP", "gRPC", "when"), entries)
 
 
 def kinds(root: type[ServiceError]) -> Iterator[type[ServiceError]]:

@@ -36,5 +36,5 @@ def load(
     from twins.zoo import loading
     from twins.zoo import models as zoo
 
-    spec = zoo.Spec(name, Path(checkpoint)) if checkpoint is not None else zoo.parse(name)
-    return loading.network(spec).to(device=device, dtype=dtype)
+    reference = zoo.ModelReference(name, Path(checkpoint)) if checkpoint is not None else zoo.parse(name)
+    return loading.network(reference).to(device=device, dtype=dtype)

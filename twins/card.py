@@ -8,7 +8,7 @@ TOP_K_LIMIT = 1000  # the longest list of classes an answer may carry
 
 MIN_SIDE = 32  # of a network's input, in pixels: below it the first sub-sampling convolution is larger than its map
 
-NARROW = 255  # classes at most in a mask of one byte a pixel: 255 itself stands for no class
+MAX_UINT8_CLASSES = 255  # classes at most in a mask of one byte a pixel: 255 itself stands for no class
 
 TaskName = Literal["classify", "segment"]
 HeadName = Literal["linear", "fpn", "upernet"]
@@ -18,12 +18,12 @@ TASK_OF: dict[HeadName, TaskName] = {"linear": "classify", "fpn": "segment", "up
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a picture becomes the network's input: resized with its ratio kept, then perhaps cropped in the centre."""
+    """How an image becomes the network's input: resized with its ratio kept, then perhaps cropped in the centre."""
 
-    short_side: int  # of the resized picture, in pixels
-    crop: int | None = None  # side of the centre crop, in pixels; None: the whole picture
+    short_side: int  # of the resized image, in pixels
+    crop: int | None = None  # side of the centre crop, in pixels; None: the whole image
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # on uint8: as Pillow computes it; as OpenCV does
-    long_side: int | None = None  # the most the resized picture may have, in pixels, whatever its short side becomes
+    long_side: int | None = None  # the most the resized image may have, in pixels, whatever its short side becomes
 
     @property
     def usual_size(self) -> tuple[int, int]:
@@ -67,7 +67,7 @@ class Card:
     labels: tuple[Label, ...]
     geometry: Geometry
     normalisation: Normalisation
-    exif_orientation: bool  # turn the picture as its EXIF tag says before anything else
+    exif_orientation: bool  # turn the image as its EXIF tag says before anything else
     source: str
     licence: str
     published: Accuracy | None = None

@@ -8,7 +8,7 @@ TwinsError
 ├── LabelsError         a list of labels that does not fit
 ├── DatasetError        a folder to measure on that is laid out in no known way, or does not fit the model
 ├── BadOption           an option out of range, or one that the model does not have
-└── ImageError          a picture that cannot be used, see `twins.images.decode`
+└── ImageError          an image that cannot be used, see `twins.images.decode`
 """
 
 

@@ -95,7 +95,7 @@ def train_segmenter(  # noqa: PLR0913 - one for each flag
     limit: int | None,
     seed: int,
 ) -> None:
-    """A segmentation network, from pictures and masks."""
+    """A segmentation network, from images and masks."""
     torch.manual_seed(seed)
     classes = labels.read(names)
     recipe = Recipe(epochs=epochs, batch=16, rate=1e-3, seed=seed)
@@ -105,7 +105,7 @@ def train_segmenter(  # noqa: PLR0913 - one for each flag
     run = Run(segment.student(VARIANTS[variant], len(classes), start), recipe, output)
     network = run.train(lesson)
     lesson.calibrate(network)
-    curve.draw(run.log, "mean IoU on the test pictures", output / "curve.png")
+    curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
     export.segmenter(network, classes, output / "model.safetensors")
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from twins.card import Normalisation
 
-TILES = 7  # to a side of a picture that is shuffled: divides the side of every view
+TILES = 7  # to a side of an image that is shuffled: divides the side of every view
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def recolour(x: Tensor, random: torch.Generator) -> Tensor:
-    """x: B 3 S S, normalised; each picture with its own contrast, saturation, brightness and tint, some grey."""
+    """x: B 3 S S, normalised; each image with its own contrast, saturation, brightness and tint, some grey."""
     batch = len(x)
 
     def uniform(low: float, high: float, channels: int = 1) -> Tensor:
@@ -34,12 +34,12 @@ def recolour(x: Tensor, random: torch.Generator) -> Tensor:
 
 
 def flip(x: Tensor, random: torch.Generator) -> Tensor:
-    """x: B 3 S S; each picture as it is or mirrored."""
+    """x: B 3 S S; each image as it is or mirrored."""
     return mirror(x, coins(x, random))
 
 
 def flip_both(x: Tensor, masks: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x: B 3 S S; masks: B S S. Each picture with its mask as it is or mirrored."""
+    """x: B 3 S S; masks: B S S. Each image with its mask as it is or mirrored."""
     mirrored = coins(x, random)
     return mirror(x, mirrored), mirror(masks, mirrored)
 
@@ -55,14 +55,14 @@ def mirror(x: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def paste(x: Tensor, masks: Tensor, random: torch.Generator, share: float) -> tuple[Tensor, Tensor]:
-    """x: B 3 S S; masks: B S S, 0 for background. Into a share of the pictures goes what their neighbour shows."""
+    """x: B 3 S S; masks: B S S, 0 for background. Into a share of the images goes what their neighbour shows."""
     others, there = x.roll(1, 0), masks.roll(1, 0)
     cut = (there > 0) & coins(x, random, share).view(-1, 1, 1)  # B S S
     return torch.where(cut.unsqueeze(1), others, x), torch.where(cut, there, masks)
 
 
 def cutmix(x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """x: B 3 S S, and targets B K each; a rectangle of every picture replaced by its neighbour's, targets by area."""
+    """x: B 3 S S, and targets B K each; a rectangle of every image replaced by its neighbour's, targets by area."""
     side = x.shape[-1]
     share = torch.rand(1, generator=random).item() ** 0.5
     half = max(1, round(side * share / 2))
@@ -76,7 +76,7 @@ def cutmix(x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator) -> t
 def nothing(
     x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator, count: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """x: B 3 S S, normalised, and targets B K each. The first `count` pictures show no thing: any class is as likely.
+    """x: B 3 S S, normalised, and targets B K each. The first `count` images show no thing: any class is as likely.
 
     Of half of them the tiles are shuffled, so that only the texture is left; the others become clouds of colours.
     """

@@ -26,8 +26,8 @@ CROP = 0.9  # of the short side
 SMOOTHING = 0.1  # of the labels
 TRUST = 0.5  # the teacher's share in a target
 SOFTNESS = 2.0  # the temperature at which the teacher's thousand classes are learnt
-MIXED = 0.5  # the share of batches in which pictures are cut into each other
-NOTHING = 1 / 16  # the share of pictures that show no thing, so that the network knows doubt
+MIXED = 0.5  # the share of batches in which images are cut into each other
+NOTHING = 1 / 16  # the share of images that show no thing, so that the network knows doubt
 IMAGENET = 1000
 TEMPERATURES = np.geomspace(0.2, 5, 200)  # tried for the scores
 CAUTION = 1.1  # above the best temperature: photos of other things, which are not among the test photos, score too high
@@ -106,12 +106,12 @@ class Classification:
     ) -> Batch:
         """The views of these numbers of the chosen photos."""
         dice = torch.Generator().manual_seed(int(random.integers(2**31)))
-        pictures = [self.train.pictures[i] for i in chosen]
+        images = [self.train.images[i] for i in chosen]
         boxes = [
-            views.shaken(views.box(picture.size, int(i), int(number), self.recipe.seed), picture.size, random)
-            for picture, i, number in zip(pictures, chosen, numbers, strict=True)
+            views.shaken(views.box(image.size, int(i), int(number), self.recipe.seed), image.size, random)
+            for image, i, number in zip(images, chosen, numbers, strict=True)
         ]
-        x = augment.normalise(torch.from_numpy(views.stack(pictures, boxes, side)))
+        x = augment.normalise(torch.from_numpy(views.stack(images, boxes, side)))
         x = augment.flip(augment.recolour(x, dice), dice)
         targets = self.targets(chosen, numbers)
         if torch.rand(1, generator=dice).item() < MIXED:
@@ -148,9 +148,9 @@ class Classification:
         """The test photos' logits, N K, from what the served network sees of them."""
         found = []
         for start in range(0, len(self.test), 128):
-            pictures = self.test.pictures[start : start + 128]
-            boxes = [middle(picture.size) for picture in pictures]
-            found.append(network(augment.normalise(torch.from_numpy(views.stack(pictures, boxes, SERVED)))))
+            images = self.test.images[start : start + 128]
+            boxes = [middle(image.size) for image in images]
+            found.append(network(augment.normalise(torch.from_numpy(views.stack(images, boxes, SERVED)))))
         return torch.cat(found)
 
     def calibrate(self, network: nn.Module) -> None:
@@ -167,7 +167,7 @@ class Classification:
 
 
 def middle(size: tuple[int, int]) -> views.Box:
-    """The box that a served network sees of a picture of this (width, height)."""
+    """The box that a served network sees of an image of this (width, height)."""
     side = min(size) * CROP
     left, top = (size[0] - side) / 2, (size[1] - side) / 2
     return (left, top, left + side, top + side)

@@ -1,4 +1,4 @@
-"""A picture of a run's log."""
+"""An image of a run's log."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""Pictures and their masks, decoded once and kept in memory: `FOLDER/images/NAME.jpg` and `FOLDER/masks/NAME.png`.
+"""Images and their masks, decoded once and kept in memory: `FOLDER/images/NAME.jpg` and `FOLDER/masks/NAME.png`.
 
-A mask's pixel is its class's id; `VOID` belongs to no class. Of large pictures the short side is reduced to `SIDE`.
+A mask's pixel is its class's id; `IGNORE_INDEX` belongs to no class. The short side of large images is
+reduced to `SIDE`.
 """
 
 from collections.abc import Sequence
@@ -15,21 +16,21 @@ from examples.train.photos import decoded, reduced, spread
 from twins.errors import DatasetError
 from twins.evaluation import datasets
 from twins.evaluation.datasets import SUFFIXES
-from twins.images.decode import ImageError, Picture
+from twins.images.decode import DecodedImage, ImageError
 
 SIDE = 256  # pixels
-VOID = 255
+IGNORE_INDEX = 255
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures, and for each a mask of the same size."""
+    """Images, and for each a mask of the same size."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[DecodedImage, ...]
     masks: tuple[Image.Image, ...]  # mode L
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
 def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> Pairs:
@@ -41,20 +42,20 @@ def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> 
         path for folder in folders for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
-        raise DatasetError(f"no pictures in images/ under {', '.join(map(str, folders))}")
-    pairs = [read(path, classes) for path in track(spread(found, limit), "reading pictures and masks")]
-    pictures, masks = zip(*pairs, strict=True)
-    return Pairs(pictures, masks)
+        raise DatasetError(f"no images in images/ under {', '.join(map(str, folders))}")
+    pairs = [read(path, classes) for path in track(spread(found, limit), "reading images and masks")]
+    images, masks = zip(*pairs, strict=True)
+    return Pairs(images, masks)
 
 
-def read(path: Path, classes: int) -> tuple[Picture, Image.Image]:
-    """One picture and its mask, no larger than is needed. Raises DatasetError where the two do not fit."""
-    picture = decoded(path)
+def read(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
+    """One image and its mask, no larger than is needed. Raises DatasetError where the two do not fit."""
+    image = decoded(path)
     file = path.parents[1] / "masks" / f"{path.stem}.png"
     try:
-        ids = datasets.read_mask(file, (picture.height, picture.width), zero_is_void=False)
+        ids = datasets.read_mask(file, (image.height, image.width), zero_is_void=False)
     except ImageError as error:
         raise DatasetError(str(error)) from error
-    datasets.check_classes(ids, file, min(classes, VOID), said="there are")
-    mask = Image.fromarray(np.minimum(ids, VOID).astype(np.uint8))
-    return reduced(picture, SIDE), reduced(mask, SIDE, Image.Resampling.NEAREST)
+    datasets.check_classes(ids, file, min(classes, IGNORE_INDEX), said="there are")
+    mask = Image.fromarray(np.minimum(ids, IGNORE_INDEX).astype(np.uint8))
+    return reduced(image, SIDE), reduced(mask, SIDE, Image.Resampling.NEAREST)

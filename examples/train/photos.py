@@ -1,6 +1,6 @@
 """A folder of class folders, decoded once and kept in memory: `FOLDER/CLASS/*.jpg`.
 
-Small pictures stay as they are; of large ones the short side is reduced to `SIDE` pixels, more than any crop needs.
+Small images stay as they are; of large ones the short side is reduced to `SIDE` pixels, more than any crop needs.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from rich.progress import track
 
 from twins.errors import DatasetError
 from twins.evaluation.datasets import SUFFIXES
-from twins.images.decode import ImageError, Limits, Picture, decode
+from twins.images.decode import DecodedImage, ImageError, Limits, decode
 
 SIDE = 144  # pixels
 
@@ -25,20 +25,20 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Photos:
-    """Pictures and what they show; `classes` are the folders' names, sorted."""
+    """Images and what they show; `classes` are the folders' names, sorted."""
 
-    pictures: tuple[Picture, ...]
-    targets: NDArray[np.int64]  # (pictures,)
+    images: tuple[DecodedImage, ...]
+    targets: NDArray[np.int64]  # (images,)
     classes: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def digest(self) -> str:
-        """Tells these pictures, in this order, from any others."""
+        """Tells these images, in this order, from any others."""
         digest = hashlib.sha256()
-        for picture in self.pictures:
-            digest.update(picture.tobytes())
+        for image in self.images:
+            digest.update(image.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -51,14 +51,14 @@ def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, lim
         (path.parent.name, path) for folder in folders for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
-        raise DatasetError(f"no pictures in class folders under {', '.join(map(str, folders))}")
+        raise DatasetError(f"no images in class folders under {', '.join(map(str, folders))}")
     names = tuple(sorted({name for name, _ in found}))
     classes = classes or names
     if others := sorted(set(names) - set(classes)):
         raise DatasetError(f"photos of {', '.join(others)}, which is not among {', '.join(classes)}")
     found = spread(found, limit)
-    pictures = tuple(read(path) for _, path in track(found, "reading photos"))
-    return Photos(pictures, np.array([classes.index(name) for name, _ in found]), classes)
+    images = tuple(read(path) for _, path in track(found, "reading photos"))
+    return Photos(images, np.array([classes.index(name) for name, _ in found]), classes)
 
 
 def spread(found: Sequence[Found], limit: int | None) -> Sequence[Found]:
@@ -68,22 +68,22 @@ def spread(found: Sequence[Found], limit: int | None) -> Sequence[Found]:
     return [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
 
 
-def read(path: Path) -> Picture:
-    """One picture, no larger than is needed. Raises DatasetError."""
+def read(path: Path) -> DecodedImage:
+    """One image, no larger than is needed. Raises DatasetError."""
     return reduced(decoded(path), SIDE)
 
 
-def decoded(path: Path) -> Picture:
-    """One picture. Raises DatasetError with the file's name."""
+def decoded(path: Path) -> DecodedImage:
+    """One image. Raises DatasetError with the file's name."""
     try:
         return decode(path.read_bytes(), Limits(), exif_orientation=True)
     except (ImageError, OSError) as error:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def reduced(picture: Picture, side: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Picture:
-    """The picture with a short side of at most that many pixels."""
-    short = min(picture.size)
+def reduced(image: DecodedImage, side: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> DecodedImage:
+    """The image with a short side of at most that many pixels."""
+    short = min(image.size)
     if short <= side:
-        return picture
-    return picture.resize([round(each * side / short) for each in picture.size], resampling)
+        return image
+    return image.resize([round(each * side / short) for each in image.size], resampling)

@@ -1,6 +1,6 @@
-"""What a segmentation network learns from pictures and their masks.
+"""What a segmentation network learns from images and their masks.
 
-Legend: B batch · S side of a view · K classes · H W picture · P pixels
+Legend: B batch · S side of a view · K classes · H W image · P pixels
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from examples.train import augment, views
-from examples.train.pairs import VOID, Pairs
+from examples.train.pairs import IGNORE_INDEX, Pairs
 from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.checkpoints.checkpoint import Checkpoint
@@ -27,8 +27,8 @@ from twins.network.variants import Family, Variant
 SIZES = ((0.66, 112), (1.0, 224))  # up to which share of the epochs a view has which side, in pixels
 SERVED = 224  # pixels: the short side of what the served network is given
 WIDTH, CHANNELS = 128, 64  # of the pyramid and of the head: half of what the published networks have
-AREA = (0.15, 1.0)  # of the picture that a view shows: things come near, too
-PASTED = 0.5  # the share of pictures that get what their neighbour shows
+AREA = (0.15, 1.0)  # of the image that a view shows: things come near, too
+PASTED = 0.5  # the share of images that get what their neighbour shows
 ROUNDS, STEPS = 2, tuple(i / 4 for i in range(-16, 17))  # of moving biases
 OVERLAP = 1.0  # the weight of the loss for how masks overlap, beside the one for single pixels
 
@@ -50,7 +50,7 @@ class Batch:
     """Views and their masks."""
 
     x: Tensor  # B 3 S S, normalised
-    masks: Tensor  # B S S, class ids, VOID where none
+    masks: Tensor  # B S S, class ids, IGNORE_INDEX where none
 
 
 class Masks:
@@ -69,15 +69,15 @@ class Masks:
             yield self.batch(order[step * self.recipe.batch :][: self.recipe.batch], side, random)
 
     def batch(self, chosen: NDArray[np.int64], side: int, random: np.random.Generator) -> Batch:
-        """Random views of the chosen pictures, some with what another one shows pasted in."""
+        """Random views of the chosen images, some with what another one shows pasted in."""
         dice = torch.Generator().manual_seed(int(random.integers(2**31)))
-        pictures, masks = [self.train.pictures[i] for i in chosen], [self.train.masks[i] for i in chosen]
+        images, masks = [self.train.images[i] for i in chosen], [self.train.masks[i] for i in chosen]
         numbers = random.integers(2**31, size=len(chosen)).tolist()
         boxes = [
-            views.box(picture.size, int(i), number, self.recipe.seed, AREA)
-            for picture, i, number in zip(pictures, chosen, numbers, strict=True)
+            views.box(image.size, int(i), number, self.recipe.seed, AREA)
+            for image, i, number in zip(images, chosen, numbers, strict=True)
         ]
-        x = augment.normalise(torch.from_numpy(views.stack(pictures, boxes, side)))
+        x = augment.normalise(torch.from_numpy(views.stack(images, boxes, side)))
         ids = torch.from_numpy(views.stack_masks(masks, boxes, side)).long()
         x, ids = augment.flip_both(augment.recolour(x, dice), ids, dice)
         return Batch(*augment.paste(x, ids, dice, PASTED))
@@ -87,28 +87,30 @@ class Masks:
         logits = F.interpolate(
             mixed(network, batch.x), size=batch.masks.shape[-2:], mode="bilinear", align_corners=False
         )
-        return F.cross_entropy(logits, batch.masks, ignore_index=VOID) + OVERLAP * dice_loss(logits, batch.masks)
+        return F.cross_entropy(logits, batch.masks, ignore_index=IGNORE_INDEX) + OVERLAP * dice_loss(
+            logits, batch.masks
+        )
 
     def measure(self, network: nn.Module) -> float:
-        """The mean over the classes of intersection over union on the test pictures, at a quarter of the input."""
+        """The mean over the classes of intersection over union on the test images, at a quarter of the input."""
         return mean_iou(*self.answers(network))
 
     @torch.inference_mode()
     def answers(self, network: nn.Module) -> tuple[Tensor, Tensor]:
-        """Logits and true ids, P K and P, of all pixels of the test pictures that have a class."""
+        """Logits and true ids, P K and P, of all pixels of the test images that have a class."""
         logits, truths = [], []
-        for picture, mask in zip(self.test.pictures, self.test.masks, strict=True):
-            scale = SERVED / min(picture.size)
-            size = (round(picture.width * scale), round(picture.height * scale))
-            (found,) = network(augment.normalise(torch.from_numpy(np.array(picture.resize(size))[None])))  # K H W
+        for image, mask in zip(self.test.images, self.test.masks, strict=True):
+            scale = SERVED / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            (found,) = network(augment.normalise(torch.from_numpy(np.array(image.resize(size))[None])))  # K H W
             small = mask.resize((found.shape[2], found.shape[1]), Image.Resampling.NEAREST)
             truth = torch.from_numpy(np.array(small)).long()
-            logits.append(found[:, truth != VOID].T)
-            truths.append(truth[truth != VOID])
+            logits.append(found[:, truth != IGNORE_INDEX].T)
+            truths.append(truth[truth != IGNORE_INDEX])
         return torch.cat(logits), torch.cat(truths)
 
     def calibrate(self, network: nn.Module) -> None:
-        """Moves the classes' biases to where the test pictures' mean IoU is highest, one at a time, then again.
+        """Moves the classes' biases to where the test images' mean IoU is highest, one at a time, then again.
 
         What is pasted in, and the Dice loss, make a network see more of every class than there is.
         """
@@ -134,8 +136,8 @@ def mean_iou(logits: Tensor, truth: Tensor) -> float:
 
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """logits: B K S S; masks: B S S. One less the mean over the classes of 2·|both| / (|found| + |true|)."""
-    known = (masks != VOID).unsqueeze(1)
-    truth = F.one_hot(masks.where(masks != VOID, 0), logits.shape[1]).permute(0, 3, 1, 2) * known
+    known = (masks != IGNORE_INDEX).unsqueeze(1)
+    truth = F.one_hot(masks.where(masks != IGNORE_INDEX, 0), logits.shape[1]).permute(0, 3, 1, 2) * known
     found = logits.softmax(1) * known
     both, either = (found * truth).sum((0, 2, 3)), (found + truth).sum((0, 2, 3))
     return 1 - ((2 * both + 1) / (either + 1)).mean()

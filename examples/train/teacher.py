@@ -55,9 +55,9 @@ def features(photos: Photos, count: int, seed: int, folder: Path) -> NDArray[np.
     batches = [(view, start) for view in range(count) for start in range(0, len(photos), BATCH)]
     for view, start in track(batches, "asking the teacher"):
         indices = range(start, min(start + BATCH, len(photos)))
-        pictures = [photos.pictures[i] for i in indices]
-        boxes = [views.box(picture.size, i, view, seed) for i, picture in zip(indices, pictures, strict=True)]
-        result[view, start : start + BATCH] = teacher.features(views.stack(pictures, boxes, SIDE)).numpy()
+        images = [photos.images[i] for i in indices]
+        boxes = [views.box(image.size, i, view, seed) for i, image in zip(indices, images, strict=True)]
+        result[view, start : start + BATCH] = teacher.features(views.stack(images, boxes, SIDE)).numpy()
     np.save(cache, result)
     return result
 

@@ -1,4 +1,4 @@
-"""Views of a picture: random boxes of it, each known again by its number, so that a teacher's word on one can be kept.
+"""Views of an image: random boxes of it, each known again by its number, so that a teacher's word on one can be kept.
 
 Legend: B batch · S side of a view
 """
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twins.images.decode import Picture
+from twins.images.decode import DecodedImage
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
 
-AREA = (0.3, 1.0)  # of the picture
+AREA = (0.3, 1.0)  # of the image
 RATIO = (3 / 4, 4 / 3)  # width to height
 TRIES = 10
 SHAKE = 0.12  # so that a few known views are not all that a network ever sees
@@ -26,9 +26,9 @@ def side(sizes: Sequence[tuple[float, int]], epoch: int, epochs: int) -> int:
 
 
 def box(size: tuple[int, int], index: int, view: int, seed: int, shares: tuple[float, float] = AREA) -> Box:
-    """The box of the picture's `view`-th view: always the same.
+    """The box of the image's `view`-th view: always the same.
 
-    `size` is the picture's (width, height), `shares` the least and the largest part of its area.
+    `size` is the image's (width, height), `shares` the least and the largest part of its area.
     """
     random = np.random.default_rng((seed, view, index))
     width, height = size
@@ -45,7 +45,7 @@ def box(size: tuple[int, int], index: int, view: int, seed: int, shares: tuple[f
 
 
 def shaken(box: Box, size: tuple[int, int], random: np.random.Generator) -> Box:
-    """Nearly the same box: each edge moved by at most `SHAKE` of the side, within the picture."""
+    """Nearly the same box: each edge moved by at most `SHAKE` of the side, within the image."""
     left, top, right, bottom = box
     width, height = size
     moves = random.uniform(-SHAKE, SHAKE, 4) * (right - left, bottom - top, right - left, bottom - top)
@@ -54,16 +54,15 @@ def shaken(box: Box, size: tuple[int, int], random: np.random.Generator) -> Box:
     return (left, top, right, bottom)
 
 
-def stack(pictures: Iterable[Picture], boxes: Iterable[Box], side: int) -> NDArray[np.uint8]:
-    """The boxes of the pictures, each resized to a square: B S S 3."""
+def stack(images: Iterable[DecodedImage], boxes: Iterable[Box], side: int) -> NDArray[np.uint8]:
+    """The boxes of the images, each resized to a square: B S S 3."""
     resized = (
-        picture.resize((side, side), Image.Resampling.BICUBIC, box)
-        for picture, box in zip(pictures, boxes, strict=True)
+        image.resize((side, side), Image.Resampling.BICUBIC, box) for image, box in zip(images, boxes, strict=True)
     )
     return np.stack([np.asarray(each, np.uint8) for each in resized])
 
 
 def stack_masks(masks: Iterable[Image.Image], boxes: Iterable[Box], side: int) -> NDArray[np.uint8]:
-    """The same boxes of the pictures' masks: B S S, ids that the masks have."""
+    """The same boxes of the images' masks: B S S, ids that the masks have."""
     resized = (mask.resize((side, side), Image.Resampling.NEAREST, box) for mask, box in zip(masks, boxes, strict=True))
     return np.stack([np.asarray(each, np.uint8) for each in resized])

@@ -1,4 +1,4 @@
-"""`twins classify`: pictures through a model, here, without a server."""
+"""`twins classify`: images through a model, here, without a server."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from service.cli.pictures import EXIT_SOME_FAILED, Ran, expand, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
 from twins.card import TOP_K_LIMIT, Card
 from twins.tasks import classify as task
 from twins.zoo import models as zoo
@@ -19,7 +19,7 @@ from twins.zoo import models as zoo
 
 @dataclass(frozen=True)
 class Line:
-    """One picture's outcome."""
+    """One image's outcome."""
 
     file: str
     predictions: tuple[task.Prediction, ...] = ()
@@ -30,14 +30,14 @@ class Line:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--model", default=zoo.DEFAULTS["classify"], show_default=True, help="NAME, or NAME=FILE")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
-@click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=5, show_default=True, help="classes a picture")
+@click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=5, show_default=True, help="classes an image")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
-@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="pictures run together")
+@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="images run together")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line, for programs")
 def classify(  # noqa: PLR0913 - one for each flag
     images: tuple[str, ...], *, model: str, labels: Path | None, top_k: int, device: str, batch: int, as_json: bool
 ) -> None:
-    """Classifies files, all pictures of folders, and `-` for standard input.
+    """Classifies files, all images of folders, and `-` for standard input.
 
     \b
     twins classify cat.jpg
@@ -61,7 +61,7 @@ def watched(files: Sequence[Path]) -> bool:
     return len(files) > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
 
 
-def finish(ran: Ran, card: Card, options: task.Options) -> Line:
+def finish(ran: ImageResult, card: Card, options: task.Options) -> Line:
     """A file's classes, or its error."""
     if ran.output is None:
         return Line(str(ran.path), error=ran.error)
@@ -74,7 +74,7 @@ def write_json(line: Line) -> None:
 
 
 def write_table(line: Line) -> None:
-    """One picture's classes as a person reads them."""
+    """One image's classes as a person reads them."""
     if line.error is not None:
         click.echo(f"{line.file}: {line.error}", err=True)
         return

@@ -1,4 +1,4 @@
-"""`twins evaluate`: how good a model is on a folder of pictures whose truth is known."""
+"""`twins evaluate`: how good a model is on a folder of images whose truth is known."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from service.cli.pictures import EXIT_SOME_FAILED, Ran, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, open_runner, run
 from service.cli.report import Report, write
 from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     help="0 in masks is no class, and ids begin at 1; as the folder's layout says if neither is given",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
-@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="pictures run together")
+@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="images run together")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object, for programs")
 def evaluate(  # noqa: PLR0913 - one for each flag
     folder: Path, *, model: str, labels: Path | None, zero_is_void: bool | None, device: str, batch: int, as_json: bool
@@ -59,7 +59,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
 
 
 def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
-    """All pictures of the classes."""
+    """All images of the classes."""
     items = datasets.classified(folder, runner.card)
     count = scores.ClassifierCount(runner.card.labels)
     failed = []
@@ -68,13 +68,13 @@ def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
             continue
-        ids, sureness = one.output.arrays
-        count.add(item.class_id, ids[: scores.TOP].tolist(), float(sureness[0]))
+        ids, confidences = one.output.arrays
+        count.add(item.class_id, ids[: scores.TOP].tolist(), float(confidences[0]))
     return finish(runner, folder, count, failed)
 
 
 def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, zero_is_void: bool | None) -> Report:
-    """All pictures that have masks; at the pictures' own size."""
+    """All images that have masks; at the images' own size."""
     layout, items = datasets.masked(folder)
     zero_is_void = layout.zero_is_void if zero_is_void is None else zero_is_void
     count = scores.SegmenterCount(runner.card.labels)
@@ -101,11 +101,11 @@ def finish(
 ) -> Report:
     """Raises DatasetError if there is nothing to report on."""
     if count.empty:
-        raise DatasetError(f"{folder}: no picture could be used; the first: {failed[0]}")
+        raise DatasetError(f"{folder}: no image could be used; the first: {failed[0]}")
     return Report(runner.card.name, runner.card.task, str(folder), count.result(), tuple(failed))
 
 
-def watched(ran: Iterator[Ran], total: int) -> Iterable[Ran]:
+def watched(ran: Iterator[ImageResult], total: int) -> Iterable[ImageResult]:
     """The same, under a progress bar where a person would see one."""
     bar = Console(stderr=True)
     return track(ran, "evaluating", total, console=bar, disable=not bar.is_terminal)

@@ -17,7 +17,7 @@ EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
 
 EPILOG = """\b
 A model is NAME, one of `twins models`, or NAME=FILE for a checkpoint of your own.
-Exit codes: 0 all went well; 1 some pictures did not; 2 wrong usage or settings;
+Exit codes: 0 all went well; 1 some images did not; 2 wrong usage or settings;
 3 a model cannot be had or loaded; 4 cut off before the last answer; 5 the service
 broke; 130 interrupted."""
 

@@ -14,7 +14,7 @@ from twins.checkpoints.metadata import MAX_SIZE
 from twins.zoo import hub
 from twins.zoo import labels as class_names
 from twins.zoo import models as zoo
-from twins.zoo.models import Row
+from twins.zoo.models import ZooEntry
 
 
 @click.command()
@@ -32,7 +32,7 @@ def models(*, as_json: bool) -> None:
     Console().print(table)
 
 
-def figures(row: Row) -> str:
+def figures(row: ZooEntry) -> str:
     """A model's accuracy, published or measured."""
     accuracy = row.published or row.measured
     return ", ".join(f"{name} {value:.1f}" for name, value in accuracy.figures.items()) if accuracy else ""

@@ -1,4 +1,4 @@
-"""`twins segment`: pictures to masks in a folder, here, without a server."""
+"""`twins segment`: images to masks in a folder, here, without a server."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,20 +14,20 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.pictures import EXIT_SOME_FAILED, STDIN, Ran, expand, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, STDIN, ImageResult, expand, open_runner, run
 from twins.card import Card
 from twins.render.document import Masks, RegionBody, body
-from twins.render.formats import Rendered, View
+from twins.render.formats import RenderedMask, RenderOptions
 from twins.tasks import segment as task
 from twins.zoo import models as zoo
 
 SUFFIX = {"png": ".png", "palette": ".png", "overlay": ".png", "json": ".json", "hf": ".json", "npy": ".npy"}
-LEGEND = 12  # classes of a picture that are shown to a person; programs get them all
+LEGEND = 12  # classes of an image that are shown to a person; programs get them all
 
 
 @dataclass(frozen=True)
 class Line:
-    """One picture's outcome."""
+    """One image's outcome."""
 
     file: str
     output: str | None = None
@@ -46,12 +46,16 @@ class Line:
     "--size", type=click.Choice(["original", "model"]), default="original", show_default=True, help="of masks"
 )
 @click.option("--classes", default="", help="the only classes to keep, by name or id, separated by commas")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="of sureness, below which pixels have none")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), default=0.0, help="of confidences, below which pixels have none"
+)
 @click.option("--confidence", is_flag=True, help="tell how sure the pixels of each class are")
 @click.option("--masks", type=click.Choice(get_args(Masks)), default="rle", show_default=True, help="in JSON files")
-@click.option("--opacity", type=click.FloatRange(0, 1), default=View.opacity, show_default=True, help="of an overlay")
+@click.option(
+    "--opacity", type=click.FloatRange(0, 1), default=RenderOptions.opacity, show_default=True, help="of an overlay"
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
-@click.option("--batch", type=click.IntRange(1, 1024), default=4, show_default=True, help="pictures run together")
+@click.option("--batch", type=click.IntRange(1, 1024), default=4, show_default=True, help="images run together")
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object a line, for programs")
 def segment(  # noqa: PLR0913 - one for each flag
     images: tuple[str, ...],
@@ -68,9 +72,9 @@ def segment(  # noqa: PLR0913 - one for each flag
     classes: str,
     **options: Any,
 ) -> None:
-    """Finds a class for every pixel of files, of all pictures in folders, and of `-`, standard input.
+    """Finds a class for every pixel of files, of all images in folders, and of `-`, standard input.
 
-    A mask is named after its picture. In the formats png, palette and npy a pixel's value is its class's id, and 255
+    A mask is named after its image. In the formats png, palette and npy a pixel's value is its class's id, and 255
     (65535 from 256 classes on) where there is none.
 
     \b
@@ -82,21 +86,21 @@ def segment(  # noqa: PLR0913 - one for each flag
     make_folder(output)
     runner = open_runner(model, labels, device, "segment")
     wanted = task.Options(classes=tuple(name.strip() for name in classes.split(",") if name.strip()), **options)
-    view = View(form, masks=masks, opacity=opacity, listed=True)
+    options_ = RenderOptions(form, masks=masks, opacity=opacity, listed=True)
     task.check(wanted, runner.card)
-    view.check(runner.card)
+    options_.check(runner.card)
     screen = Console()
-    found = watched(run(files, runner, wanted, batch, keep=view.needs_picture), len(files), screen)
+    found = watched(run(files, runner, wanted, batch, keep=options_.needs_image), len(files), screen)
     failed = 0
     for ran, target in zip(found, name_files(files, output, SUFFIX[form]), strict=True):
-        line = finish(ran, runner.card, wanted, view, target)
+        line = finish(ran, runner.card, wanted, options_, target)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_legend(line, screen)
     if failed:
         sys.exit(EXIT_SOME_FAILED)
 
 
-def watched(found: Iterator[Ran], total: int, screen: Console) -> Iterable[Ran]:
+def watched(found: Iterator[ImageResult], total: int, screen: Console) -> Iterable[ImageResult]:
     """The same, under a progress bar where a person would see one."""
     bar = screen if screen.is_terminal else Console(stderr=True)
     return track(found, "segmenting", total, console=bar, disable=total < 2 or not bar.is_terminal)
@@ -111,7 +115,7 @@ def make_folder(path: Path) -> None:
 
 
 def name_files(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
-    """A file for each picture's mask: its name, numbered where another has it; never one of the pictures."""
+    """A file for each image's mask: its name, numbered where another has it; never one of the images."""
     taken = {path.resolve() for path in files if path != STDIN}
     names: list[Path] = []
     for path in files:
@@ -129,11 +133,11 @@ def lowered(path: Path) -> Path:
     return path.resolve().with_name(path.name.lower())
 
 
-def finish(ran: Ran, card: Card, options: task.Options, view: View, target: Path) -> Line:
+def finish(ran: ImageResult, card: Card, options: task.Options, options_: RenderOptions, target: Path) -> Line:
     """Writes a file's mask; what is in it, or its error."""
     if ran.output is None:
         return Line(str(ran.path), error=ran.error)
-    rendered = view.render(task.postprocess(ran.output, card, options), card, ran.picture)
+    rendered = options_.render(task.postprocess(ran.output, card, options), card, ran.image)
     try:
         target.write_bytes(rendered.content)
     except OSError as error:
@@ -141,13 +145,13 @@ def finish(ran: Ran, card: Card, options: task.Options, view: View, target: Path
     return Line(str(ran.path), str(target), rendered.size, tuple(bodies(rendered)))
 
 
-def bodies(rendered: Rendered) -> Iterator[RegionBody]:
+def bodies(rendered: RenderedMask) -> Iterator[RegionBody]:
     """The classes as JSON has them."""
     return map(body, rendered.regions)
 
 
 def write_legend(line: Line, screen: Console) -> None:
-    """One picture's classes as a person reads them, with the colours of its mask."""
+    """One image's classes as a person reads them, with the colours of its mask."""
     if line.error is not None:
         click.echo(f"{line.file}: {line.error}", err=True)
         return

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
-from service.processes.models import parse_models
+from service.processes.models import parse_references
 from service.settings import CONFIG, FLAG_NAMES, PREFIX, Settings, SettingsError, flag_name, load, set_variable
 from twins.zoo import hub
 
@@ -58,8 +58,8 @@ def serve(**flags: object) -> None:
     twins serve --model flowers=./flowers.pth --labels flowers.txt
     """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
-    for spec in parse_models(settings):
-        hub.fetch(spec)  # now, with a progress bar, rather than in every worker
+    for reference in parse_references(settings):
+        hub.fetch(reference)  # now, with a progress bar, rather than in every worker
     folder = run_time_folder()
     try:
         sys.exit(run(settings, folder))

@@ -13,7 +13,7 @@ MEMORY = 0.1  # the weight of the newest measurement in the running mean
 LONGEST_RETRY_S = 60
 
 
-class Pace:
+class DeviceTime:
     """How long the workers take for an image, as a running mean. Seconds of device time per image."""
 
     def __init__(self) -> None:
@@ -36,7 +36,9 @@ class Admission:
         self.max_queue = max_queue
         metrics.in_flight_limit(max_queue)
         self.waiting: Counter[str] = Counter()  # images in work, by model
-        self.paces: defaultdict[str, Pace] = defaultdict(Pace)  # by model: a mask takes far longer than a class
+        self.device_times: defaultdict[str, DeviceTime] = defaultdict(
+            DeviceTime
+        )  # by model: a mask takes far longer than a class
         self.preparing = 0  # of those in flight, not sent to a worker yet
 
     @property
@@ -56,7 +58,7 @@ class Admission:
 
     def check(self, images: int, *, deadline: float, workers: int) -> None:
         """Refuses at once what cannot be done, rather than after a wait."""
-        wait_s = sum(self.paces[model].wait_s(count, workers) for model, count in self.waiting.items())
+        wait_s = sum(self.device_times[model].wait_s(count, workers) for model, count in self.waiting.items())
         if self.in_flight + images > self.max_queue:
             raise Overloaded(
                 f"{self.in_flight} images are waiting; at most {self.max_queue} may",

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Waiting(Generic[Item, Result]):
+class Pending(Generic[Item, Result]):
     """An item whose turn has not come. Times are the event loop's, in seconds."""
 
     item: Item
@@ -31,7 +31,7 @@ class Batcher(Generic[Key, Item, Result]):
     """One batch at a time; the next one is what has piled up meanwhile, the longest wait first.
 
     With `max_delay_s` a batch that is not full waits for more, counted from the arrival of its oldest item, as long
-    as `more_coming()` says that something is on its way.
+    as `has_upcoming()` says that something is on its way.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Batcher(Generic[Key, Item, Result]):
         *,
         max_batch: int | Callable[[Key], int],
         max_delay_s: float = 0.0,
-        more_coming: Callable[[], bool] = lambda: False,
+        has_upcoming: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.run, self.max_delay_s, self.more_coming = run, max_delay_s, more_coming
+        self.run, self.max_delay_s, self.has_upcoming = run, max_delay_s, has_upcoming
         self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
-        self.queues: dict[Key, deque[Waiting[Item, Result]]] = {}
+        self.queues: dict[Key, deque[Pending[Item, Result]]] = {}
         self.arrival = asyncio.Event()
 
     @property
@@ -55,7 +55,7 @@ class Batcher(Generic[Key, Item, Result]):
     async def submit(self, key: Key, item: Item, *, expires: float = float("inf")) -> Result:
         """The item's result. Cancel the call to abandon it. Raises DeadlineExceeded, and whatever `run` raises."""
         loop = asyncio.get_running_loop()
-        waiting: Waiting[Item, Result] = Waiting(item, loop.time(), expires, loop.create_future())
+        waiting: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
         self.queues.setdefault(key, deque()).append(waiting)
         self.arrival.set()
         return await waiting.answer
@@ -84,17 +84,17 @@ class Batcher(Generic[Key, Item, Result]):
                 while (
                     len(queue) < self.max_batch(key)
                     and asyncio.get_running_loop().time() < until
-                    and self.more_coming()
+                    and self.has_upcoming()
                 ):
                     self.arrival.clear()
                     await self.arrival.wait()
         except TimeoutError:
             return
 
-    def take(self, key: Key) -> list[Waiting[Item, Result]]:
+    def take(self, key: Key) -> list[Pending[Item, Result]]:
         """The next batch of that key, without what was abandoned or has expired."""
         queue = self.queues[key]
-        batch: list[Waiting[Item, Result]] = []
+        batch: list[Pending[Item, Result]] = []
         now = asyncio.get_running_loop().time()
         while queue and len(batch) < self.max_batch(key):
             waiting = queue.popleft()
@@ -108,7 +108,7 @@ class Batcher(Generic[Key, Item, Result]):
             del self.queues[key]
         return batch
 
-    async def execute(self, key: Key, batch: list[Waiting[Item, Result]]) -> None:
+    async def execute(self, key: Key, batch: list[Pending[Item, Result]]) -> None:
         """Runs one batch and hands out the results, or the one error to all."""
         try:
             results = await self.run(key, [waiting.item for waiting in batch])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from twins.card import TaskName
-from twins.render.formats import Rendered, View
+from twins.render.formats import RenderedMask, RenderOptions
 from twins.tasks import Options, Result
 
 Protocol = Literal["http", "grpc"]
@@ -29,7 +29,7 @@ class Call:
     images: tuple[bytes, ...]
     options: Options
     model: str | None = None  # None: the first one served for that task
-    view: View | None = None  # how a mask is to be handed out; None: as it is
+    render_options: RenderOptions | None = None  # how a mask is to be handed out; None: as it is
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Timing:
 class Answer:
     """One image's result."""
 
-    result: Result | Rendered  # rendered where the call has a view
+    result: Result | RenderedMask  # rendered where the call has a render_options
     timing: Timing
 
 
@@ -59,5 +59,5 @@ class Outcome:
     deadline: float
     model: str = ""
     images: int = 0
-    held_bytes: int = 0
+    reserved_bytes: int = 0
     code: str = "ok"

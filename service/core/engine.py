@@ -26,21 +26,21 @@ from service.errors import (
     UnknownModel,
 )
 from service.ipc.pool import WorkerPool, no_worker
-from service.ipc.transport import Fleet
+from service.ipc.transport import WorkerStates
 from service.settings import Settings, cores
 from twins.card import Card, TaskName
 from twins.errors import BadOption
-from twins.images import decode as image
-from twins.images.decode import ImageError, Picture
-from twins.render.formats import Rendered
+from twins.images import decode
+from twins.images.decode import DecodedImage, ImageError
+from twins.render.formats import RenderedMask
 from twins.tasks import TASKS, Result
 from twins.tasks.sample import Output, Sample
 from twins.tasks.segmentation import Segmentation
 
 IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
-    image.NotAnImage: errors.UnsupportedMedia,
-    image.TooLarge: errors.TooLarge,
-    image.Undecodable: errors.UnreadableImage,
+    decode.NotAnImage: errors.UnsupportedMedia,
+    decode.TooLarge: errors.TooLarge,
+    decode.Undecodable: errors.UnreadableImage,
 }
 
 log = logs.get()
@@ -51,7 +51,7 @@ class Prepared:
     """An image on its way to a worker, and the seconds it took so far."""
 
     sample: Sample
-    picture: Picture | None  # kept where the answer shows it
+    image: DecodedImage | None  # kept where the answer shows it
     decode_s: float
     preprocess_s: float
 
@@ -65,7 +65,7 @@ class Engine:
         self.cpu = ThreadPoolExecutor(settings.decode_threads or cores(), "decode")
         self.cards: dict[str, Card] = {}
         self.keys = tuple(key.get_secret_value().encode() for key in settings.api_keys)
-        self.held_bytes = 0  # of all requests that are not answered yet
+        self.reserved_bytes = 0  # of all requests that are not answered yet
         self.stopping = False  # not ready any more, but serving on
         self.closing = asyncio.Event()  # streams end
         self.on_ready_change: list[Callable[[bool], None]] = []
@@ -77,25 +77,25 @@ class Engine:
         """Whether new clients should come here."""
         return self.pool.ready > 0 and not self.stopping
 
-    def update(self, fleet: Fleet) -> None:
+    def update(self, states: WorkerStates) -> None:
         """Takes the supervisor's news."""
-        self.pool.update(fleet)
-        self.cards = {card.name: card for card in fleet.cards}
-        self.announce()
+        self.pool.update(states)
+        self.cards = {card.name: card for card in states.cards}
+        self.notify_readiness()
 
-    def stop_soon(self) -> None:
+    def start_draining(self) -> None:
         """Not ready any more, but serving on."""
         self.stopping = True
-        self.announce()
+        self.notify_readiness()
 
     def close(self) -> None:
         """Asks streams to end, too."""
         self.closing.set()
 
-    def announce(self) -> None:
+    def notify_readiness(self) -> None:
         """Tells those who show readiness."""
-        for tell in self.on_ready_change:
-            tell(self.ready)
+        for notify in self.on_ready_change:
+            notify(self.ready)
 
     # ------------------------------------------------------------------ calls
 
@@ -128,7 +128,7 @@ class Engine:
             log.error("unforeseen error", request_id=caller.request_id, exc_info=error)
             raise Internal("see the server's log under this request's id") from error
         finally:
-            self.held_bytes -= outcome.held_bytes
+            self.reserved_bytes -= outcome.reserved_bytes
             self.record(outcome)
 
     def refused(self, caller: Caller, code: str) -> None:
@@ -156,7 +156,7 @@ class Engine:
         outcome.model = card.name
         self.check_number(call.images)
         self.check_options(call, card)
-        if not self.pool.promising:
+        if not self.pool.available:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
         with self.admission.admitted(images, model=card.name, deadline=outcome.deadline, workers=workers):
@@ -174,42 +174,42 @@ class Engine:
     async def one(self, data: bytes, card: Card, call: Call, outcome: Outcome) -> Answer | ServiceError:
         """One image's answer or error."""
         loop = asyncio.get_running_loop()
-        parcel = [data]  # emptied if the call ends first: the executor may keep its work for long
+        encoded = [data]  # emptied if the call ends first: the executor may keep its work for long
         try:
             with self.admission.prepared():
-                prepared = await loop.run_in_executor(self.cpu, self.prepare, parcel, card, call)
-            if prepared.picture:
-                self.hold(outcome, 3 * prepared.picture.width * prepared.picture.height)
-            coming = self.admission.preparing
-            forwarded = await self.pool.submit(card.name, prepared.sample, expires=outcome.deadline, coming=coming)
+                prepared = await loop.run_in_executor(self.cpu, self.prepare, encoded, card, call)
+            if prepared.image:
+                self.reserve_bytes(outcome, 3 * prepared.image.width * prepared.image.height)
+            upcoming = self.admission.preparing
+            pooled = await self.pool.submit(card.name, prepared.sample, expires=outcome.deadline, upcoming=upcoming)
         except ServiceError as error:
             return error
         finally:
-            parcel.clear()
-        self.admission.paces[card.name].record(forwarded.infer_s, forwarded.batch_size)
+            encoded.clear()
+        self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
         began = loop.time()
-        result = await loop.run_in_executor(self.cpu, finish, forwarded.output, card, call, prepared.picture)
+        result = await loop.run_in_executor(self.cpu, finish, pooled.output, card, call, prepared.image)
         finish_s = loop.time() - began
-        timing = Timing(prepared.decode_s, prepared.preprocess_s, forwarded.queue_s, forwarded.infer_s, finish_s)
+        timing = Timing(prepared.decode_s, prepared.preprocess_s, pooled.queue_s, pooled.infer_s, finish_s)
         for stage in metrics.STAGES:
             metrics.stage(card.name, stage, getattr(timing, stage))
         return Answer(result, timing)
 
-    def prepare(self, parcel: list[bytes], card: Card, call: Call) -> Prepared:
-        """A sample from the image file in the parcel. Raises ServiceError."""
+    def prepare(self, encoded: list[bytes], card: Card, call: Call) -> Prepared:
+        """A sample from the image file in the encoded. Raises ServiceError."""
         began = time.perf_counter()
-        if not parcel:
+        if not encoded:
             raise Cancelled("the call ended before its image was looked at")
         try:
-            picture = image.decode(
-                parcel.pop(), self.settings.image_limits, exif_orientation=self.exif_orientation(card)
+            image = decode.decode(
+                encoded.pop(), self.settings.image_limits, exif_orientation=self.exif_orientation(card)
             )
         except ImageError as error:
             metrics.image_refused(error.reason)
             raise IMAGE_ERRORS[type(error)](str(error)) from error
         decoded = time.perf_counter()
-        sample = TASKS[card.task].preprocess(picture, card, call.options)
-        kept = picture if call.view and call.view.needs_picture else None
+        sample = TASKS[card.task].preprocess(image, card, call.options)
+        kept = image if call.render_options and call.render_options.needs_image else None
         return Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
 
     # ------------------------------------------------------------------ rules
@@ -239,12 +239,12 @@ class Engine:
             raise BadRequest(f"{name} is a model to {card.task} with, not to {task}")
         return card
 
-    def hold(self, outcome: Outcome, size_bytes: int) -> None:
+    def reserve_bytes(self, outcome: Outcome, size_bytes: int) -> None:
         """Accounts for a piece of a request, up to the call's end. Raises Overloaded where memory would run short."""
-        if self.held_bytes + size_bytes > self.settings.max_held_bytes:
-            raise Overloaded(f"requests of {self.held_bytes} bytes are waiting", retry_after_s=1)
-        self.held_bytes += size_bytes
-        outcome.held_bytes += size_bytes
+        if self.reserved_bytes + size_bytes > self.settings.max_held_bytes:
+            raise Overloaded(f"requests of {self.reserved_bytes} bytes are waiting", retry_after_s=1)
+        self.reserved_bytes += size_bytes
+        outcome.reserved_bytes += size_bytes
 
     def check_number(self, images: tuple[bytes, ...]) -> None:
         """Refuses too few and too many images."""
@@ -257,15 +257,19 @@ class Engine:
     def check_options(self, call: Call, card: Card) -> None:
         """Raises BadOption for what the model does not have, before any image costs anything."""
         TASKS[card.task].check(call.options, card)
-        if call.view:
-            call.view.check(card)
+        if call.render_options:
+            call.render_options.check(card)
 
     def exif_orientation(self, card: Card) -> bool:
-        """Whether pictures are turned as their EXIF tag says."""
+        """Whether images are turned as their EXIF tag says."""
         return {"always": True, "never": False, "model": card.exif_orientation}[self.settings.exif]
 
 
-def finish(output: Output, card: Card, call: Call, picture: Picture | None) -> Result | Rendered:
+def finish(output: Output, card: Card, call: Call, image: DecodedImage | None) -> Result | RenderedMask:
     """The answer to an output, in the form that the call wants: all work on it is done here, in a thread."""
     result: Result = TASKS[card.task].postprocess(output, card, call.options)
-    return call.view.render(result, card, picture) if call.view and isinstance(result, Segmentation) else result
+    return (
+        call.render_options.render(result, card, image)
+        if call.render_options and isinstance(result, Segmentation)
+        else result
+    )

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from service import logs, metrics
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
-from service.ipc.transport import Abandon, Array, Dialler, Done, Failed, Fleet, Job, Running, WorkerInfo
+from service.ipc.transport import Abandon, Array, ClientSocket, Done, Failed, Job, Running, WorkerInfo, WorkerStates
 from twins.tasks.sample import Output, Sample
 
-CRASHES = 2  # a sample that was on the device in so many is answered with an error and never sent again
-LOSSES = 5  # the same for one that only waited there: it is hardly to blame, but nobody waits for ever
+MAX_CRASHES = 2  # a sample that was on the device in so many is answered with an error and never sent again
+MAX_LOSSES = 5  # the same for one that only waited there: it is hardly to blame, but nobody waits for ever
 RETRY_AFTER_S = 2  # about what a worker takes to come back
 
 log = logs.get()
 
-TOLD = {error.code: error for error in (DeadlineExceeded, Internal, Overloaded, Unavailable)}
+WORKER_ERRORS = {error.code: error for error in (DeadlineExceeded, Internal, Overloaded, Unavailable)}
 """What a worker may answer instead of an output."""
 
 
@@ -28,7 +28,7 @@ class WorkerLost(Exception):
 
 
 @dataclass(frozen=True)
-class Forwarded:
+class PoolOutput:
     """A sample's output, and where its time went. Seconds."""
 
     output: Output
@@ -37,29 +37,29 @@ class Forwarded:
     batch_size: int
 
 
-class Link:
+class WorkerConnection:
     """The line to one worker process, and the samples in flight there."""
 
     def __init__(self, info: WorkerInfo) -> None:
         self.name = info.name
-        self.dialler = Dialler(info.address)
-        self.pending: dict[int, asyncio.Future[Forwarded]] = {}
+        self.client = ClientSocket(info.address)
+        self.pending: dict[int, asyncio.Future[PoolOutput]] = {}
         self.running: set[int] = set()
         self.receiving = asyncio.create_task(self.receive())
         self.receiving.add_done_callback(self.on_broken)
 
-    async def ask(self, job: Job, sample: Sample) -> Forwarded:
+    async def ask(self, job: Job, sample: Sample) -> PoolOutput:
         """One sample's output. Raises ServiceError, and WorkerLost if the worker dies first."""
-        answer: asyncio.Future[Forwarded] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[PoolOutput] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = answer
         try:
-            await self.dialler.send(job, [sample.pixels])
+            await self.client.send(job, [sample.pixels])
             return await answer
         except asyncio.CancelledError:
             if not answer.done():
                 answer.cancel()
-            if not self.dialler.socket.closed:
-                await self.dialler.send(Abandon(job.id))
+            if not self.client.socket.closed:
+                await self.client.send(Abandon(job.id))
             raise
         finally:
             del self.pending[job.id]
@@ -68,7 +68,7 @@ class Link:
     async def receive(self) -> None:
         """Hands out the worker's answers."""
         while True:
-            message, arrays = await self.dialler.receive()
+            message, arrays = await self.client.receive()
             if isinstance(message, Running):
                 self.running.update(self.pending.keys() & set(message.ids))
                 continue
@@ -78,23 +78,23 @@ class Link:
             if answer is None or answer.done():  # abandoned meanwhile
                 continue
             if isinstance(message, Done):
-                answer.set_result(forwarded(message, arrays))
+                answer.set_result(pool_output(message, arrays))
             else:
-                answer.set_exception(told(message))
+                answer.set_exception(worker_error(message))
 
     def on_broken(self, task: asyncio.Task[None]) -> None:
         """A line on which nobody hears must not keep its samples waiting."""
         if not task.cancelled() and (error := task.exception()):
-            log.error("link broke", worker=self.name, exc_info=error)
-            self.give_back()
+            log.error("connection broke", worker=self.name, exc_info=error)
+            self.fail_pending()
 
     def close(self) -> None:
-        """The worker is gone: whoever waits for it is told."""
+        """The worker is gone: whoever waits for it is worker_error."""
         self.receiving.cancel()
-        self.dialler.close()
-        self.give_back()
+        self.client.close()
+        self.fail_pending()
 
-    def give_back(self) -> None:
+    def fail_pending(self) -> None:
         """Tells whoever waits that the worker will not answer."""
         for job, answer in self.pending.items():
             if not answer.done():
@@ -105,7 +105,7 @@ class WorkerPool:
     """All workers. `update` is called with every change that the supervisor reports."""
 
     def __init__(self) -> None:
-        self.links: dict[str, Link] = {}
+        self.connections: dict[str, WorkerConnection] = {}
         self.recovering = False
         self.changed = asyncio.Event()
         self.ids = itertools.count()
@@ -113,67 +113,69 @@ class WorkerPool:
     @property
     def ready(self) -> int:
         """How many workers can take samples now."""
-        return len(self.links)
+        return len(self.connections)
 
     @property
-    def promising(self) -> bool:
+    def available(self) -> bool:
         """Whether a sample that is admitted now will find a worker soon."""
         return self.ready > 0 or self.recovering
 
-    def update(self, fleet: Fleet) -> None:
+    def update(self, states: WorkerStates) -> None:
         """Dials new workers, hangs up on dead ones."""
-        serving = {worker.name: worker for worker in fleet.workers if worker.state == "ready"}
-        for name in self.links.keys() - serving.keys():
-            self.links.pop(name).close()
-        for name in serving.keys() - self.links.keys():
-            self.links[name] = Link(serving[name])
-        self.recovering = any(worker.state == "recovering" for worker in fleet.workers)
+        serving = {worker.name: worker for worker in states.workers if worker.state == "ready"}
+        for name in self.connections.keys() - serving.keys():
+            self.connections.pop(name).close()
+        for name in serving.keys() - self.connections.keys():
+            self.connections[name] = WorkerConnection(serving[name])
+        self.recovering = any(worker.state == "recovering" for worker in states.workers)
         self.changed.set()
         self.changed = asyncio.Event()
 
-    async def submit(self, model: str, sample: Sample, *, expires: float, coming: int = 0) -> Forwarded:
+    async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
         """One sample through one model, on another worker if the first one dies. Raises ServiceError."""
         crashes = 0
-        for losses in range(LOSSES):
-            link = await self.least_busy()
+        for losses in range(MAX_LOSSES):
+            connection = await self.least_busy()
             if losses:
                 metrics.retried(model)
             try:
-                job = Job(next(self.ids), model, expires, coming, sample.output_size, sample.confidence)
-                return await link.ask(job, sample)
+                job = Job(next(self.ids), model, expires, upcoming, sample.output_size, sample.confidence)
+                return await connection.ask(job, sample)
             except WorkerLost as lost:
-                log.warning("worker lost with a sample in flight", worker=link.name, model=model, running=lost.running)
+                log.warning(
+                    "worker lost with a sample in flight", worker=connection.name, model=model, running=lost.running
+                )
                 crashes += lost.running
-            if crashes == CRASHES:
+            if crashes == MAX_CRASHES:
                 break
         raise Internal("the worker died again and again while it had this image")
 
-    async def least_busy(self) -> Link:
-        """The ready worker with the least outstanding work; waits for one that is coming back. Raises Unavailable."""
-        while not self.links:
-            if not self.promising:
+    async def least_busy(self) -> WorkerConnection:
+        """The ready worker with the least outstanding work; waits for one that is upcoming back. Raises Unavailable."""
+        while not self.connections:
+            if not self.available:
                 raise no_worker()
             await self.changed.wait()
-        return min(self.links.values(), key=lambda link: len(link.pending))
+        return min(self.connections.values(), key=lambda connection: len(connection.pending))
 
     def close(self) -> None:
         """Hangs up on everybody."""
-        for link in self.links.values():
-            link.close()
-        self.links.clear()
+        for connection in self.connections.values():
+            connection.close()
+        self.connections.clear()
 
 
 def no_worker() -> ServiceError:
-    """What clients are told while nobody is there to work."""
+    """What clients are worker_error while nobody is there to work."""
     return Unavailable("no worker is ready; models may still be loading", retry_after_s=RETRY_AFTER_S)
 
 
-def told(failed: Failed) -> ServiceError:
-    """A worker's refusal as clients are told it."""
-    kind = TOLD.get(failed.code, Internal)
+def worker_error(failed: Failed) -> ServiceError:
+    """A worker's refusal as clients are worker_error it."""
+    kind = WORKER_ERRORS.get(failed.code, Internal)
     return kind(failed.detail, retry_after_s=RETRY_AFTER_S if issubclass(kind, Refused) else None)
 
 
-def forwarded(done: Done, arrays: tuple[Array, ...]) -> Forwarded:
+def pool_output(done: Done, arrays: tuple[Array, ...]) -> PoolOutput:
     """A worker's answer as the engine wants it."""
-    return Forwarded(Output(arrays), done.queue_s, done.infer_s, done.batch_size)
+    return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size)

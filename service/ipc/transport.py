@@ -1,7 +1,7 @@
 """Messages between the processes: ZeroMQ over `ipc://`, headers by msgspec, arrays as raw bytes.
 
 Two planes. Data: a frontend dials each worker and sends jobs. Control: every child dials the supervisor, reports, and
-is told. All sockets live in the private run-time folder.
+is worker_error. All sockets live in the private run-time folder.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Job(Message, frozen=True):
     id: int
     model: str
     expires: float  # on the machine's monotonic clock, seconds
-    coming: int  # further samples this frontend is preparing at the moment
+    upcoming: int  # further samples this frontend is preparing at the moment
     output_size: tuple[int, int] | None = None  # this and the next: as in a `Sample`
     confidence: bool = False
 
@@ -70,7 +70,7 @@ class Failed(Message, frozen=True):
     detail: str
 
 
-class Beat(Message, frozen=True):
+class Heartbeat(Message, frozen=True):
     """Child to supervisor, regularly: alive; and for how long its device thread has been in one batch."""
 
     busy_s: float = 0.0
@@ -102,7 +102,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     state: WorkerState
 
 
-class Fleet(Message, frozen=True):
+class WorkerStates(Message, frozen=True):
     """Supervisor to frontends, at every change: all workers and all models."""
 
     workers: tuple[WorkerInfo, ...]
@@ -113,7 +113,7 @@ class Stop(Message, frozen=True):
     """Supervisor to worker: nobody needs you any more."""
 
 
-AnyMessage = Job | Abandon | Running | Done | Failed | Beat | Ready | Fatal | Fleet | Stop
+AnyMessage = Job | Abandon | Running | Done | Failed | Heartbeat | Ready | Fatal | WorkerStates | Stop
 
 ENCODER = msgspec.msgpack.Encoder()
 DECODER = msgspec.msgpack.Decoder(AnyMessage)
@@ -139,7 +139,7 @@ def unpack(frames: Sequence[bytes]) -> tuple[AnyMessage, tuple[Array, ...]]:
     return DECODER.decode(message), arrays
 
 
-class Listener:
+class ServerSocket:
     """The end that many dial."""
 
     def __init__(self, at: str) -> None:
@@ -160,7 +160,7 @@ class Listener:
         self.socket.close(linger=0)
 
 
-class Dialler:
+class ClientSocket:
     """The end that dials one listener."""
 
     def __init__(self, at: str, *, name: str | None = None) -> None:

@@ -6,9 +6,9 @@ import signal
 from service import logs, metrics
 from service.core.engine import Engine
 from service.ipc.pool import WorkerPool
-from service.ipc.transport import Dialler, Fleet, Ready
+from service.ipc.transport import ClientSocket, Ready, WorkerStates
 from service.processes import child
-from service.processes.child import Order
+from service.processes.child import ChildConfig
 from service.processes.listening import listen
 from service.rest import server as rest
 from service.rpc import server as rpc
@@ -18,7 +18,7 @@ from twins import __version__
 log = logs.get()
 
 
-async def main(order: Order, settings: Settings, control: Dialler) -> None:
+async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
     """A frontend's life: serves until it is told to stop, then answers everything in flight."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -29,7 +29,7 @@ async def main(order: Order, settings: Settings, control: Dialler) -> None:
     await web.start(listen(settings.host, settings.http_port))
     await rpc_server.start(settings.host, settings.grpc_port)
     await control.send(Ready())
-    tasks = [asyncio.create_task(child.beat(order, control)), asyncio.create_task(follow(control, engine))]
+    tasks = [asyncio.create_task(child.send_heartbeats(config, control)), asyncio.create_task(follow(control, engine))]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
@@ -40,18 +40,18 @@ async def main(order: Order, settings: Settings, control: Dialler) -> None:
         task.cancel()
 
 
-async def follow(control: Dialler, engine: Engine) -> None:
+async def follow(control: ClientSocket, engine: Engine) -> None:
     """Keeps the engine informed of the workers."""
     while True:
         message, _ = await control.receive()
-        if isinstance(message, Fleet):
+        if isinstance(message, WorkerStates):
             engine.update(message)
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:
     """Not ready, but serving on for a moment; then no new connections; then the last answers."""
     log.info("draining", seconds=engine.settings.drain_delay_s)
-    engine.stop_soon()
+    engine.start_draining()
     await asyncio.sleep(engine.settings.drain_delay_s)
     async with asyncio.TaskGroup() as group:
         group.create_task(web.stop())

@@ -4,32 +4,38 @@ from pathlib import Path
 
 from service.settings import Settings, SettingsError
 from twins.zoo import models as zoo
-from twins.zoo.models import Spec
+from twins.zoo.models import ModelReference
 
 
-def parse_models(settings: Settings) -> tuple[Spec, ...]:
-    """The models in the order given. Raises UnknownModel, SettingsError."""
-    specs = tuple(zoo.parse(text) for text in settings.models)
-    names = [spec.name for spec in specs]
+def parse_references(settings: Settings) -> tuple[ModelReference, ...]:
+    """The models in the config given. Raises UnknownModel, SettingsError."""
+    references = tuple(zoo.parse(text) for text in settings.models)
+    names = [reference.name for reference in references]
     if not names:
         raise SettingsError("no model is given")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise SettingsError(f"the model {twice} is given twice")
     for text in settings.labels:
-        owner(text, specs)
-    return specs
+        owner(text, references)
+    return references
 
 
-def labels_for(spec: Spec, settings: Settings) -> Path | None:
+def labels_file_for(reference: ModelReference, settings: Settings) -> Path | None:
     """The file with this model's class names, if one was given."""
-    specs = parse_models(settings)
-    return next((Path(text.rpartition("=")[2]) for text in settings.labels if owner(text, specs) == spec), None)
+    references = parse_references(settings)
+    return next(
+        (Path(text.rpartition("=")[2]) for text in settings.labels if owner(text, references) == reference), None
+    )
 
 
-def owner(text: str, specs: tuple[Spec, ...]) -> Spec:
+def owner(text: str, references: tuple[ModelReference, ...]) -> ModelReference:
     """The model that `MODEL=FILE` or `FILE` is about. Raises SettingsError."""
     name, equals, _ = text.rpartition("=")
-    candidates = [spec for spec in specs if (spec.name == name if equals else spec.checkpoint is not None)]
+    candidates = [
+        reference
+        for reference in references
+        if (reference.name == name if equals else reference.checkpoint is not None)
+    ]
     if len(candidates) == 1:
         return candidates[0]
     if equals:

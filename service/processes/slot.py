@@ -1,4 +1,4 @@
-"""One place for a process, as the supervisor keeps it: the process that is in it now, its health and its history."""
+"""One slot for a process, as the supervisor keeps it: the process that is in it now, its health and its history."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ import msgspec
 
 from service import logs
 from service.ipc.transport import WorkerState
-from service.processes.child import Order
+from service.processes.child import ChildConfig
 from service.settings import Settings, child_environment
 
 WATCH_S, LATE_S = 0.2, 1.0
@@ -23,7 +23,7 @@ log = logs.get()
 
 
 @dataclass
-class Place:
+class ProcessSlot:
     """A role that a process fills; when it dies, the next one does."""
 
     role: str  # "worker-0"
@@ -33,11 +33,11 @@ class Place:
     pid: int = 0
     alive: bool = False
     started: float = 0.0
-    last_beat: float = 0.0
+    last_heartbeat: float = 0.0
     busy_s: float = 0.0
     ready: bool = False
     ready_since: float = 0.0
-    early_deaths: int = 0  # in a row, before it got ready
+    early_exits: int = 0  # in a row, before it got ready
     deaths: int = 0  # in a row, without a stable time between
     state: WorkerState = "loading"
 
@@ -60,13 +60,13 @@ class Place:
         """Starts the next process."""
         self.generation += 1
         self.ready, self.busy_s = False, 0.0
-        self.started = self.last_beat = time.monotonic()
-        order = Order(self.name, folder, os.getpid(), self.number, self.device)
+        self.started = self.last_heartbeat = time.monotonic()
+        config = ChildConfig(self.name, folder, os.getpid(), self.number, self.device)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "service.processes.worker" if self.is_worker else "service.processes.frontend",
-            msgspec.json.encode(order).decode(),
+            msgspec.json.encode(config).decode(),
             env=child_environment(),
             start_new_session=True,  # signals to our group are ours to pass on
         )
@@ -82,31 +82,31 @@ class Place:
             slept = time.monotonic()
             await asyncio.wait({ended}, timeout=WATCH_S)
             if time.monotonic() - slept > LATE_S:  # we were not running either: silence proves nothing
-                self.last_beat = time.monotonic()
-            if killed_for is None and not ended.done() and (killed_for := self.sick(settings)):
+                self.last_heartbeat = time.monotonic()
+            if killed_for is None and not ended.done() and (killed_for := self.kill_reason(settings)):
                 log.error("killing", role=self.role, pid=self.pid, reason=killed_for)
                 process.kill()
         self.alive = False
         return killed_for or describe_exit(ended.result())
 
-    def sick(self, settings: Settings) -> str | None:
+    def kill_reason(self, settings: Settings) -> str | None:
         """Why the process should be killed, if it should."""
         now = time.monotonic()
         if not self.ready:
             return "slow start" if now - self.started > settings.start_timeout_s else None
-        return "hang" if max(now - self.last_beat, self.busy_s) > settings.hang_timeout_s else None
+        return "hang" if max(now - self.last_heartbeat, self.busy_s) > settings.hang_timeout_s else None
 
-    def got_ready(self) -> None:
+    def mark_ready(self) -> None:
         """Notes that the process serves."""
-        self.ready, self.ready_since, self.early_deaths, self.state = True, time.monotonic(), 0, "ready"
+        self.ready, self.ready_since, self.early_exits, self.state = True, time.monotonic(), 0, "ready"
 
-    def died(self) -> None:
+    def mark_exited(self) -> None:
         """Notes the process's end: whether the next one can be counted on soon."""
         stable = self.ready and time.monotonic() - self.ready_since > STABLE_S
         self.deaths = 1 if stable else self.deaths + 1
-        self.early_deaths = 0 if self.ready else self.early_deaths + 1
-        known_good = self.state in ("ready", "recovering") and self.early_deaths < 2
-        self.state = "recovering" if known_good else "broken" if self.early_deaths > 1 else "loading"
+        self.early_exits = 0 if self.ready else self.early_exits + 1
+        known_good = self.state in ("ready", "recovering") and self.early_exits < 2
+        self.state = "recovering" if known_good else "broken" if self.early_exits > 1 else "loading"
         self.ready = False
 
     def send(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""Starts the frontends and workers, watches them, restarts them, and drains them in order."""
+"""Starts the frontends and workers, watches them, restarts them, and drains them in config."""
 
 import asyncio
 import signal
@@ -6,17 +6,17 @@ import time
 from pathlib import Path
 
 from service import logs, metrics
-from service.ipc.transport import Beat, Fatal, Fleet, Listener, Ready, Stop, WorkerInfo, address
+from service.ipc.transport import Fatal, Heartbeat, Ready, ServerSocket, Stop, WorkerInfo, WorkerStates, address
 from service.processes.child import CONTROL, write_settings
 from service.processes.listening import reserve
-from service.processes.slot import Place
+from service.processes.slot import ProcessSlot
 from service.settings import Settings
 from twins.card import Card
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
 KILL_AFTER_S = 5.0  # for a worker that was told to stop
 MARGIN_S = 5.0  # for a frontend to end by itself, after the last of its clients
-HOPELESS = 5  # processes in a row that died before they got ready, at the start of the service
+MAX_EARLY_EXITS = 5  # processes in a row that died before they got ready, at the start of the service
 
 log = logs.get()
 
@@ -26,9 +26,9 @@ class Supervisor:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
-        self.control = Listener(address(folder, CONTROL))
-        self.places: dict[str, Place] = {}
-        self.keeping: dict[str, asyncio.Task[None]] = {}
+        self.control = ServerSocket(address(folder, CONTROL))
+        self.slots: dict[str, ProcessSlot] = {}
+        self.supervising: dict[str, asyncio.Task[None]] = {}
         self.cards: tuple[Card, ...] = ()
         self.stopping = asyncio.Event()
         self.cut_off = asyncio.Event()
@@ -45,22 +45,22 @@ class Supervisor:
         listening.add_done_callback(self.on_broken)
         self.watch_gpus()
         for number, device in enumerate(self.settings.device):
-            self.add(Place(f"worker-{number}", number, device=device))
+            self.add(ProcessSlot(f"worker-{number}", number, device=device))
         for number in range(self.settings.frontends):
-            self.add(Place(f"frontend-{number}", number))
+            self.add(ProcessSlot(f"frontend-{number}", number))
         await self.stopping.wait()
         code = await self.stop()
         listening.cancel()
         self.control.close()
         return code
 
-    def add(self, place: Place) -> None:
-        """Takes a place into care."""
-        self.places[place.role] = place
-        if place.is_worker:
-            metrics.worker_up(place.role, up=False)
-        self.keeping[place.role] = asyncio.create_task(self.keep(place))
-        self.keeping[place.role].add_done_callback(self.on_broken)
+    def add(self, slot: ProcessSlot) -> None:
+        """Takes a slot into care."""
+        self.slots[slot.role] = slot
+        if slot.is_worker:
+            metrics.worker_up(slot.role, up=False)
+        self.supervising[slot.role] = asyncio.create_task(self.supervise(slot))
+        self.supervising[slot.role].add_done_callback(self.on_broken)
 
     def watch_gpus(self) -> None:
         """Begins to read them, unless none is to be used."""
@@ -90,32 +90,32 @@ class Supervisor:
 
     # ------------------------------------------------------------------ one process
 
-    async def keep(self, place: Place) -> None:
-        """Keeps a process in a place as long as it is needed there."""
-        while self.needed(place):
-            process = await place.spawn(str(self.folder))
-            reason = await place.watch(process, self.settings)
-            metrics.process_gone(place.pid)
-            if not self.needed(place):
+    async def supervise(self, slot: ProcessSlot) -> None:
+        """Keeps a process in a slot as long as it is needed there."""
+        while self.needed(slot):
+            process = await slot.spawn(str(self.folder))
+            reason = await slot.watch(process, self.settings)
+            metrics.process_gone(slot.pid)
+            if not self.needed(slot):
                 break
-            await self.mourn(place, reason)
+            await self.handle_exit(slot, reason)
 
-    def needed(self, place: Place) -> bool:
+    def needed(self, slot: ProcessSlot) -> bool:
         """Workers are needed until the last answer, frontends until the service is to stop."""
-        return not (self.leaving if place.is_worker else self.stopping).is_set()
+        return not (self.leaving if slot.is_worker else self.stopping).is_set()
 
-    async def mourn(self, place: Place, reason: str) -> None:
+    async def handle_exit(self, slot: ProcessSlot, reason: str) -> None:
         """Tells those concerned that a process is gone, and waits before the next one if they die early."""
-        place.died()
-        if place.early_deaths >= HOPELESS and not self.announced:
-            log.error("gives up", role=place.role, deaths=place.early_deaths)
+        slot.mark_exited()
+        if slot.early_exits >= MAX_EARLY_EXITS and not self.announced:
+            log.error("gives up", role=slot.role, deaths=slot.early_exits)
             self.end(EXIT_BROKEN)
-        if place.is_worker:
-            metrics.worker_up(place.role, up=False)
+        if slot.is_worker:
+            metrics.worker_up(slot.role, up=False)
             await self.publish()
-        metrics.restarted(place.role, reason)
-        log.warning("restarting", role=place.role, reason=reason, in_s=place.backoff_s)
-        await wait_at_most(self.leaving if place.is_worker else self.stopping, place.backoff_s)
+        metrics.restarted(slot.role, reason)
+        log.warning("restarting", role=slot.role, reason=reason, in_s=slot.backoff_s)
+        await wait_until_set(self.leaving if slot.is_worker else self.stopping, slot.backoff_s)
 
     # ------------------------------------------------------------------ what they report
 
@@ -123,53 +123,53 @@ class Supervisor:
         """Hears all children."""
         while True:
             peer, message, _ = await self.control.receive()
-            place = self.places.get(peer.decode().partition(".")[0])
-            if place is None or place.name != peer.decode():
+            slot = self.slots.get(peer.decode().partition(".")[0])
+            if slot is None or slot.name != peer.decode():
                 continue  # a last word from the dead
-            place.last_beat = time.monotonic()
+            slot.last_heartbeat = time.monotonic()
             metrics.process_memory("supervisor")
-            if isinstance(message, Beat):
-                place.busy_s = message.busy_s
+            if isinstance(message, Heartbeat):
+                slot.busy_s = message.busy_s
             elif isinstance(message, Ready):
-                await self.on_ready(place, message)
+                await self.on_ready(slot, message)
             elif isinstance(message, Fatal):
-                await self.on_fatal(place, message)
+                await self.on_fatal(slot, message)
 
-    async def on_ready(self, place: Place, message: Ready) -> None:
+    async def on_ready(self, slot: ProcessSlot, message: Ready) -> None:
         """A process serves."""
-        place.got_ready()
-        if place.is_worker:
+        slot.mark_ready()
+        if slot.is_worker:
             self.cards = message.cards
-            metrics.worker_up(place.role, up=True)
+            metrics.worker_up(slot.role, up=True)
             self.add_devices(message)
         await self.publish()
-        self.announce()
+        self.notify_readiness()
 
     def add_devices(self, message: Ready) -> None:
         """Where the settings leave the device open, every one of the machine gets a worker."""
         if self.settings.device == ("auto",):
             for number in range(1, message.device_count):
-                if f"worker-{number}" not in self.places:
-                    self.add(Place(f"worker-{number}", number, device="auto"))
+                if f"worker-{number}" not in self.slots:
+                    self.add(ProcessSlot(f"worker-{number}", number, device="auto"))
 
-    async def on_fatal(self, place: Place, message: Fatal) -> None:
+    async def on_fatal(self, slot: ProcessSlot, message: Fatal) -> None:
         """A process cannot start: nothing to serve if it never could, else something to be tried again."""
-        log.error("cannot start", role=place.role, detail=message.detail)
-        await self.control.send(place.name.encode(), Stop())
-        if place.generation == 0:
+        log.error("cannot start", role=slot.role, detail=message.detail)
+        await self.control.send(slot.name.encode(), Stop())
+        if slot.generation == 0:
             self.end(EXIT_MODEL)
 
     async def publish(self) -> None:
         """Tells every frontend how things are."""
-        workers = [place for place in self.places.values() if place.is_worker]
+        workers = [slot for slot in self.slots.values() if slot.is_worker]
         infos = tuple(WorkerInfo(w.name, address(self.folder, w.name), w.state) for w in workers)
-        for place in self.places.values():
-            if not place.is_worker and place.ready:
-                await self.control.send(place.name.encode(), Fleet(infos, self.cards))
+        for slot in self.slots.values():
+            if not slot.is_worker and slot.ready:
+                await self.control.send(slot.name.encode(), WorkerStates(infos, self.cards))
 
-    def announce(self) -> None:
+    def notify_readiness(self) -> None:
         """Says once that everything is up, and where."""
-        if self.announced or not all(place.ready for place in self.places.values()):
+        if self.announced or not all(slot.ready for slot in self.slots.values()):
             return
         self.announced = True
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -187,24 +187,24 @@ class Supervisor:
         log.info("stopping")
         longest_s = self.settings.drain_delay_s + self.settings.grace_s + MARGIN_S
         metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
-        frontends = [place for place in self.places.values() if not place.is_worker]
-        for place in frontends:
-            place.send(signal.SIGTERM)
+        frontends = [slot for slot in self.slots.values() if not slot.is_worker]
+        for slot in frontends:
+            slot.send(signal.SIGTERM)
         in_time = await self.ended(frontends, longest_s)
         self.leaving.set()
-        workers = [place for place in self.places.values() if place.is_worker]
-        for place in workers:
-            if not place.ready:  # it does not listen while it loads
-                place.send(signal.SIGKILL)
-            await self.control.send(place.name.encode(), Stop())
+        workers = [slot for slot in self.slots.values() if slot.is_worker]
+        for slot in workers:
+            if not slot.ready:  # it does not listen while it loads
+                slot.send(signal.SIGKILL)
+            await self.control.send(slot.name.encode(), Stop())
         await self.ended(workers, KILL_AFTER_S)
         code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)
         log.info("stopped", code=code)
         return code
 
-    async def ended(self, places: list[Place], timeout_s: float) -> bool:
+    async def ended(self, slots: list[ProcessSlot], timeout_s: float) -> bool:
         """Waits for processes to end, and kills them after that time or at a second signal; whether they ended."""
-        tasks = {self.keeping[place.role] for place in places}
+        tasks = {self.supervising[slot.role] for slot in slots}
         impatient = asyncio.create_task(self.cut_off.wait())
         until = time.monotonic() + timeout_s
         while pending := {task for task in tasks if not task.done()}:
@@ -213,14 +213,14 @@ class Supervisor:
                 break
             await asyncio.wait({*pending, impatient}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         impatient.cancel()
-        for place in places:
-            if not self.keeping[place.role].done():
-                place.send(signal.SIGKILL)
+        for slot in slots:
+            if not self.supervising[slot.role].done():
+                slot.send(signal.SIGKILL)
         await asyncio.gather(*tasks, return_exceptions=True)
         return not pending
 
 
-async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
+async def wait_until_set(event: asyncio.Event, seconds: float) -> None:
     """Returns at the event, or after that time."""
     try:
         async with asyncio.timeout(seconds):

@@ -19,20 +19,20 @@ from service.errors import Internal, ServiceError, Unavailable
 from service.ipc.transport import (
     Abandon,
     Array,
-    Dialler,
+    ClientSocket,
     Done,
     Failed,
     Fatal,
     Job,
-    Listener,
     Ready,
     Running,
+    ServerSocket,
     Stop,
     address,
 )
 from service.processes import child
-from service.processes.child import Order
-from service.processes.models import labels_for, parse_models
+from service.processes.child import ChildConfig
+from service.processes.models import labels_file_for, parse_references
 from service.settings import Settings, cores
 from twins.card import TaskName
 from twins.errors import DeviceMissing, TwinsError
@@ -40,7 +40,7 @@ from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner, choose_device
 from twins.tasks.sample import Output, Sample
 from twins.zoo.loading import load
-from twins.zoo.models import Spec
+from twins.zoo.models import ModelReference
 
 MAX_BATCH: dict[tuple[str, TaskName], int] = {
     ("cuda", "classify"): 32,
@@ -50,7 +50,7 @@ MAX_BATCH: dict[tuple[str, TaskName], int] = {
 }
 """By kind of device and task, where the settings leave it open."""
 GAUGES_S = 1.0
-RECEIPT_S = 5.0  # for the supervisor to take our last word, which would be lost if we left at once
+ACK_TIMEOUT_S = 5.0  # for the supervisor to take our last word, which would be lost if we left at once
 EXIT_FATAL, EXIT_DEVICE_LOST = 3, 4
 
 log = logs.get()
@@ -71,7 +71,7 @@ class Queued:
 
 
 @dataclass(frozen=True)
-class Ran:
+class SampleOutput:
     """One sample's share of a batch. Times are the event loop's, in seconds."""
 
     output: Output
@@ -83,20 +83,20 @@ class Ran:
 class Worker:
     """One device with all models on it. All use of the device happens in one thread."""
 
-    def __init__(self, order: Order, settings: Settings, control: Dialler) -> None:
-        self.order, self.settings, self.control = order, settings, control
-        self.plan = Plan(choose_device(order.device, order.place), settings.precision, settings.compile)
+    def __init__(self, config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
+        self.config, self.settings, self.control = config, settings, control
+        self.plan = Plan(choose_device(config.device, config.slot), settings.precision, settings.compile)
         self.device_thread = ThreadPoolExecutor(1, "device")
         self.busy_since: float | None = None
         self.runners: dict[str, Runner] = {}
         self.jobs: dict[tuple[bytes, int], asyncio.Task[None]] = {}
-        self.coming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
-        self.listener = Listener(address(order.folder, order.name))
-        self.batcher: Batcher[Key, Queued, Ran] = Batcher(
+        self.upcoming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
+        self.server_socket = ServerSocket(address(config.folder, config.name))
+        self.batcher: Batcher[Key, Queued, SampleOutput] = Batcher(
             self.run_batch,
             max_batch=lambda key: self.max_batch(key[0]),
             max_delay_s=settings.max_delay_ms / 1000,
-            more_coming=self.more_coming,
+            has_upcoming=self.has_upcoming,
         )
 
     def max_batch(self, model: str) -> int:
@@ -106,11 +106,11 @@ class Worker:
             return 1
         return self.settings.max_batch or MAX_BATCH[self.kind, runner.card.task]
 
-    def more_coming(self) -> bool:
+    def has_upcoming(self) -> bool:
         """Whether a frontend is preparing samples, as far as it has told lately."""
         now, lately_s = time.monotonic(), self.settings.max_delay_ms / 1000
-        self.coming = {peer: (n, at) for peer, (n, at) in self.coming.items() if n and now - at <= lately_s}
-        return bool(self.coming)
+        self.upcoming = {peer: (n, at) for peer, (n, at) in self.upcoming.items() if n and now - at <= lately_s}
+        return bool(self.upcoming)
 
     @property
     def kind(self) -> str:
@@ -119,18 +119,18 @@ class Worker:
 
     async def run(self) -> None:
         """Loads, reports ready, and serves until told to stop."""
-        beating = asyncio.create_task(child.beat(self.order, self.control, self.busy_s))
+        heartbeats = asyncio.create_task(child.send_heartbeats(self.config, self.control, self.busy_s))
         try:
             await self.in_device_thread(check_device, self.plan.device)
             await self.in_device_thread(self.load)
         except TwinsError as error:
-            await self.give_up(str(error))
+            await self.report_fatal(str(error))
         cards = tuple(runner.card for runner in self.runners.values())
         await self.control.send(Ready(cards, self.plan.device, device_count(self.kind)))
         log.info("worker ready", device=self.plan.device, models=list(self.runners))
         serving = [asyncio.create_task(job) for job in (self.batcher.serve(), self.receive(), self.gauges())]
         stopping = asyncio.create_task(self.wait_for_stop())
-        done, _ = await asyncio.wait([*serving, stopping, beating], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
             log.error("worker broke", exc_info=next(iter(done)).exception())
             os._exit(1)
@@ -141,40 +141,40 @@ class Worker:
         """Loads and warms up every model. Raises TwinsError."""
         if self.kind == "cpu":
             torch.set_num_threads(self.settings.threads or max(1, cores() - 1))
-        for spec in parse_models(self.settings):
-            self.load_one(spec)
+        for reference in parse_references(self.settings):
+            self.load_one(reference)
 
-    def load_one(self, spec: Spec) -> None:
+    def load_one(self, reference: ModelReference) -> None:
         """Loads and warms up one model."""
         began = time.monotonic()
-        runner = Runner(load(spec, labels_file=labels_for(spec, self.settings)), self.plan)
-        self.runners[spec.name] = runner
-        runner.warm_up(doubling(self.max_batch(spec.name)))
+        runner = Runner(load(reference, labels_file=labels_file_for(reference, self.settings)), self.plan)
+        self.runners[reference.name] = runner
+        runner.warm_up(doubling(self.max_batch(reference.name)))
         took_s = time.monotonic() - began
-        metrics.model_loaded(spec.name, self.order.role, took_s)
-        log.info("model loaded", model=spec.name, device=self.plan.device, seconds=round(took_s, 2))
+        metrics.model_loaded(reference.name, self.config.role, took_s)
+        log.info("model loaded", model=reference.name, device=self.plan.device, seconds=round(took_s, 2))
 
-    async def give_up(self, why: str) -> NoReturn:
+    async def report_fatal(self, why: str) -> NoReturn:
         """Tells the supervisor that starting again would not help."""
         await self.control.send(Fatal(why))
         with suppress(TimeoutError):
-            async with asyncio.timeout(RECEIPT_S):
+            async with asyncio.timeout(ACK_TIMEOUT_S):
                 await self.wait_for_stop()
         os._exit(EXIT_FATAL)
 
     async def receive(self) -> None:
         """Takes jobs, and takes them back."""
         while True:
-            peer, message, arrays = await self.listener.receive()
+            peer, message, arrays = await self.server_socket.receive()
             if isinstance(message, Job):
-                self.coming[peer] = (message.coming, time.monotonic())
+                self.upcoming[peer] = (message.upcoming, time.monotonic())
                 task = asyncio.create_task(self.answer(peer, message, arrays))
                 self.jobs[peer, message.id] = task
-                task.add_done_callback(partial(self.forget, (peer, message.id)))
+                task.add_done_callback(partial(self.discard_job, (peer, message.id)))
             elif isinstance(message, Abandon) and (peer, message.id) in self.jobs:
                 self.jobs[peer, message.id].cancel()
 
-    def forget(self, job: tuple[bytes, int], _: asyncio.Task[None]) -> None:
+    def discard_job(self, job: tuple[bytes, int], _: asyncio.Task[None]) -> None:
         """A job is over."""
         del self.jobs[job]
 
@@ -186,11 +186,11 @@ class Worker:
             queued = Queued(peer, job.id, sample)
             ran = await self.batcher.submit((job.model, sample.pixels.shape), queued, expires=job.expires)
         except Exception as error:  # whatever a batch raised
-            told = self.explain(error)
-            await self.listener.send(peer, Failed(job.id, told.code, told.detail))
+            failure = self.explain(error)
+            await self.server_socket.send(peer, Failed(job.id, failure.code, failure.detail))
             return
         done = Done(job.id, ran.started - arrived, ran.infer_s, ran.batch_size)
-        await self.listener.send(peer, done, ran.output.arrays)
+        await self.server_socket.send(peer, done, ran.output.arrays)
 
     def explain(self, error: Exception) -> ServiceError:
         """What a client is told of a failed batch; a lost device ends the process, so that others may try again."""
@@ -204,22 +204,22 @@ class Worker:
             os._exit(EXIT_DEVICE_LOST)
         return Internal("the model failed on this image")
 
-    async def run_batch(self, key: Key, batch: list[Queued]) -> list[Ran]:
+    async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleOutput]:
         """One batch on the device; the frontends are told first, in case it is the last."""
         model, _ = key
         for peer in {queued.peer for queued in batch}:
-            await self.listener.send(peer, Running(tuple(queued.id for queued in batch if queued.peer == peer)))
+            await self.server_socket.send(peer, Running(tuple(queued.id for queued in batch if queued.peer == peer)))
         samples = [queued.sample for queued in batch]
         started = self.busy_since = asyncio.get_running_loop().time()
-        metrics.queue_depth(self.order.role, self.batcher.depth)
+        metrics.queue_depth(self.config.role, self.batcher.depth)
         try:
             outputs = await self.in_device_thread(self.runners[model].forward, samples)
         finally:
             self.busy_since = None
         metrics.batch(model, len(samples))
         infer_s = asyncio.get_running_loop().time() - started
-        metrics.worker_busy(self.order.role, infer_s)
-        return [Ran(output, started, infer_s, len(samples)) for output in outputs]
+        metrics.worker_busy(self.config.role, infer_s)
+        return [SampleOutput(output, started, infer_s, len(samples)) for output in outputs]
 
     async def in_device_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
         """Runs there, one call at a time."""
@@ -232,11 +232,11 @@ class Worker:
     async def gauges(self) -> None:
         """Keeps the gauges true while nothing happens."""
         while True:
-            metrics.queue_depth(self.order.role, self.batcher.depth)
+            metrics.queue_depth(self.config.role, self.batcher.depth)
             if self.kind == "cuda":
                 device = torch.device(self.plan.device)
-                metrics.device_memory(self.order.role, "allocated", torch.cuda.memory_allocated(device))
-                metrics.device_memory(self.order.role, "reserved", torch.cuda.memory_reserved(device))
+                metrics.device_memory(self.config.role, "allocated", torch.cuda.memory_allocated(device))
+                metrics.device_memory(self.config.role, "reserved", torch.cuda.memory_reserved(device))
             await asyncio.sleep(GAUGES_S)
 
     async def wait_for_stop(self) -> None:
@@ -263,9 +263,9 @@ def device_count(kind: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else 1
 
 
-async def main(order: Order, settings: Settings, control: Dialler) -> None:
+async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
     """A worker's life."""
-    await Worker(order, settings, control).run()
+    await Worker(config, settings, control).run()
 
 
 if __name__ == "__main__":

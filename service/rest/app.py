@@ -58,7 +58,7 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
         return response
 
     @app.exception_handler(Exception)
-    async def apologise(request: Request, _: Exception) -> Response:
+    async def handle_unexpected(request: Request, _: Exception) -> Response:
         return problems.respond(Internal("see the server's log under this request's id"), scope.request_id(request))
 
 
@@ -76,12 +76,14 @@ def add_inference(app: FastAPI, engine: Engine) -> None:
 
 async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:
     """One request to run a model, from its options to its answer."""
-    async with called(request, engine) as outcome:
+    async with open_call(request, engine) as outcome:
         query = joined(request.query_params.multi_items())
         check_names(query, endpoint.options)
-        given = await unwrap(request, engine.settings, endpoint.body, hold=partial(engine.hold, outcome))
+        given = await unwrap(
+            request, engine.settings, endpoint.body, reserve_bytes=partial(engine.reserve_bytes, outcome)
+        )
         call = endpoint.call(given, query, ",".join(request.headers.getlist("accept")))
-        answers = await unless_gone(request, engine.predict(call, outcome))
+        answers = await cancel_on_disconnect(request, engine.predict(call, outcome))
         return wrap(answers, outcome, several=given.several, request=request)
 
 
@@ -107,7 +109,7 @@ def entry(answer: Answer | ServiceError, outcome: Outcome, request_id: str) -> m
 
 
 @asynccontextmanager
-async def called(request: Request, engine: Engine) -> AsyncIterator[Outcome]:
+async def open_call(request: Request, engine: Engine) -> AsyncIterator[Outcome]:
     """A call's time: from here its deadline is counted, its key checked, and its outcome recorded."""
     caller = caller_of(request)
     with engine.call(caller) as outcome:
@@ -122,7 +124,7 @@ def caller_of(request: Request) -> Caller:
     return Caller(scope.request_id(request), "http", now, scope.timeout_s(request), scope.key(request))
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Returned]) -> Returned:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Returned]) -> Returned:
     """The work's result; if the client hangs up first, the work is cancelled. Raises Cancelled."""
     working = asyncio.create_task(work)
     gone = asyncio.create_task(disconnected(request))
@@ -149,13 +151,13 @@ def add_models(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/models", tags=["models"], summary="The models served", openapi_extra=documents.MODELS)
     async def list_models(request: Request) -> Response:
-        async with called(request, engine):
+        async with open_call(request, engine):
             models = [listed(card) for card in engine.served()]
             return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
 
     @app.get("/models/{name}", tags=["models"], summary="A model's card", openapi_extra=documents.MODEL)
     async def show_model(request: Request, name: str) -> Response:
-        async with called(request, engine):
+        async with open_call(request, engine):
             card = engine.card(name)
             offers = (JSON, MARKDOWN) if card.document else (JSON,)
             if choose(",".join(request.headers.getlist("accept")), offers) == MARKDOWN:

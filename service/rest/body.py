@@ -17,7 +17,7 @@ from service.errors import BadRequest, Cancelled, TooLarge
 from service.settings import Settings
 
 IMAGE_PART, IMAGES_PART = "image", "images"
-Hold = Callable[[int], None]
+ReserveBytes = Callable[[int], None]
 Chunks = AsyncGenerator[bytes, None]
 
 CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
@@ -48,11 +48,11 @@ class InMemoryParser(MultiPartParser):
 
 
 async def unwrap(
-    request: Request, settings: Settings, form: type[ImageBody], *, hold: Hold = lambda _: None
+    request: Request, settings: Settings, form: type[ImageBody], *, reserve_bytes: ReserveBytes = lambda _: None
 ) -> Unwrapped:
-    """The images and options of a request; JSON has this form. `hold` is told of every piece. Raises ServiceError."""
+    """Return the images and options of a request. `reserve_bytes` is called for every piece. Raises ServiceError."""
     check_length(request, settings.max_body_bytes)
-    chunks = bounded(request, settings.max_body_bytes, hold)
+    chunks = bounded(request, settings.max_body_bytes, reserve_bytes)
     content_type = request.headers.get("content-type", "")
     if len(content_type) > MAX_CONTENT_TYPE:
         raise BadRequest("the content type is too long")
@@ -67,7 +67,7 @@ async def unwrap(
     if media_type == b"application/json":
         if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before a million texts are made of it
             raise TooLarge(f"more than {settings.max_images} images, or countless options, in a request")
-        return await asyncio.to_thread(unwrap_json, body, form)  # megabytes of base64 would hold up everybody
+        return await asyncio.to_thread(unwrap_json, body, form)  # megabytes of base64 would reserve_bytes up everybody
     # whatever the label says: `curl --data-binary` calls an image a form, and the first bytes tell better
     return Unwrapped((body,) if body else (), several=False)
 
@@ -79,7 +79,7 @@ def check_length(request: Request, max_bytes: int) -> None:
         raise too_large(max_bytes)
 
 
-async def bounded(request: Request, max_bytes: int, hold: Hold) -> Chunks:
+async def bounded(request: Request, max_bytes: int, reserve_bytes: ReserveBytes) -> Chunks:
     """The body's chunks, up to the limit."""
     left = max_bytes
     try:
@@ -87,7 +87,7 @@ async def bounded(request: Request, max_bytes: int, hold: Hold) -> Chunks:
             left -= len(chunk)
             if left < 0:
                 raise too_large(max_bytes)
-            hold(len(chunk))
+            reserve_bytes(len(chunk))
             yield chunk
     except ClientDisconnect as error:
         raise Cancelled("the client left before its request was complete") from error

@@ -13,7 +13,7 @@ from service.rest.accept import choose
 from service.rest.body import ImageBody, Unwrapped, check_names
 from twins.card import TOP_K_LIMIT, TaskName
 from twins.render.document import Masks
-from twins.render.formats import JPEG, JSON, MEDIA_TYPES, NPY, PNG, Form, View
+from twins.render.formats import JPEG, JSON, MEDIA_TYPES, NPY, PNG, Form, RenderOptions
 from twins.tasks import classify, segment
 
 FORMATS: tuple[Form, ...] = ("json", "png", "palette", "overlay", "hf", "npy")
@@ -102,7 +102,7 @@ SEGMENT_OPTIONS = {
     "size": option(
         word,
         str,
-        "of the mask: the picture's, or the network's input's",
+        "of the mask: the image's, or the network's input's",
         enum=["original", "model"],
         default="original",
     ),
@@ -113,7 +113,7 @@ SEGMENT_OPTIONS = {
     "confidence": option(truth, bool, "whether to tell how sure the pixels of each class are", default=False),
     "format": option(word, str, "the form of the answer, whatever Accept says", enum=list(FORMATS)),
     "masks": option(word, str, "the form of the masks in a JSON answer", enum=list(get_args(Masks)), default="rle"),
-    "opacity": option(number, float, "of the mask in an overlay", minimum=0, maximum=1, default=View.opacity),
+    "opacity": option(number, float, "of the mask in an overlay", minimum=0, maximum=1, default=RenderOptions.opacity),
 }
 
 
@@ -137,7 +137,11 @@ def segment_call(given: Unwrapped, options: dict[str, Any], accept: str) -> Call
     form, media_type = choose_form(options.pop("format", None), accept, several=given.several)
     appearance = {name: options.pop(name) for name in ("masks", "opacity") if name in options}
     return Call(
-        "segment", given.images, segment.Options(**options), model, View(form, media_type=media_type, **appearance)
+        "segment",
+        given.images,
+        segment.Options(**options),
+        model,
+        RenderOptions(form, media_type=media_type, **appearance),
     )
 
 

@@ -7,7 +7,7 @@ from service.errors import ServiceError
 from service.metrics import STAGES
 from service.rest.problems import Problem
 from twins.card import Card
-from twins.render.formats import JSON, Rendered
+from twins.render.formats import JSON, RenderedMask
 from twins.tasks.classify import Classification
 
 
@@ -56,7 +56,7 @@ class Status(msgspec.Struct, frozen=True):
 
 def encode(answer: Answer, model: str) -> tuple[bytes, str]:
     """An answer's body and media type."""
-    if isinstance(answer.result, Rendered):
+    if isinstance(answer.result, RenderedMask):
         return answer.result.content, answer.result.media_type
     assert isinstance(answer.result, Classification), "masks are rendered by the engine"
     return msgspec.json.encode(classified(answer.result, model)), JSON

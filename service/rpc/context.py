@@ -17,7 +17,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @asynccontextmanager
-async def refusing(context: Context) -> AsyncIterator[Caller]:
+async def error_status(context: Context) -> AsyncIterator[Caller]:
     """Who calls; ServiceErrors raised inside become the call's status, with the code and the id beside it."""
     caller = caller_of(context)
     try:

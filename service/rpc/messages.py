@@ -6,7 +6,7 @@ from typing import Literal
 from service.core.call import Answer, Call, Outcome, Timing
 from service.errors import BadRequest
 from service.pb.twins.v1 import twins_pb2 as pb
-from twins.render.formats import JPEG, Form, Rendered, View
+from twins.render.formats import JPEG, Form, RenderedMask, RenderOptions
 from twins.tasks import classify, segment
 from twins.tasks.classify import Classification
 from twins.tasks.segmentation import Region
@@ -21,7 +21,7 @@ FORMS: Mapping[int, tuple[Form, str]] = {
     pb.MASK_FORMAT_RLE: ("rle", ""),
     pb.MASK_FORMAT_NONE: ("none", ""),
 }
-"""A view's form and media type; empty: the form's usual one."""
+"""A render_options's form and media type; empty: the form's usual one."""
 
 SIZES: Mapping[int, Literal["original", "model"]] = {
     pb.MASK_SIZE_UNSPECIFIED: "original",
@@ -42,12 +42,12 @@ def segment_call(request: pb.SegmentRequest) -> Call:
         if value not in known:
             raise BadRequest(f"{value} is no value of an enumeration here")
     form, media_type = FORMS[request.format]
-    opacity = request.opacity if request.HasField("opacity") else View.opacity
+    opacity = request.opacity if request.HasField("opacity") else RenderOptions.opacity
     options = segment.Options(
         SIZES[request.size], tuple(request.classes), request.threshold, confidence=request.confidence
     )
-    view = View(form, media_type, opacity=opacity, listed=True)
-    return Call("segment", images(request.image), options, request.model or None, view)
+    render_options = RenderOptions(form, media_type, opacity=opacity, listed=True)
+    return Call("segment", images(request.image), options, request.model or None, render_options)
 
 
 def images(data: bytes) -> tuple[bytes, ...]:
@@ -72,7 +72,7 @@ def classify_response(request: pb.ClassifyRequest, answer: Answer, outcome: Outc
 def segment_response(request: pb.SegmentRequest, answer: Answer, outcome: Outcome) -> pb.SegmentResponse:
     """A mask as a message."""
     found = answer.result
-    assert isinstance(found, Rendered)
+    assert isinstance(found, RenderedMask)
     height, width = found.size
     runs = {class_id: each.counts for class_id, each in found.runs.items()}
     return pb.SegmentResponse(

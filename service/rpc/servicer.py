@@ -11,7 +11,7 @@ from service.core.ids import check_id
 from service.errors import Unavailable
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
-from service.rpc.context import Context, refusing
+from service.rpc.context import Context, error_status
 from service.rpc.messages import classify_call, classify_response, segment_call, segment_response
 from service.rpc.stream import Identified, Stream
 from twins.card import Card
@@ -35,15 +35,15 @@ class Servicer(pb_grpc.TwinsServicer):
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """The best classes of one image."""
-        async with refusing(context) as caller:
+        async with error_status(context) as caller:
             return await self.classify(request, caller)
-        raise AssertionError("refusing lets nothing through")
+        raise AssertionError("error_status lets nothing through")
 
     async def Segment(self, request: pb.SegmentRequest, context: Context) -> pb.SegmentResponse:  # noqa: N802
         """A class for every pixel of one image."""
-        async with refusing(context) as caller:
+        async with error_status(context) as caller:
             return await self.segment(request, caller)
-        raise AssertionError("refusing lets nothing through")
+        raise AssertionError("error_status lets nothing through")
 
     async def ClassifyStream(  # noqa: N802
         self, requests: AsyncIterator[pb.ClassifyRequest], context: Context
@@ -61,11 +61,11 @@ class Servicer(pb_grpc.TwinsServicer):
 
     async def ListModels(self, _: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """The models served."""
-        async with refusing(context) as caller:
+        async with error_status(context) as caller:
             with self.engine.call(caller):
                 self.engine.authenticate(caller.key)
                 return pb.ListModelsResponse(models=map(listed, self.engine.served()))
-        raise AssertionError("refusing lets nothing through")
+        raise AssertionError("error_status lets nothing through")
 
     async def classify(self, request: pb.ClassifyRequest, caller: Caller) -> pb.ClassifyResponse:
         """One image's classes. Raises ServiceError."""
@@ -87,7 +87,7 @@ class Servicer(pb_grpc.TwinsServicer):
         with self.engine.call(caller) as outcome:
             self.engine.authenticate(caller.key)
             check_id(request.id)
-            self.engine.hold(outcome, len(request.image))
+            self.engine.reserve_bytes(outcome, len(request.image))
             response = respond(request, await self.engine.predict_one(call(request), outcome), outcome)
         await self.answering.wait()
         return response
@@ -96,7 +96,7 @@ class Servicer(pb_grpc.TwinsServicer):
         self, stream: Stream[StreamRequest, Item], requests: AsyncIterator[StreamRequest], context: Context
     ) -> AsyncIterator[Item]:
         """A stream's answers, and its end."""
-        async with refusing(context) as caller:
+        async with error_status(context) as caller:
             self.engine.authenticate(caller.key)
             async for response in stream.overtaking(requests, caller):
                 yield response

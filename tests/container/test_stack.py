@@ -18,7 +18,7 @@ from twins.tasks import TASKS
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 CAT = (ROOT / "examples" / "cat.jpg").read_bytes()
-HEIGHT, WIDTH = 300, 451  # of that picture
+HEIGHT, WIDTH = 300, 451  # of that image
 STACKS = ("stack", "own_stack")
 
 PRIVILEGES = """
@@ -67,7 +67,7 @@ def rest_classes(stack: Stack, model: str) -> None:
 
 
 def rest_mask(stack: Stack, model: str) -> None:
-    """A mask of the picture's size, whose classes cover it."""
+    """A mask of the image's size, whose classes cover it."""
     answer = post(stack, "segment", model)
     assert answer["size"] == {"height": HEIGHT, "width": WIDTH}
     assert sum(each["pixels"] for each in answer["classes"]) == HEIGHT * WIDTH
@@ -91,7 +91,7 @@ def grpc_classes(stack: Stack, model: str) -> None:
 
 
 def grpc_mask(stack: Stack, model: str) -> None:
-    """A mask of the picture's size over gRPC."""
+    """A mask of the image's size over gRPC."""
     with grpc.insecure_channel(stack.grpc) as channel:
         asked = pb.SegmentRequest(image=CAT, model=model, format=pb.MASK_FORMAT_PNG)
         answer = pb_grpc.TwinsStub(channel).Segment(asked, timeout=60)

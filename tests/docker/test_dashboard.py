@@ -110,7 +110,7 @@ def ask(server: Server, image: bytes, prometheus: Prometheus, meanwhile: Callabl
     enough = looks(prometheus) + 6
 
     def stop() -> bool:
-        httpx.post(f"{server.http}/classify", content=b"no picture")
+        httpx.post(f"{server.http}/classify", content=b"no image")
         httpx.post(f"{server.http}/segment", content=image, timeout=60)
         time.sleep(0.05)
         return looks(prometheus) >= enough

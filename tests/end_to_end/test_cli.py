@@ -86,7 +86,7 @@ def test_help_names_every_command():
 
 
 def test_help_explains_the_exit_codes():
-    assert "Exit codes: 0 all went well; 1 some pictures did not; 2 wrong usage" in printed("--help")
+    assert "Exit codes: 0 all went well; 1 some images did not; 2 wrong usage" in printed("--help")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -124,24 +124,24 @@ def test_pulling_a_model_that_ships_prints_where_it_is():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures at different depths, and a file that is none."""
-    pictures = tmp_path / "pictures"
-    (pictures / "deep").mkdir(parents=True)
-    shutil.copy(CAT, pictures / "a cat.JPG")
-    (pictures / "deep" / "grey.png").write_bytes(encoded("PNG"))
-    (pictures / "notes.txt").write_text("no picture")
-    return pictures
+    """Two images at different depths, and a file that is none."""
+    images = tmp_path / "images"
+    (images / "deep").mkdir(parents=True)
+    shutil.copy(CAT, images / "a cat.JPG")
+    (images / "deep" / "grey.png").write_bytes(encoded("PNG"))
+    (images / "notes.txt").write_text("no image")
+    return images
 
 
 @pytest.fixture
 def broken(tmp_path):
-    """A file that is called a picture."""
+    """A file that is called an image."""
     path = tmp_path / "broken.jpg"
-    path.write_text("no picture")
+    path.write_text("no image")
     return path
 
 
-def test_a_picture_is_classified_for_people(tmp_path):
+def test_an_image_is_classified_for_people(tmp_path):
     photo = tmp_path / ("a photo of a long name " * 5 + ".jpg")
     photo.write_bytes(CAT.read_bytes())
     name, first, *_ = printed("classify", photo).splitlines()
@@ -149,12 +149,12 @@ def test_a_picture_is_classified_for_people(tmp_path):
     assert "cat" in first.split()
 
 
-def test_a_picture_is_classified_for_programs():
+def test_an_image_is_classified_for_programs():
     (line,) = lines("classify", "--json", CAT)
     assert (line["file"], best(line), line["error"]) == (str(CAT), "cat", None)
 
 
-def test_a_folders_pictures_are_classified_at_any_depth_in_order(folder):
+def test_a_folders_images_are_classified_at_any_depth_in_order(folder):
     found = [line["file"] for line in lines("classify", "--json", folder)]
     assert found == [str(folder / "a cat.JPG"), str(folder / "deep" / "grey.png")]
 
@@ -163,7 +163,7 @@ def test_a_hyphen_is_the_standard_input():
     assert best(*lines("classify", "--json", "-", stdin=CAT.read_bytes())) == "cat"
 
 
-def test_more_pictures_than_a_batch_are_answered_one_by_one():
+def test_more_images_than_a_batch_are_answered_one_by_one():
     found = lines("classify", "--json", "--batch", 2, *[CAT] * 5)
     assert [best(line) for line in found] == ["cat"] * 5
 
@@ -196,8 +196,8 @@ def test_a_file_that_is_not_there_is_wrong_usage(tmp_path):
     assert "absent.jpg: no such file or folder" in refused(USAGE, "classify", tmp_path / "absent.jpg")
 
 
-def test_a_folder_without_a_picture_is_wrong_usage(tmp_path):
-    assert f"no picture in {tmp_path}" in refused(USAGE, "classify", tmp_path)
+def test_a_folder_without_an_image_is_wrong_usage(tmp_path):
+    assert f"no image in {tmp_path}" in refused(USAGE, "classify", tmp_path)
 
 
 def test_a_device_that_does_not_exist_is_wrong_usage():

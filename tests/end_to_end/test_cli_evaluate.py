@@ -48,8 +48,8 @@ def test_people_get_a_table_and_the_figures_below(photos):
     assert line[1:3] == ["1", "0.0"]
 
 
-def test_a_bad_picture_is_left_out_and_told(photos):
-    (photos / "dog" / "c.jpg").write_text("no picture")
+def test_a_bad_image_is_left_out_and_told(photos):
+    (photos / "dog" / "c.jpg").write_text("no image")
     done = call("evaluate", "--model", "twins_svt_nano", photos)
     assert done.returncode == SOME_FAILED
     assert "top-1 100.0 %" in done.stdout.decode()
@@ -61,10 +61,10 @@ def test_a_folder_of_no_class_is_wrong_usage(photos):
     assert "'dragon'" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
 
 
-def test_bad_pictures_alone_are_wrong_usage(photos):
+def test_bad_images_alone_are_wrong_usage(photos):
     for path in photos.glob("*/*"):
-        path.write_text("no picture")
-    assert "no picture could be used" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
+        path.write_text("no image")
+    assert "no image could be used" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def test_zero_is_no_class_where_it_is_so_said(pairs):
     ("spoil", "complaint"),
     [
         (lambda path: Image.new("L", (5, 4)).save(path), "002.png: a mask of (4, 5)"),
-        (lambda path: path.write_text("no picture"), "002.png: cannot read the mask"),
+        (lambda path: path.write_text("no image"), "002.png: cannot read the mask"),
         (lambda path: Image.new("RGB", training.SIZE).save(path), "002.png: a mask of (120, 150, 3)"),
     ],
-    ids=["another size", "no picture", "colours"],
+    ids=["another size", "no image", "colours"],
 )
 def test_a_mask_that_cannot_be_used_is_left_out_and_told(pairs, spoil, complaint):
     spoil(pairs / "masks" / "002.png")

@@ -24,13 +24,13 @@ def mask(path: Path) -> np.ndarray:
 
 
 def photo(path: Path, height: int, width: int) -> Path:
-    """A picture of that size in a file."""
+    """An image of that size in a file."""
     Image.fromarray(seeded.image(path.stem, height, width)).save(path)
     return path
 
 
 @pytest.mark.parametrize("form", SUFFIX)
-def test_every_form_is_written_under_the_pictures_name(model, tmp_path, form):
+def test_every_form_is_written_under_the_images_name(model, tmp_path, form):
     printed("segment", CAT, "--output", tmp_path, "--model", model, "--format", form)
     assert (tmp_path / f"cat{SUFFIX[form]}").stat().st_size > 100
 
@@ -41,14 +41,14 @@ def test_the_legend_names_the_classes_and_their_shares(model, tmp_path):
     assert "73." in shown
 
 
-def test_programs_get_a_line_a_picture(model, tmp_path):
+def test_programs_get_a_line_an_image(model, tmp_path):
     (line,) = lines("segment", CAT, "--output", tmp_path, "--model", model, "--json", "--confidence")
     assert (line["output"], line["size"]) == (str(tmp_path / "cat.png"), [300, 451])
     assert sum(each["pixels"] for each in line["classes"]) == 300 * 451
     assert all(each["confidence"] > 0 for each in line["classes"])
 
 
-def test_pictures_of_many_shapes_are_answered_as_alone(model, tmp_path):
+def test_images_of_many_shapes_are_answered_as_alone(model, tmp_path):
     photos = [photo(tmp_path / f"{i}.png", 60 + 20 * (i % 3), 90) for i in range(6)]
     printed("segment", tmp_path, "--output", tmp_path / "together", "--model", model, "--batch", 4)
     for path in photos:
@@ -61,7 +61,7 @@ def test_standard_input_is_segmented(model, tmp_path):
     assert mask(tmp_path / "stdin.png").shape == (300, 451)
 
 
-def test_masks_never_share_a_name_nor_overwrite_a_picture(tmp_path):
+def test_masks_never_share_a_name_nor_overwrite_an_image(tmp_path):
     files = [tmp_path / "a" / "cat.jpg", tmp_path / "b" / "Cat.png", tmp_path / "out" / "dog.png"]
     named = name_files(files, tmp_path / "out", ".png")
     assert [path.name for path in named] == ["cat.png", "Cat-2.png", "dog-2.png"]
@@ -72,8 +72,8 @@ def test_the_model_that_ships_is_used_where_none_is_named(tmp_path):
     assert "cat" in [each["label"] for each in line["classes"]]
 
 
-def test_a_bad_picture_leaves_its_neighbours_their_masks(model, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+def test_a_bad_image_leaves_its_neighbours_their_masks(model, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
     shutil.copy(CAT, tmp_path)
     done = call("segment", tmp_path, "--output", tmp_path / "out", "--model", model, "--json")
     bad, good = map(json.loads, done.stdout.splitlines())

@@ -18,7 +18,7 @@ from tests.server import Server
 NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
 SAME_PIXELS = 0.999
 PEAK_BYTES = 1200 * 2**20
-"""Of the worker with one UPerNet and the picture below; see docs/decisions/009-resize-twice-in-strips.md."""
+"""Of the worker with one UPerNet and the image below; see docs/decisions/009-resize-twice-in-strips.md."""
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return {name: segmentation.golden(cases.read(name), folder) for name in NAMES}
 
 
-def pictures(case: cases.Case) -> dict[str, bytes]:
-    """A case's pictures as PNG files, by the name of the mask that is expected."""
+def images(case: cases.Case) -> dict[str, bytes]:
+    """A case's images as PNG files, by the name of the mask that is expected."""
     found = {}
     for entry in case.facts["pictures"]:
         file = io.BytesIO()
@@ -47,12 +47,12 @@ def same_pixels(case: cases.Case, name: str, found: np.ndarray) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_line_writes_the_references_masks(name, files, tmp_path):
     case = cases.read(name)
-    for mask, data in pictures(case).items():
+    for mask, data in images(case).items():
         (tmp_path / f"{mask}.png").write_bytes(data)
     model = f"{segmentation.model_name(case.facts)}={files[name]}"
     ran = CliRunner().invoke(twins, ["segment", str(tmp_path), "--output", str(tmp_path / "out"), "--model", model])
     assert ran.exit_code == 0, ran.output
-    for mask in pictures(case):
+    for mask in images(case):
         assert same_pixels(case, mask, np.asarray(Image.open(tmp_path / "out" / f"{mask}.png"))) >= SAME_PIXELS
 
 
@@ -62,7 +62,7 @@ def test_rest_answers_the_references_masks(files):
     with Server(*flags, "--max-batch", "1") as server:
         for model, name in served.items():
             case = cases.read(name)
-            for mask, data in pictures(case).items():
+            for mask, data in images(case).items():
                 response = httpx.post(
                     f"{server.http}/segment",
                     content=data,

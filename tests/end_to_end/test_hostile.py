@@ -13,17 +13,17 @@ from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from tests import hostile
 from tests.server import Server
-from twins.images import decode as image
+from twins.images import decode
 from twins.images.decode import Limits
 
 FILES = hostile.files()
-STATUS = {hostile.OK: 200, image.NotAnImage: 415, image.TooLarge: 413, image.Undecodable: 422}
-GROWTH_BYTES = 40 * 2**20  # of a process, over all rounds: allocators keep some pages, a leak of pictures is far more
+STATUS = {hostile.OK: 200, decode.NotAnImage: 415, decode.TooLarge: 413, decode.Undecodable: 422}
+GROWTH_BYTES = 40 * 2**20  # of a process, over all rounds: allocators keep some pages, a leak of images is far more
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_file_gets_its_documented_status(server, name):
-    response = httpx.post(f"{server.http}/classify", files={"image": ("picture.jpg", FILES[name].data)}, timeout=30)
+    response = httpx.post(f"{server.http}/classify", files={"image": ("image.jpg", FILES[name].data)}, timeout=30)
     assert response.status_code == STATUS[FILES[name].outcome], response.text
 
 
@@ -64,9 +64,9 @@ def small_files_only():
 
 
 def test_nothing_a_client_sends_is_written_to_disk():
-    picture = io.BytesIO()
-    Image.new("RGB", (1400, 1400)).save(picture, "BMP")
-    assert len(picture.getvalue()) > 5 * 2**20
+    image = io.BytesIO()
+    Image.new("RGB", (1400, 1400)).save(image, "BMP")
+    assert len(image.getvalue()) > 5 * 2**20
     with Server(preexec=small_files_only) as server:
-        for request in ({"files": [("image", picture.getvalue())] * 3}, {"content": picture.getvalue()}):
+        for request in ({"files": [("image", image.getvalue())] * 3}, {"content": image.getvalue()}):
             assert httpx.post(f"{server.http}/classify", timeout=30, **request).status_code == 200

@@ -85,7 +85,7 @@ def guarded():
         ({"X-API-Key": "right"}, 413),
     ],
 )
-def test_a_key_is_asked_for_before_the_picture_is_looked_at(guarded, cat, headers, status):
+def test_a_key_is_asked_for_before_the_image_is_looked_at(guarded, cat, headers, status):
     assert httpx.post(f"{guarded.http}/classify", content=cat, headers=headers).status_code == status
 
 

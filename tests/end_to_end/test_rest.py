@@ -44,7 +44,7 @@ def test_an_image_in_json_is_classified(client, cat, head):
 
 
 def test_several_images_answer_a_list_in_order_with_an_error_in_a_bad_ones_place(client, cat):
-    files = [("image", cat), ("image", b"no picture"), ("image", cat)]
+    files = [("image", cat), ("image", b"no image"), ("image", cat)]
     response = client.post("/classify", files=files)
     first, bad, last = response.json()
     assert response.status_code == 200

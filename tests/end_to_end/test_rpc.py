@@ -46,8 +46,8 @@ QUESTIONS = {
     "an option out of range": ({"top_k": 0}, {}, grpc.StatusCode.INVALID_ARGUMENT, 400),
     "an option far out of range": ({"top_k": 1001}, {}, grpc.StatusCode.INVALID_ARGUMENT, 400),
     "no image": ({}, {"image": b""}, grpc.StatusCode.INVALID_ARGUMENT, 400),
-    "no picture": ({}, {"image": b"hello"}, grpc.StatusCode.INVALID_ARGUMENT, 415),
-    "a broken picture": ({}, {"image": b"\xff\xd8\xff\xe0"}, grpc.StatusCode.INVALID_ARGUMENT, 422),
+    "not an image": ({}, {"image": b"hello"}, grpc.StatusCode.INVALID_ARGUMENT, 415),
+    "a broken image": ({}, {"image": b"\xff\xd8\xff\xe0"}, grpc.StatusCode.INVALID_ARGUMENT, 422),
     "too many bytes": ({}, {"image": b"\xff\xd8\xff" + bytes(16 * 2**20)}, grpc.StatusCode.INVALID_ARGUMENT, 413),
 }
 
@@ -71,7 +71,7 @@ def test_a_deadline_that_cannot_be_met_is_exceeded(stub, cat):
 
 
 def test_a_stream_answers_every_request_by_its_id(stub, cat):
-    images = [cat, b"no picture", cat] * 30
+    images = [cat, b"no image", cat] * 30
     requests = (pb.ClassifyRequest(image=image, id=str(i)) for i, image in enumerate(images))
     answers = {response.id: response for response in stub.ClassifyStream(requests)}
     assert sorted(answers, key=int) == [str(i) for i in range(90)]

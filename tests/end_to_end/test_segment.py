@@ -19,7 +19,7 @@ from tests.golden import seeded
 from tests.segmentation import CLASSES
 from tests.server import Server
 
-VOID = 255
+IGNORE_INDEX = 255
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def photo(height: int, width: int, **save) -> bytes:
-    """A picture of that size."""
+    """An image of that size."""
     file = io.BytesIO()
     Image.fromarray(seeded.image(f"{height}x{width}", height, width)).save(file, "png", **save)
     return file.getvalue()
@@ -65,7 +65,7 @@ def photo(height: int, width: int, **save) -> bytes:
 
 def painted(answer: dict, paint) -> np.ndarray:
     """A mask put together from a JSON answer's classes."""
-    mask = np.full((answer["size"]["height"], answer["size"]["width"]), VOID, np.uint8)
+    mask = np.full((answer["size"]["height"], answer["size"]["width"]), IGNORE_INDEX, np.uint8)
     for each in answer["classes"]:
         mask[paint(each, mask.shape) == 1] = each["class_id"]
     return mask
@@ -85,17 +85,17 @@ def fill(region: dict, shape: tuple[int, int]) -> np.ndarray:
 
 def test_the_index_mask_is_grey_and_its_values_are_classes(client, cat, expected):
     response = client.post("/segment", content=cat, headers={"Accept": "image/png"})
-    picture = opened(response.content)
-    assert (response.headers["content-type"], picture.mode, picture.size) == ("image/png", "L", (451, 300))
-    assert np.array_equal(np.asarray(picture), expected)
+    image = opened(response.content)
+    assert (response.headers["content-type"], image.mode, image.size) == ("image/png", "L", (451, 300))
+    assert np.array_equal(np.asarray(image), expected)
     assert expected.max() < CLASSES
 
 
 def test_the_palette_holds_the_same_mask_and_the_colours(client, cat, expected):
-    picture = opened(client.post("/segment", content=cat, params={"format": "palette"}).content)
+    image = opened(client.post("/segment", content=cat, params={"format": "palette"}).content)
     colours = {each["class_id"]: each["colour"] for each in client.post("/segment", content=cat).json()["classes"]}
-    assert np.array_equal(np.asarray(picture), expected)
-    assert all(f"#{bytes(picture.getpalette()[3 * i : 3 * i + 3]).hex()}" == colour for i, colour in colours.items())
+    assert np.array_equal(np.asarray(image), expected)
+    assert all(f"#{bytes(image.getpalette()[3 * i : 3 * i + 3]).hex()}" == colour for i, colour in colours.items())
 
 
 def test_run_lengths_are_read_back_by_coco(client, cat, expected):
@@ -115,7 +115,7 @@ def test_a_png_may_stand_in_the_json(client, cat, expected):
 
 
 def test_the_hugging_face_list_holds_the_same_mask(client, cat, expected):
-    mask = np.full(expected.shape, VOID, np.uint8)
+    mask = np.full(expected.shape, IGNORE_INDEX, np.uint8)
     for each in client.post("/segment", content=cat, params={"format": "hf"}).json():
         mask[np.asarray(opened(base64.b64decode(each["mask"]))) == 255] = int(each["label"].removeprefix("class "))
     assert np.array_equal(mask, expected)
@@ -165,21 +165,21 @@ def test_the_mask_may_have_the_networks_size(client, cat):
 @pytest.mark.parametrize("query", ["classes=1,class 4", "classes=1&classes=4", "classes=CLASS 1&classes=4"])
 def test_only_the_wanted_classes_are_kept(client, cat, expected, query):
     found = npy(client.post(f"/segment?format=npy&{query}", content=cat))
-    assert np.array_equal(found, np.where(np.isin(expected, [1, 4]), expected, VOID))
+    assert np.array_equal(found, np.where(np.isin(expected, [1, 4]), expected, IGNORE_INDEX))
 
 
 def test_options_in_json_have_their_own_types(client, cat, expected):
     body = {"image": base64.b64encode(cat).decode(), "classes": [1, "class 4"], "confidence": True, "threshold": 0}
     answer = client.post("/segment", json=body).json()
-    kept = np.where(np.isin(expected, [1, 4]), expected, VOID)
+    kept = np.where(np.isin(expected, [1, 4]), expected, IGNORE_INDEX)
     assert np.array_equal(painted(answer, lambda each, _: coco.decode(each["rle"])), kept)
     assert all(0 < each["confidence"] <= 1 for each in answer["classes"])
 
 
 def test_pixels_below_the_threshold_have_no_class(client, cat, expected):
     found = npy(client.post("/segment", content=cat, params={"format": "npy", "threshold": "0.9"}))
-    assert 0 < (found == VOID).sum() < found.size
-    assert np.array_equal(found[found != VOID], expected[found != VOID])
+    assert 0 < (found == IGNORE_INDEX).sum() < found.size
+    assert np.array_equal(found[found != IGNORE_INDEX], expected[found != IGNORE_INDEX])
 
 
 REFUSALS = {
@@ -196,7 +196,7 @@ REFUSALS = {
     "another task's model": ({"params": {"model": "twins_svt_nano"}}, 400, "to classify with, not to segment"),
     "an unknown model": ({"params": {"model": "nobody"}}, 404, "nobody"),
     "an unknown media type": ({"headers": {"Accept": "text/html"}}, 406, "application/json, image/png"),
-    "several images as a picture": (
+    "several images as an image": (
         {"content": None, "files": [("image", b"1"), ("image", b"2")], "headers": {"Accept": "image/png"}},
         406,
         "several images",
@@ -218,7 +218,7 @@ def test_a_model_that_segments_does_not_classify(client, cat):
 
 
 def test_several_images_answer_a_list_with_an_error_in_a_bad_ones_place(client, cat, expected):
-    files = [("image", cat), ("image", b"no picture"), ("image", cat)]
+    files = [("image", cat), ("image", b"no image"), ("image", cat)]
     first, bad, last = client.post("/segment", files=files).json()
     assert first == last
     assert np.array_equal(painted(first, lambda each, _: coco.decode(each["rle"])), expected)
@@ -321,7 +321,7 @@ def test_what_cannot_be_had_is_an_invalid_argument(stub, cat, options):
 
 
 def test_a_stream_answers_every_request_by_its_id(stub, cat, expected):
-    images = {"cat": cat, "text": b"no picture", "again": cat}
+    images = {"cat": cat, "text": b"no image", "again": cat}
     requests = (pb.SegmentRequest(image=image, id=name) for name, image in images.items())
     answers = {answer.id: answer for answer in stub.SegmentStream(requests)}
     assert answers["text"].error.code == "unsupported_media_type"
@@ -330,5 +330,5 @@ def test_a_stream_answers_every_request_by_its_id(stub, cat, expected):
 
 
 def test_a_stream_longer_than_its_width_is_answered_to_the_end(stub):
-    requests = (pb.SegmentRequest(image=b"no picture", id=str(i)) for i in range(200))
+    requests = (pb.SegmentRequest(image=b"no image", id=str(i)) for i in range(200))
     assert {answer.id for answer in stub.SegmentStream(requests)} == set(map(str, range(200)))

@@ -26,7 +26,7 @@ def test_the_cat_is_a_cat_and_surely_so(server, cat):
     assert best["score"] > 0.7
 
 
-def test_the_cat_is_found_in_its_picture(server, cat):
+def test_the_cat_is_found_in_its_image(server, cat):
     found = httpx.post(f"{server.http}/segment", files={"image": cat}, data={"masks": "none"}, timeout=60).json()
     shares = {each["label"]: each["share"] for each in found["classes"]}
     assert shares["cat"] > 0.15  # of the face that fills it, parts are found: see the model's card

@@ -1,4 +1,4 @@
-"""What a network learns from: precision, and pictures that show no thing."""
+"""What a network learns from: precision, and images that show no thing."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def x():
 
 
 def nothing(x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pictures and one kind of targets, with so many that show no thing."""
+    """The images and one kind of targets, with so many that show no thing."""
     targets = F.one_hot(torch.arange(BATCH) % CLASSES, CLASSES).float()
     found, (targets,) = augment.nothing(x.clone(), (targets,), torch.Generator().manual_seed(1), count)
     return found, targets
@@ -50,14 +50,14 @@ def test_attention_is_done_in_float32(x):
     assert seen == [torch.float32]
 
 
-def test_pictures_that_show_no_thing_could_be_of_any_class(x):
+def test_images_that_show_no_thing_could_be_of_any_class(x):
     found, targets = nothing(x, 4)
     assert torch.equal(found[4:], x[4:])
     assert torch.allclose(targets[:4], torch.tensor(1 / CLASSES))
     assert set(targets[4:].flatten().tolist()) == {0.0, 1.0}
 
 
-def test_a_shuffled_picture_keeps_its_colours_and_loses_its_shapes(x):
+def test_a_shuffled_image_keeps_its_colours_and_loses_its_shapes(x):
     found, _ = nothing(x, 4)
     assert torch.equal(found[:2].flatten(2).sort().values, x[:2].flatten(2).sort().values)
     assert not torch.equal(found[:2], x[:2])
@@ -69,13 +69,13 @@ def test_a_shuffled_picture_keeps_its_colours_and_loses_its_shapes(x):
     assert tuple(found[0, :, :tile, :tile].flatten().tolist()) in known
 
 
-def test_no_picture_has_to_show_nothing(x):
+def test_no_image_has_to_show_nothing(x):
     found, _ = nothing(x, 0)
     assert torch.equal(found, x)
 
 
 @pytest.mark.parametrize("shares", [(0.1, 0.2), (0.9, 1.0)])
-def test_a_box_shows_as_much_of_a_picture_as_it_is_asked_to(shares):
+def test_a_box_shows_as_much_of_an_image_as_it_is_asked_to(shares):
     for view in range(20):
         left, top, right, bottom = views.box((200, 200), 0, view, 0, shares)
         assert shares[0] <= (right - left) * (bottom - top) / 200**2 <= shares[1]

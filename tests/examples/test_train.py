@@ -11,7 +11,7 @@ import torch
 
 from examples.train import pairs, segment
 from examples.train import photos as class_folders
-from service.cli.pictures import run
+from service.cli.images import run
 from tests import training
 from tools.documents import ROOT
 from twins.checkpoints import checkpoint
@@ -86,19 +86,19 @@ def test_a_run_leaves_a_model_a_log_and_a_curve(kind, request):
 
 
 def test_a_classifier_knows_its_folders_as_labels_and_its_size(classifier):
-    card = load(zoo.Spec("mine", classifier / "model.safetensors")).card
+    card = load(zoo.ModelReference("mine", classifier / "model.safetensors")).card
     assert [label.name for label in card.labels] == ["blue bar", "red disc"]
     assert (card.geometry.short_side, card.geometry.crop) == (124, 112)
 
 
 def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
-    card = load(zoo.Spec("mine", segmenter / "model.safetensors")).card
+    card = load(zoo.ModelReference("mine", segmenter / "model.safetensors")).card
     assert [(label.name, label.colour) for label in card.labels][1:] == [("bar", "#0000ff"), ("disc", "#ff0000")]
     assert (card.geometry.short_side, card.geometry.long_side, card.geometry.crop) == (224, 896, None)
 
 
 def test_the_served_network_answers_as_it_was_measured(classifier, photos):
-    runner = Runner(load(zoo.Spec("mine", classifier / "model.safetensors")), Plan())
+    runner = Runner(load(zoo.ModelReference("mine", classifier / "model.safetensors")), Plan())
     items = datasets.classified(photos / "test", runner.card)
     outputs = run([item.path for item in items], runner, TASKS["classify"].Options(), 8)
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))
@@ -141,9 +141,9 @@ def test_the_trunk_of_a_segmentation_network_begins_as_the_classifiers(classifie
 
 
 def test_folders_without_photos_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no pictures in class folders"):
+    with pytest.raises(DatasetError, match="no images in class folders"):
         class_folders.load([tmp_path])
-    with pytest.raises(DatasetError, match="no pictures in images/"):
+    with pytest.raises(DatasetError, match="no images in images/"):
         pairs.load([tmp_path], classes=3)
 
 
@@ -160,7 +160,7 @@ def test_a_class_that_is_not_learnt_is_named(photos):
 
 def test_a_broken_photo_is_named_without_a_traceback(tmp_path):
     training.class_folders(tmp_path, 4)
-    (tmp_path / "red_disc" / "broken.jpg").write_text("no picture")
+    (tmp_path / "red_disc" / "broken.jpg").write_text("no image")
     folders = ("--train", tmp_path, "--test", tmp_path, "--output", tmp_path / "run")
     command = [sys.executable, "-m", "examples.train", "classify", *folders]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)

@@ -38,11 +38,11 @@ def pipeline(tmp_path_factory):
     case = cases.read("pipeline-twins_svt_small")
     path = tmp_path_factory.mktemp("pipeline") / "weights.pth"
     torch.save(case.state(), path)
-    return case, Runner(load(zoo.Spec("twins_svt_small", path)), Plan())
+    return case, Runner(load(zoo.ModelReference("twins_svt_small", path)), Plan())
 
 
 @pytest.mark.parametrize("size", ["300x400", "900x600", "120x100"])
-def test_the_way_of_a_picture_is_timms(pipeline, size):
+def test_the_way_of_an_image_is_timms(pipeline, size):
     case, runner = pipeline
     given = next(p for p in case.facts["pictures"] if p["name"].endswith(size))
     pixels = seeded.image(given["name"], given["height"], given["width"])

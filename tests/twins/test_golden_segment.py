@@ -1,4 +1,4 @@
-"""The reference implementations' own segmentations, from weights and pictures that anyone can make again."""
+"""The reference implementations' own segmentations, from weights and images that anyone can make again."""
 
 import io
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests import segmentation
 from tests.golden import cases, seeded
-from twins.images import decode as image
+from twins.images import decode
 from twins.runtime.runner import Plan, Runner
 from twins.tasks import segment
 from twins.zoo import models as zoo
@@ -23,7 +23,7 @@ SAME_PIXELS = 0.999
 def given(request, tmp_path_factory) -> tuple[cases.Case, Runner]:
     case = cases.read(request.param)
     path = segmentation.golden(case, tmp_path_factory.mktemp("golden"))
-    runner = Runner(load(zoo.Spec(segmentation.model_name(case.facts), path)), Plan())
+    runner = Runner(load(zoo.ModelReference(segmentation.model_name(case.facts), path)), Plan())
     path.unlink()
     return case, runner
 
@@ -48,8 +48,8 @@ def test_masks_are_the_references(given):
     for entry in case.facts["pictures"]:
         buffer = io.BytesIO()
         Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(buffer, "png")
-        picture = image.decode(buffer.getvalue(), image.Limits(), exif_orientation=runner.card.exif_orientation)
-        output = runner.forward([segment.preprocess(picture, runner.card)])[0]
+        image = decode.decode(buffer.getvalue(), decode.Limits(), exif_orientation=runner.card.exif_orientation)
+        output = runner.forward([segment.preprocess(image, runner.card)])[0]
         found = segment.postprocess(output, runner.card, segment.Options())
         expected = case.expected[f"mask-{entry['height']}x{entry['width']}"]
         assert found.mask.dtype == np.uint8

@@ -59,7 +59,7 @@ class Checkpoint:
 def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
     """The checkpoint in the file at `path`, whichever supported format it is in.
 
-    `tolerant` replaces objects of unknown classes by inert ones instead of refusing the file; still no code runs.
+    `tolerant` replaces objects of unknown classes by inert ones instead of error_status the file; still no code runs.
     Raises CheckpointError.
     """
     state, beside = read(path, tolerant=tolerant)

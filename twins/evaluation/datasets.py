@@ -1,11 +1,11 @@
-"""Folders of pictures whose truth is known, as researchers have them: which file shows what.
+"""Folders of images whose truth is known, as researchers have them: which file shows what.
 
 For classification, one of
 - `FOLDER/CLASS/*.jpg`, a class by its synset id, its number, or a name of it (as in ImageNet's train);
-- ImageNet's own validation: pictures without folders, and the class of each in an XML file of the same name below
+- ImageNet's own validation: images without folders, and the class of each in an XML file of the same name below
   `Annotations/`, or in `LOC_val_solution.csv`.
 
-For segmentation, one of `PAIRS`: pictures beside masks of the same names.
+For segmentation, one of `PAIRS`: images beside masks of the same names.
 """
 
 import csv
@@ -26,13 +26,13 @@ from twins.images.decode import ImageError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 SHOWN = 6  # names in a message
 
-VOID = 65535  # in a mask: no class
-BYTE_VOID = 255  # the same in a file with one byte a pixel
+IGNORE_INDEX = 65535  # in a mask: no class
+UINT8_IGNORE_INDEX = 255  # the same in a file with one byte a pixel
 
 
 @dataclass(frozen=True)
 class Classified:
-    """A picture and the id of its class."""
+    """An image and the id of its class."""
 
     path: Path
     class_id: int
@@ -40,7 +40,7 @@ class Classified:
 
 @dataclass(frozen=True)
 class Masked:
-    """A picture and the file with a class id for every pixel."""
+    """An image and the file with a class id for every pixel."""
 
     path: Path
     mask: Path
@@ -48,9 +48,9 @@ class Masked:
 
 @dataclass(frozen=True)
 class PairLayout:
-    """Where a data set has its pictures, its masks, and what a mask's numbers mean."""
+    """Where a data set has its images, its masks, and what a mask's numbers mean."""
 
-    pictures: str
+    images: str
     masks: str
     zero_is_void: bool  # 0 is no class, and class ids begin at 1
 
@@ -63,18 +63,18 @@ PAIRS: tuple[PairLayout, ...] = (
 
 
 def classified(folder: Path, card: Card) -> list[Classified]:
-    """The pictures with their classes, in order. Raises DatasetError."""
+    """The images with their classes, in order. Raises DatasetError."""
     class_of = Names(card)
-    if folders := [child for child in sorted(folder.iterdir()) if child.is_dir() and any(pictures(child, deep=True))]:
+    if folders := [child for child in sorted(folder.iterdir()) if child.is_dir() and any(images(child, deep=True))]:
         return [
             Classified(path, class_id)
             for child in folders
             for class_id in [class_of(child.name, child)]
-            for path in pictures(child, deep=True)
+            for path in images(child, deep=True)
         ]
-    files = list(pictures(folder))
+    files = list(images(folder))
     if not files:
-        raise DatasetError(f"{folder}: no pictures, and no class folders with any")
+        raise DatasetError(f"{folder}: no images, and no class folders with any")
     find = imagenet_truth(folder)
     if find is None:
         raise DatasetError(
@@ -112,7 +112,7 @@ def spelled(name: str) -> str:
 
 
 def imagenet_truth(folder: Path) -> Callable[[Path], str] | None:
-    """How ImageNet's own layout tells a picture's synset: looked for in the folder and in those above."""
+    """How ImageNet's own layout tells an image's synset: looked for in the folder and in those above."""
     for above in (folder, *folder.parents[:4]):  # ILSVRC/Data/CLS-LOC/val, and the table beside ILSVRC
         if (table := above / "LOC_val_solution.csv").is_file():
             return synsets_in(table)
@@ -123,7 +123,7 @@ def imagenet_truth(folder: Path) -> Callable[[Path], str] | None:
 
 
 def synsets_in(table: Path) -> Callable[[Path], str]:
-    """A table's answers: a picture's name, then its synset with boxes behind it."""
+    """A table's answers: an image's name, then its synset with boxes behind it."""
     try:
         with table.open(newline="") as file:
             known = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
@@ -150,29 +150,31 @@ def synset_in(annotation: Path) -> str:
 
 
 def masked(folder: Path) -> tuple[PairLayout, list[Masked]]:
-    """The layout and the pictures with their masks, in order. Raises DatasetError."""
-    layout = next((each for each in PAIRS if (folder / each.pictures).is_dir()), None)
+    """The layout and the images with their masks, in order. Raises DatasetError."""
+    layout = next((each for each in PAIRS if (folder / each.images).is_dir()), None)
     if layout is None:
-        known = " or ".join(f"{each.pictures}/ with {each.masks}/" for each in PAIRS)
+        known = " or ".join(f"{each.images}/ with {each.masks}/" for each in PAIRS)
         raise DatasetError(f"{folder}: neither {known}")
-    found = [Masked(path, folder / layout.masks / f"{path.stem}.png") for path in pictures(folder / layout.pictures)]
+    found = [Masked(path, folder / layout.masks / f"{path.stem}.png") for path in images(folder / layout.images)]
     missing = [pair.mask for pair in found if not pair.mask.is_file()]
     if not found or missing:
-        problem = f"no mask {missing[0]} ({len(missing)} are missing)" if missing else "no pictures"
-        raise DatasetError(f"{folder / layout.pictures}: {problem}")
+        problem = f"no mask {missing[0]} ({len(missing)} are missing)" if missing else "no images"
+        raise DatasetError(f"{folder / layout.images}: {problem}")
     return layout, found
 
 
-def pictures(folder: Path, *, deep: bool = False) -> Iterator[Path]:
-    """The pictures in a folder, in order; `deep` with those of the folders in it."""
+def images(folder: Path, *, deep: bool = False) -> Iterator[Path]:
+    """The images in a folder, in order; `deep` with those of the folders in it."""
     names = folder.rglob("*") if deep else folder.glob("*")
     return iter(sorted(path for path in names if path.suffix.lower() in SUFFIXES and path.is_file()))
 
 
 def read_mask(path: Path, size: tuple[int, ...], *, zero_is_void: bool) -> NDArray[np.uint16]:
-    """The class ids of a mask that must be of that (height, width); VOID where there is none. Raises ImageError.
+    """Return the class ids of a mask of that (height, width), with IGNORE_INDEX for pixels without one.
 
-    Where 0 is void, a mask's 1 is class 0.
+    Raises ImageError.
+
+    Where 0 is ignore_index, a mask's 1 is class 0.
     """
     try:
         with Image.open(path) as file:
@@ -180,17 +182,17 @@ def read_mask(path: Path, size: tuple[int, ...], *, zero_is_void: bool) -> NDArr
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path}: cannot read the mask ({error})") from error
     if ids.shape != size:
-        raise ImageError(f"{path}: a mask of {ids.shape} for a picture of {size}, height before width")
-    void = BYTE_VOID if ids.dtype == np.uint8 else VOID
+        raise ImageError(f"{path}: a mask of {ids.shape} for an image of {size}, height before width")
+    ignore_index = UINT8_IGNORE_INDEX if ids.dtype == np.uint8 else IGNORE_INDEX
     ids = ids.astype(np.int64)
-    ids[ids == void] = VOID
+    ids[ids == ignore_index] = IGNORE_INDEX
     if zero_is_void:
-        ids = np.where(ids == 0, VOID, ids - (ids != VOID))
+        ids = np.where(ids == 0, IGNORE_INDEX, ids - (ids != IGNORE_INDEX))
     return ids.astype(np.uint16)
 
 
 def check_classes(ids: NDArray[np.uint16], path: Path, classes: int, *, said: str) -> None:
     """Raises DatasetError for a mask with more classes; `said` begins the words about how many there may be."""
-    known = ids[ids != VOID]
+    known = ids[ids != IGNORE_INDEX]
     if known.size and known.max() >= classes:
         raise DatasetError(f"{path}: class {known.max()} in a mask, and {said} {classes}")

@@ -1,6 +1,6 @@
-"""How often a model is right: counted over a data set, a picture at a time.
+"""How often a model is right: counted over a data set, an image at a time.
 
-Legend: N pictures · K classes · B bins
+Legend: N images · K classes · B bins
 """
 
 import math
@@ -14,7 +14,7 @@ from twins.card import Label
 
 Z = 1.96  # standard deviations either side of a normal's mean that hold 95 % of it
 BINS = 15  # of scores, for the calibration error
-RESAMPLES, SEED = 1000, 0  # of the pictures, for the interval around a mean over classes
+RESAMPLES, SEED = 1000, 0  # of the images, for the interval around a mean over classes
 TOP = 5
 
 Interval = tuple[float, float]  # of 95 % confidence: low, high; shares
@@ -35,7 +35,7 @@ class ClassRight:
 
 @dataclass(frozen=True)
 class Classified:
-    """What a classifier is worth on some pictures. Shares, 0 to 1."""
+    """What a classifier is worth on some images. Shares, 0 to 1."""
 
     images: int
     top1: float
@@ -44,8 +44,8 @@ class Classified:
     top5_interval: Interval
     mean_per_class: float
     calibration_error: float  # the mean gap between score and share of right answers, see `calibration_error`
-    classes: tuple[ClassRight, ...]  # those with pictures
-    confusion: tuple[tuple[int, ...], ...]  # true class, answered class: pictures
+    classes: tuple[ClassRight, ...]  # those with images
+    confusion: tuple[tuple[int, ...], ...]  # true class, answered class: images
 
 
 @dataclass
@@ -58,7 +58,7 @@ class ClassifierCount:
     scores: list[float] = field(default_factory=list)  # of the best
 
     def add(self, truth: int, answers: Sequence[int], score: float) -> None:
-        """One picture: its class, the classes answered, best first, and the best one's score."""
+        """One image: its class, the classes answered, best first, and the best one's score."""
         self.truths.append(truth)
         self.answers.append(answers)
         self.scores.append(score)
@@ -69,7 +69,7 @@ class ClassifierCount:
         return not self.truths
 
     def result(self) -> Classified:
-        """At least one picture must have been added."""
+        """At least one image must have been added."""
         truth, best = np.array(self.truths), np.array([answers[0] for answers in self.answers])
         confusion = pair_counts(truth, best, len(self.labels))
         right, total = int((truth == best).sum()), len(truth)
@@ -88,7 +88,7 @@ class ClassifierCount:
         )
 
     def classes(self, confusion: NDArray[np.int64]) -> Iterator[ClassRight]:
-        """The classes that have pictures; confusion: K K."""
+        """The classes that have images; confusion: K K."""
         for i in np.flatnonzero(confusion.sum(1)).tolist():
             images, right = int(confusion[i].sum()), int(confusion[i, i])
             wrong = confusion[i].copy()
@@ -117,11 +117,11 @@ class ClassOverlap:
 
 @dataclass(frozen=True)
 class Segmented:
-    """What a segmentation network is worth on some pictures. Shares, 0 to 1."""
+    """What a segmentation network is worth on some images. Shares, 0 to 1."""
 
     images: int
-    miou: float  # mean over the classes of intersection over union, pixels of all pictures together
-    miou_interval: Interval  # by drawing the pictures again
+    miou: float  # mean over the classes of intersection over union, pixels of all images together
+    miou_interval: Interval  # by drawing the images again
     pixel_accuracy: float
     mean_accuracy: float
     classes: tuple[ClassOverlap, ...]
@@ -134,25 +134,25 @@ class SegmenterCount:
 
     labels: Sequence[Label]
     confusion: NDArray[np.int64] = field(init=False)  # K K
-    pictures: list[NDArray[np.int64]] = field(default_factory=list)  # per picture: 2 K, intersections and unions
+    images: list[NDArray[np.int64]] = field(default_factory=list)  # per image: 2 K, intersections and unions
 
     def __post_init__(self) -> None:
         self.confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
 
     def add(self, truth: NDArray[np.integer], answer: NDArray[np.integer]) -> None:
-        """One picture's masks, of one shape. Pixels whose true id is no class do not count."""
+        """One image's masks, of one shape. Pixels whose true id is no class do not count."""
         known = truth < len(self.labels)
         counts = pair_counts(truth[known], answer[known], len(self.labels))
         self.confusion += counts
-        self.pictures.append(overlaps(counts))
+        self.images.append(overlaps(counts))
 
     @property
     def empty(self) -> bool:
         """Whether nothing was added."""
-        return not self.pictures
+        return not self.images
 
     def result(self) -> Segmented:
-        """At least one picture must have been added."""
+        """At least one image must have been added."""
         both, either = overlaps(self.confusion)
         pixels = self.confusion.sum(1)
         classes = tuple(
@@ -160,9 +160,9 @@ class SegmenterCount:
             for i, label in enumerate(self.labels)
         )
         return Segmented(
-            images=len(self.pictures),
+            images=len(self.images),
             miou=mean(each.iou for each in classes),
-            miou_interval=resampled(np.stack(self.pictures)),
+            miou_interval=resampled(np.stack(self.images)),
             pixel_accuracy=float(both.sum() / max(1, pixels.sum())),
             mean_accuracy=mean(each.accuracy for each in classes),
             classes=classes,
@@ -193,13 +193,13 @@ def mean(values: Iterator[float | None]) -> float:
     return float(np.mean(there)) if there else math.nan
 
 
-def resampled(pictures: NDArray[np.int64]) -> Interval:
-    """pictures: N 2 K. The middle 95 % of the mean IoU over N pictures drawn with replacement, many times."""
+def resampled(images: NDArray[np.int64]) -> Interval:
+    """images: N 2 K. The middle 95 % of the mean IoU over N images drawn with replacement, many times."""
     random = np.random.default_rng(SEED)
     found = []
     for _ in range(RESAMPLES):
-        counts = random.multinomial(len(pictures), np.full(len(pictures), 1 / len(pictures)))
-        both, either = np.tensordot(counts, pictures, 1)
+        counts = random.multinomial(len(images), np.full(len(images), 1 / len(images)))
+        both, either = np.tensordot(counts, images, 1)
         found.append(mean(share(part, whole) for part, whole in zip(both.tolist(), either.tolist(), strict=True)))
     low, high = np.percentile(found, [2.5, 97.5]).tolist()
     return low, high

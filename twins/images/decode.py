@@ -1,11 +1,11 @@
-"""Bytes from strangers to a picture: every rule about untrusted pictures.
+"""Bytes from strangers to an image: every rule about untrusted images.
 
 What the header says is compared with the limits before any pixel is decoded; nothing is written to disk.
 
 ImageError
-├── NotAnImage    no picture, or of a type not taken
+├── NotAnImage    no image, or of a type not taken
 ├── TooLarge      over a limit
-└── Undecodable   a picture, but broken
+└── Undecodable   an image, but broken
 """
 
 import io
@@ -25,7 +25,7 @@ from twins.errors import TwinsError
 from twins.images import structure as blocks
 from twins.images.structure import Block
 
-Picture = Image.Image
+DecodedImage = Image.Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 
@@ -52,13 +52,13 @@ TELLTALES: tuple[tuple[bytes, str], ...] = (
     (b"<html", "an HTML page"),
     (b"<?xml", "an XML document"),
     (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x00\x00\x00\x0cjxl", "a JPEG XL picture"),
-    (b"ftypheic", "a HEIC picture"),
-    (b"ftypmif1", "a HEIC picture"),  # the family's general brand, where AVIF is not among the compatible ones
+    (b"\x00\x00\x00\x0cjxl", "a JPEG XL image"),
+    (b"ftypheic", "a HEIC image"),
+    (b"ftypmif1", "a HEIC image"),  # the family's general brand, where AVIF is not among the compatible ones
 )
 """What people send by mistake, looked for in the first bytes, to name it in the refusal."""
 
-BROKEN = (
+DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -80,13 +80,13 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 class ImageError(TwinsError):
-    """A picture that cannot be used. `reason` is a stable word for metrics."""
+    """An image that cannot be used. `reason` is a stable word for metrics."""
 
     reason = "image"
 
 
 class NotAnImage(ImageError):
-    """No picture of a type that is taken."""
+    """No image of a type that is taken."""
 
     reason = "unsupported_type"
 
@@ -105,7 +105,7 @@ class Undecodable(ImageError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may cost, known from its header."""
+    """What an image may cost, known from its header."""
 
     max_bytes: int = 16 * 2**20
     max_pixels: int = 50_000_000
@@ -116,8 +116,8 @@ class Limits:
     max_run_pixels: int = 1_000_000  # of a BMP in run lengths, which Pillow unpacks in Python
 
 
-def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> Picture:
-    """The first frame as an RGB picture, 8 bits a channel. Transparency is ignored, as in the models' own evaluation.
+def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> DecodedImage:
+    """The first frame as an RGB image, 8 bits a channel. Transparency is ignored, as in the models' own evaluation.
 
     Raises NotAnImage, TooLarge, Undecodable.
     """
@@ -125,20 +125,20 @@ def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> Picture:
         raise TooLarge(f"the image has {len(data)} bytes; at most {limits.max_bytes} are taken")
     recognise(data)
     check_blocks(data, limits)
-    with broken_means_undecodable():
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        check_size(picture, limits)
-        check_tiles(picture, limits)
-        check_frames(picture, limits)
-        picture.seek(0)
-        picture.load()  # before the tag is read, which loads a PNG too and would hide that it is broken
-        orientation = read_orientation(picture) if exif_orientation else None
-        rgb = to_rgb(picture)
+    with translate_decoder_errors():
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        check_size(image, limits)
+        check_tiles(image, limits)
+        check_frames(image, limits)
+        image.seek(0)
+        image.load()  # before the tag is read, which loads a PNG too and would hide that it is broken
+        orientation = read_orientation(image) if exif_orientation else None
+        rgb = to_rgb(image)
     return rgb if orientation is None else rgb.transpose(orientation)
 
 
 @contextmanager
-def broken_means_undecodable() -> Iterator[None]:
+def translate_decoder_errors() -> Iterator[None]:
     """Turns what a decoder raises into the error a client may see."""
     try:
         yield
@@ -146,7 +146,7 @@ def broken_means_undecodable() -> Iterator[None]:
         raise Undecodable("the image's header is damaged") from error
     except Image.DecompressionBombError as error:
         raise TooLarge("the image is a decompression bomb") from error
-    except BROKEN as error:
+    except DECODER_ERRORS as error:
         raise Undecodable(f"the image cannot be decoded: {str(error)[:120]}") from error
 
 
@@ -173,40 +173,40 @@ def check_blocks(data: bytes, limits: Limits) -> None:
         raise TooLarge(f"the image has {counts[Block.FRAME]} frames; at most {limits.max_frames} are taken")
 
 
-def check_size(picture: Picture, limits: Limits) -> None:
+def check_size(image: DecodedImage, limits: Limits) -> None:
     """Compares the size in the header with the limits."""
-    width, height = picture.size
+    width, height = image.size
     if max(width, height) > limits.max_side:
         raise TooLarge(f"the image is {width}x{height} pixels; a side may have at most {limits.max_side}")
-    runs = picture.format == "BMP" and picture.info.get("compression") in BMP_RUNS
+    runs = image.format == "BMP" and image.info.get("compression") in BMP_RUNS
     most = min(limits.max_pixels, limits.max_run_pixels) if runs else limits.max_pixels
     if width * height > most:
         raise TooLarge(f"the image has {width * height} pixels; at most {most} are taken")
 
 
-def check_tiles(picture: Picture, limits: Limits) -> None:
-    """Compares a TIFF's tiles with the limit: they may be larger than the picture, and are unpacked as a whole."""
-    tags = getattr(picture, "tag_v2", {})
-    sides = [tags.get(tag) for tag in TILE_SIDES] if picture.format == "TIFF" else []
+def check_tiles(image: DecodedImage, limits: Limits) -> None:
+    """Compares a TIFF's tiles with the limit: they may be larger than the image, and are unpacked as a whole."""
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag) for tag in TILE_SIDES] if image.format == "TIFF" else []
     width, height = (side if isinstance(side, int) else 1 for side in sides or (1, 1))
     if width * height > limits.max_pixels:
         raise TooLarge(f"the image's tiles have {width * height} pixels; at most {limits.max_pixels} are taken")
 
 
-def check_frames(picture: Picture, limits: Limits) -> None:
+def check_frames(image: DecodedImage, limits: Limits) -> None:
     """Compares the number of frames in the header with the limit; GIF and TIFF have none there: see `check_blocks`."""
-    frames = 1 if picture.format in ("GIF", "TIFF") else getattr(picture, "n_frames", 1)
+    frames = 1 if image.format in ("GIF", "TIFF") else getattr(image, "n_frames", 1)
     if frames > limits.max_frames:
         raise TooLarge(f"the image has {frames} frames; at most {limits.max_frames} are taken")
 
 
-def read_orientation(picture: Picture) -> Image.Transpose | None:
-    """How the EXIF tag wants the picture turned; a damaged tag wants nothing."""
-    if picture.format == "TIFF":  # Pillow turns these itself, whatever the setting
+def read_orientation(image: DecodedImage) -> Image.Transpose | None:
+    """How the EXIF tag wants the image turned; a damaged tag wants nothing."""
+    if image.format == "TIFF":  # Pillow turns these itself, whatever the setting
         return None
     try:
-        value = picture.getexif().get(ORIENTATION)
-    except BROKEN:
+        value = image.getexif().get(ORIENTATION)
+    except DECODER_ERRORS:
         return None
     return ORIENTATIONS.get(value) if isinstance(value, int) else None
 
@@ -222,15 +222,15 @@ ORIENTATIONS = {
 }
 
 
-def to_rgb(picture: Picture) -> Picture:
+def to_rgb(image: DecodedImage) -> DecodedImage:
     """Any pixel type as RGB. 16-bit grey keeps its upper eight bits, where Pillow alone would cut it off at 255."""
-    if picture.mode in SIXTEEN_BIT:
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    elif picture.mode in ("I", "F"):
+    if image.mode in SIXTEEN_BIT:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
         raise Undecodable("pixels of 32 bits have no range that could be shown")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
-def to_array(picture: Picture) -> NDArray[np.uint8]:
+def to_array(image: DecodedImage) -> NDArray[np.uint8]:
     """(height, width, 3), RGB."""
-    return np.asarray(picture, np.uint8)
+    return np.asarray(image, np.uint8)

@@ -1,7 +1,7 @@
-"""The blocks that picture files consist of, found without decoding any.
+"""The blocks that image files consist of, found without decoding any.
 
 Pillow goes through them one by one, in Python; it counts a GIF's frames by decoding them; and the JPEG library goes
-through the whole picture once a scan. A small file of many tiny blocks would hold each of them for minutes.
+through the whole image once a scan. A small file of many tiny blocks would hold each of them for minutes.
 
 A walk never fails: a file that ends early has the blocks seen so far, and whether they suffice the decoder will tell.
 """

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twins.card import NARROW, Card
+from twins.card import MAX_UINT8_CLASSES, Card
 from twins.errors import BadOption
-from twins.images.decode import Picture
+from twins.images.decode import DecodedImage
 from twins.render import huggingface, npy, overlay, palette, png, rle
 from twins.render.document import Masks, describe
 from twins.render.rle import Rle
@@ -36,18 +36,18 @@ MEDIA_TYPES: Mapping[Form, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedMask:
     """A mask as it is handed out."""
 
     content: bytes
     media_type: str
     size: tuple[int, int]  # (height, width)
-    regions: tuple[Region, ...] = ()  # if the view lists them
+    regions: tuple[Region, ...] = ()  # if the options lists them
     runs: Mapping[int, Rle] = field(default_factory=dict)  # by class id, in the form `rle`
 
 
 @dataclass(frozen=True)
-class View:
+class RenderOptions:
     """How a mask is to be handed out. Raises BadOption."""
 
     form: Form = "json"
@@ -65,35 +65,37 @@ class View:
             raise BadOption(f"opacity is {self.opacity}; it must be from 0 to 1")
 
     @property
-    def needs_picture(self) -> bool:
-        """Whether the decoded picture must be kept until the mask is there."""
+    def needs_image(self) -> bool:
+        """Whether the decoded image must be kept until the mask is there."""
         return self.form == "overlay"
 
     def check(self, card: Card) -> None:
         """Raises BadOption for a form that cannot hold the model's classes."""
-        if self.form == "palette" and len(card.labels) > NARROW:
-            raise BadOption(f"a palette has room for {NARROW} classes, and {card.name} has {len(card.labels)}")
+        if self.form == "palette" and len(card.labels) > MAX_UINT8_CLASSES:
+            raise BadOption(
+                f"a palette has room for {MAX_UINT8_CLASSES} classes, and {card.name} has {len(card.labels)}"
+            )
 
-    def render(self, found: Segmentation, card: Card, picture: Picture | None) -> Rendered:
+    def render(self, found: Segmentation, card: Card, image: DecodedImage | None) -> RenderedMask:
         """The mask in this form. A pure function, for a thread: megabytes are encoded here."""
-        scene = Scene(self, found, card, picture)
-        return Rendered(
-            ENCODERS[self.form](scene),
+        inputs = RenderInput(self, found, card, image)
+        return RenderedMask(
+            ENCODERS[self.form](inputs),
             self.media_type or MEDIA_TYPES[self.form][0],
             found.size,
-            scene.regions if self.listed else (),
+            inputs.regions if self.listed else (),
             rle.encode(found) if self.form == "rle" else {},
         )
 
 
 @dataclass(frozen=True)
-class Scene:
+class RenderInput:
     """What a form is made of."""
 
-    view: View
+    options: RenderOptions
     found: Segmentation
     card: Card
-    picture: Picture | None
+    image: DecodedImage | None
 
     @cached_property
     def colours(self) -> NDArray[np.uint8]:
@@ -106,25 +108,25 @@ class Scene:
         return regions(self.found, self.colours)
 
 
-def encode_json(scene: Scene) -> bytes:
+def encode_json(inputs: RenderInput) -> bytes:
     """The classes that are present, each with its mask."""
-    return msgspec.json.encode(describe(scene.found, scene.regions, scene.card.name, scene.view.masks))
+    return msgspec.json.encode(describe(inputs.found, inputs.regions, inputs.card.name, inputs.options.masks))
 
 
-def encode_overlay(scene: Scene) -> bytes:
+def encode_overlay(inputs: RenderInput) -> bytes:
     """The photo under the coloured mask."""
-    assert scene.picture is not None, "who asks for an overlay keeps the picture"
-    encoding: overlay.Encoding = "jpeg" if scene.view.media_type == JPEG else "png"
-    return overlay.encode(scene.found, scene.picture, scene.colours, opacity=scene.view.opacity, encoding=encoding)
+    assert inputs.image is not None, "who asks for an overlay keeps the image"
+    encoding: overlay.Encoding = "jpeg" if inputs.options.media_type == JPEG else "png"
+    return overlay.encode(inputs.found, inputs.image, inputs.colours, opacity=inputs.options.opacity, encoding=encoding)
 
 
-ENCODERS: Mapping[Form, Callable[[Scene], bytes]] = {
+ENCODERS: Mapping[Form, Callable[[RenderInput], bytes]] = {
     "json": encode_json,
-    "png": lambda scene: png.index(scene.found),
-    "palette": lambda scene: png.palette(scene.found, scene.colours),
+    "png": lambda inputs: png.index(inputs.found),
+    "palette": lambda inputs: png.palette(inputs.found, inputs.colours),
     "overlay": encode_overlay,
-    "hf": lambda scene: msgspec.json.encode(huggingface.encode(scene.found, scene.regions)),
-    "npy": lambda scene: npy.encode(scene.found),
+    "hf": lambda inputs: msgspec.json.encode(huggingface.encode(inputs.found, inputs.regions)),
+    "npy": lambda inputs: npy.encode(inputs.found),
     "rle": lambda _: b"",
     "none": lambda _: b"",
 }

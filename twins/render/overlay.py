@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twins.errors import BadOption
-from twins.images.decode import Picture, to_array
+from twins.images.decode import DecodedImage, to_array
 from twins.tasks.segmentation import Segmentation
 
 Encoding = Literal["png", "jpeg"]
@@ -23,7 +23,7 @@ QUALITY = 90  # of a JPEG
 
 def encode(
     found: Segmentation,
-    picture: Picture,
+    image: DecodedImage,
     colours: NDArray[np.uint8],
     *,
     opacity: float = 0.55,
@@ -38,13 +38,13 @@ def encode(
         raise BadOption(f"opacity is {opacity}; it must be from 0 to 1")
     if encoding not in ("png", "jpeg"):
         raise BadOption(f"an overlay is png or jpeg, not {encoding}")
-    return save(paint(found, picture, colours, opacity), encoding)
+    return save(paint(found, image, colours, opacity), encoding)
 
 
-def paint(found: Segmentation, picture: Picture, colours: NDArray[np.uint8], opacity: float) -> Pixels:
+def paint(found: Segmentation, image: DecodedImage, colours: NDArray[np.uint8], opacity: float) -> Pixels:
     """The overlay's pixels."""
     height, width = found.size
-    photo = to_array(picture if picture.size == (width, height) else picture.resize((width, height)))
+    photo = to_array(image if image.size == (width, height) else image.resize((width, height)))
     known = found.mask < len(colours)
     table = np.vstack([colours, np.zeros((1, 3), np.uint8)])
     coloured = np.where(known[..., None], table[np.minimum(found.mask, len(colours))], photo)

@@ -21,7 +21,7 @@ LEVEL = 1  # of deflate
 
 
 def index(found: Segmentation) -> bytes:
-    """A grey PNG of 8 bits, or 16 from 256 classes on: the value is the class id, or `void`."""
+    """A grey PNG of 8 bits, or 16 from 256 classes on: the value is the class id, or `ignore_index`."""
     return write(found.mask, GREY)
 
 
@@ -34,7 +34,7 @@ def palette(found: Segmentation, colours: NDArray[np.uint8]) -> bytes:
         raise BadOption(f"a palette has room for 255 classes, not for {len(found.labels)}; ask for the index mask")
     table = np.zeros((256, 3), np.uint8)
     table[: len(colours)] = colours
-    opaque = bytes(255 * (value != found.void) for value in range(256))
+    opaque = bytes(255 * (value != found.ignore_index) for value in range(256))
     return write(found.mask, INDEXED, (b"PLTE", table.tobytes()), (b"tRNS", opaque))
 
 

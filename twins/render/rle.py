@@ -35,7 +35,7 @@ def encode(found: Segmentation) -> dict[int, Rle]:
     return {
         class_id: Rle(found.size, compress(counts(starts[runs], ends[runs], flat.size)))
         for class_id, runs in groups
-        if class_id != found.void
+        if class_id != found.ignore_index
     }
 
 

@@ -10,5 +10,5 @@ Options = classify.Options | segment.Options
 Result = classify.Classification | Segmentation
 
 TASKS: dict[TaskName, ModuleType] = {"classify": classify, "segment": segment}
-"""A task's module has `Options`, `check(options, card)`, `preprocess(picture, card, options)` and
+"""A task's module has `Options`, `check(options, card)`, `preprocess(image, card, options)` and
 `postprocess(output, card, options)`."""

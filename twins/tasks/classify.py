@@ -1,4 +1,4 @@
-"""Classification: a picture in, the best classes out.
+"""Classification: an image in, the best classes out.
 
 Preprocessing is timm's evaluation: short side resized, bicubic with Pillow's antialiasing, centre crop.
 """
@@ -9,7 +9,7 @@ from PIL import Image
 
 from twins.card import TOP_K_LIMIT, Card, Geometry
 from twins.errors import BadOption
-from twins.images.decode import Picture, to_array
+from twins.images.decode import DecodedImage, to_array
 from twins.tasks.sample import Output, Sample
 
 
@@ -49,13 +49,13 @@ def check(options: Options, card: Card) -> None:
     """Every model takes all options: one of fewer classes than asked for answers them all."""
 
 
-def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:  # noqa: ARG001
-    """The picture resized and cropped as the model's geometry says; the options change nothing here."""
+def preprocess(image: DecodedImage, card: Card, options: Options | None = None) -> Sample:  # noqa: ARG001
+    """The image resized and cropped as the model's geometry says; the options change nothing here."""
     geometry = card.geometry
-    size = resized_size(picture.size, geometry)
+    size = resized_size(image.size, geometry)
     if geometry.crop and max(size) > ELONGATED * min(size):
-        return Sample(to_array(resized_crop(picture, size, geometry.crop)))
-    resized = picture.resize(size, Image.Resampling.BICUBIC)
+        return Sample(to_array(resized_crop(image, size, geometry.crop)))
+    resized = image.resize(size, Image.Resampling.BICUBIC)
     return Sample(to_array(resized.crop(centre_box(size, geometry.crop)) if geometry.crop else resized))
 
 
@@ -85,9 +85,9 @@ def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     return (left, top, left + side, top + side)
 
 
-def resized_crop(picture: Picture, size: tuple[int, int], side: int) -> Picture:
-    """The centre crop of the picture as resized to `size`, without the rest: the same but for rounding in between."""
-    across, down = picture.width / size[0], picture.height / size[1]
+def resized_crop(image: DecodedImage, size: tuple[int, int], side: int) -> DecodedImage:
+    """The centre crop of the image as resized to `size`, without the rest: the same but for rounding in between."""
+    across, down = image.width / size[0], image.height / size[1]
     left, top, right, bottom = centre_box(size, side)
     box = (left * across, top * down, right * across, bottom * down)
-    return picture.resize((side, side), Image.Resampling.BICUBIC, box)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box)

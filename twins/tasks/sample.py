@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture at the network's input geometry, and what the device must know to reduce the answer."""
+    """One image at the network's input geometry, and what the device must know to reduce the answer."""
 
     pixels: NDArray[np.uint8]  # (height, width, 3), RGB
     output_size: tuple[int, int] | None = None  # (height, width) of a mask; None: as the pixels

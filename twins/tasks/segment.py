@@ -1,4 +1,4 @@
-"""Segmentation: a picture in, a class for every pixel out.
+"""Segmentation: an image in, a class for every pixel out.
 
 Preprocessing is mmsegmentation's test pipeline: as large as both bounds allow, ratio kept, bilinear as OpenCV computes
 it on uint8, no padding.
@@ -12,16 +12,16 @@ import numpy as np
 
 from twins.card import MIN_SIDE, Card, Geometry
 from twins.errors import BadOption
-from twins.images.decode import Picture, to_array
+from twins.images.decode import DecodedImage, to_array
 from twins.tasks.sample import Output, Sample
-from twins.tasks.segmentation import Mask, Segmentation, void
+from twins.tasks.segmentation import Mask, Segmentation, ignore_index
 
 
 @dataclass(frozen=True)
 class Options:
     """What a client may ask for."""
 
-    size: Literal["original", "model"] = "original"  # of the mask: the picture's, or the network's input's
+    size: Literal["original", "model"] = "original"  # of the mask: the image's, or the network's input's
     classes: tuple[str, ...] = ()  # the only ones to keep, by id or name; empty: all
     threshold: float = 0.0  # 0 to 1: pixels that are less sure of their class have none
     confidence: bool = False  # whether the answer tells how sure each pixel is
@@ -38,13 +38,13 @@ def check(options: Options, card: Card) -> None:
     kept(options, card)
 
 
-def preprocess(picture: Picture, card: Card, options: Options | None = None) -> Sample:
-    """The picture resized as the model's geometry says. Raises BadOption for a class that the model does not have."""
+def preprocess(image: DecodedImage, card: Card, options: Options | None = None) -> Sample:
+    """The image resized as the model's geometry says. Raises BadOption for a class that the model does not have."""
     options = options or Options()
     check(options, card)
-    width, height = resized_size(picture.size, card.geometry)
-    pixels = cv2.resize(to_array(picture), (width, height), interpolation=cv2.INTER_LINEAR)
-    output_size = (picture.height, picture.width) if options.size == "original" else (height, width)
+    width, height = resized_size(image.size, card.geometry)
+    pixels = cv2.resize(to_array(image), (width, height), interpolation=cv2.INTER_LINEAR)
+    output_size = (image.height, image.width) if options.size == "original" else (height, width)
     return Sample(
         pixels.astype(np.uint8, copy=False), output_size, confidence=options.confidence or options.threshold > 0
     )
@@ -53,13 +53,13 @@ def preprocess(picture: Picture, card: Card, options: Options | None = None) -> 
 def postprocess(output: Output, card: Card, options: Options) -> Segmentation:
     """The mask with what the options leave of it; `output` has the mask and, if asked for, the confidences."""
     mask = np.asarray(output.arrays[0])
-    sureness = np.asarray(output.arrays[1], np.uint8) if len(output.arrays) > 1 else None
-    none = void(len(card.labels))
+    confidences = np.asarray(output.arrays[1], np.uint8) if len(output.arrays) > 1 else None
+    none = ignore_index(len(card.labels))
     if ids := kept(options, card):
         mask = keep(mask, ids, none)
-    if options.threshold > 0 and sureness is not None:
-        mask = np.where(sureness < options.threshold * 255, mask.dtype.type(none), mask)
-    return Segmentation(mask, card.labels, sureness)
+    if options.threshold > 0 and confidences is not None:
+        mask = np.where(confidences < options.threshold * 255, mask.dtype.type(none), mask)
+    return Segmentation(mask, card.labels, confidences)
 
 
 def kept(options: Options, card: Card) -> frozenset[int]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twins.card import NARROW, Label
+from twins.card import MAX_UINT8_CLASSES, Label
 
 Mask = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A class id for every pixel; `void` where there is none, since it was filtered out or is not sure enough."""
+    """A class id for every pixel, or `ignore_index` where it was filtered out or its confidence is too low."""
 
     mask: Mask  # (height, width); uint16 from 256 classes on
     labels: tuple[Label, ...]
@@ -24,9 +24,9 @@ class Segmentation:
         return self.mask.shape[0], self.mask.shape[1]
 
     @property
-    def void(self) -> int:
+    def ignore_index(self) -> int:
         """The value of pixels without a class: the largest there is."""
-        return void(len(self.labels))
+        return ignore_index(len(self.labels))
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Region:
     label: str
     colour: str  # `#rrggbb`
     pixels: int
-    share: float  # of the picture's area, 0 to 1
+    share: float  # of the image's area, 0 to 1
     box: tuple[int, int, int, int]  # xyxy in pixels: left, top, and right, bottom just behind the last
     confidence: float | None = None  # the mean of its pixels, 0 to 1
 
 
-def void(classes: int) -> int:
+def ignore_index(classes: int) -> int:
     """The value of a pixel without a class in a mask of that many: 255, or 65535 where a pixel has two bytes."""
-    return 255 if classes <= NARROW else 65535
+    return 255 if classes <= MAX_UINT8_CLASSES else 65535
 
 
 def regions(found: Segmentation, palette: NDArray[np.uint8]) -> tuple[Region, ...]:

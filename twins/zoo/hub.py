@@ -10,18 +10,18 @@ from pathlib import Path
 
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads
-from twins.zoo.models import HubFile, Packaged, Spec, Url, find
+from twins.zoo.models import HubFile, ModelReference, Packaged, Url, find
 
 
-def fetch(spec: Spec) -> Path:
+def fetch(reference: ModelReference) -> Path:
     """The file with a model's weights, downloaded with a progress bar if need be, and checked.
 
     Raises UnknownModel, WeightsUnavailable.
     """
-    if spec.checkpoint is not None:
-        return spec.checkpoint
-    source = find(spec.name).source
-    path = find_file(spec.name, source)
+    if reference.checkpoint is not None:
+        return reference.checkpoint
+    source = find(reference.name).source
+    path = find_file(reference.name, source)
     check(path, source.sha256)
     return path
 

@@ -10,7 +10,7 @@ from twins.checkpoints.checkpoint import Checkpoint
 from twins.errors import CheckpointError, LabelsError
 from twins.zoo import hub, labels
 from twins.zoo import models as zoo
-from twins.zoo.models import Packaged, Row, Spec
+from twins.zoo.models import ModelReference, Packaged, ZooEntry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,46 +26,46 @@ class Loaded:
     card: Card
 
 
-def load(spec: Spec, *, labels_file: Path | None = None) -> Loaded:
+def load(reference: ModelReference, *, labels_file: Path | None = None) -> Loaded:
     """Fetches, reads and builds a model. Raises TwinsError: every way in which a user can be wrong."""
-    found, path = read(spec)
+    found, path = read(reference)
     try:
         network = checkpoint.build(found)
-        return Loaded(network, card(spec, zoo.ZOO.get(spec.name), found, labels_file))
+        return Loaded(network, card(reference, zoo.ZOO.get(reference.name), found, labels_file))
     except (CheckpointError, LabelsError) as error:
-        raise type(error)(f"{spec.name} ({path}): {error}") from error
+        raise type(error)(f"{reference.name} ({path}): {error}") from error
 
 
-def network(spec: Spec) -> "nn.Module":
+def network(reference: ModelReference) -> "nn.Module":
     """A model's network alone, of any number of classes: nobody asks for their names. Raises TwinsError."""
-    found, path = read(spec)
+    found, path = read(reference)
     try:
         return checkpoint.build(found)
     except CheckpointError as error:
-        raise CheckpointError(f"{spec.name} ({path}): {error}") from error
+        raise CheckpointError(f"{reference.name} ({path}): {error}") from error
 
 
-def read(spec: Spec) -> tuple[Checkpoint, Path]:
+def read(reference: ModelReference) -> tuple[Checkpoint, Path]:
     """A model's checkpoint, fetched if need be, and its file. Raises TwinsError if it is another than the name says."""
-    path = hub.fetch(spec)
+    path = hub.fetch(reference)
     found = checkpoint.load(path)
-    row = zoo.ZOO.get(spec.name)
-    if row is not None:
-        expect(row, found, spec, path)
+    entry = zoo.ZOO.get(reference.name)
+    if entry is not None:
+        expect(entry, found, reference, path)
     return found, path
 
 
-def expect(row: Row, found: Checkpoint, spec: Spec, path: Path) -> None:
+def expect(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: Path) -> None:
     """Refuses a file that holds another variant or head than the name says."""
-    if (found.variant_name, found.head) == (row.variant, row.head):
+    if (found.variant_name, found.head) == (entry.variant, entry.head):
         return
     nearest = (checkpoint.closest(found.variant), found.head)
     same = (
-        name for name, known in zoo.ZOO.items() if (known.variant, known.head) == nearest != (row.variant, row.head)
+        name for name, known in zoo.ZOO.items() if (known.variant, known.head) == nearest != (entry.variant, entry.head)
     )
     other = next(same, None)
     hint = f" The closest variant is {nearest[0]}: --model {other}={path}" if other else " Is the file complete?"
-    raise CheckpointError(f"{path} is no {spec.name}: its shapes say {describe(found)}.{hint}")
+    raise CheckpointError(f"{path} is no {reference.name}: its shapes say {describe(found)}.{hint}")
 
 
 def describe(found: Checkpoint) -> str:
@@ -74,26 +74,28 @@ def describe(found: Checkpoint) -> str:
     return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}, head {found.head}"
 
 
-def card(spec: Spec, row: Row | None, found: Checkpoint, labels_file: Path | None) -> Card:
+def card(reference: ModelReference, entry: ZooEntry | None, found: Checkpoint, labels_file: Path | None) -> Card:
     """What is known of a model, the user's word before the file's before the zoo's. Raises LabelsError."""
     own = labels.read(labels_file) if labels_file else None
     return Card(
-        name=spec.name,
+        name=reference.name,
         task=found.task,
         variant=found.variant_name,
         labels=labels.choose(
-            found.classes, own, embedded(found), labels.shipped(row.labels) if row else None, task=found.task
+            found.classes, own, embedded(found), labels.shipped(entry.labels) if entry else None, task=found.task
         ),
-        geometry=row.geometry if row else geometry(found),
+        geometry=entry.geometry if entry else geometry(found),
         normalisation=Normalisation(),
-        exif_orientation=row.exif_orientation if row else True,
-        source=spec.checkpoint.name if spec.checkpoint else str(row and row.source),
-        licence=row.licence if row and not spec.checkpoint else "unknown: the checkpoint's owner says",
-        published=row.published if row and not spec.checkpoint else None,
-        measured=row.measured if row and not spec.checkpoint else None,
+        exif_orientation=entry.exif_orientation if entry else True,
+        source=reference.checkpoint.name if reference.checkpoint else str(entry and entry.source),
+        licence=entry.licence if entry and not reference.checkpoint else "unknown: the checkpoint's owner says",
+        published=entry.published if entry and not reference.checkpoint else None,
+        measured=entry.measured if entry and not reference.checkpoint else None,
         parameters=found.parameters,
-        notes=row.notes if row and not spec.checkpoint else "",
-        document=row.source.document() if row and not spec.checkpoint and isinstance(row.source, Packaged) else "",
+        notes=entry.notes if entry and not reference.checkpoint else "",
+        document=entry.source.document()
+        if entry and not reference.checkpoint and isinstance(entry.source, Packaged)
+        else "",
     )
 
 

@@ -61,7 +61,7 @@ class Url:
 
 
 @dataclass(frozen=True)
-class Row:
+class ZooEntry:
     """A model: a variant with its labels, preprocessing and weights."""
 
     variant: str
@@ -82,7 +82,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Spec:
+class ModelReference:
     """What a user asked for: a name of the zoo, or any name for a file of hers."""
 
     name: str
@@ -94,9 +94,9 @@ def centre_crop(size: int, share: float) -> Geometry:
     return Geometry(short_side=int(size / share), crop=size)
 
 
-def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sha256: str | None) -> Row:
-    """A published ImageNet-1k model; the figures are timm's, with crop 0.9 and pictures not turned by EXIF."""
-    return Row(
+def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sha256: str | None) -> ZooEntry:
+    """A published ImageNet-1k model; the figures are timm's, with crop 0.9 and images not turned by EXIF."""
+    return ZooEntry(
         variant=variant,
         labels="imagenet1k",
         geometry=centre_crop(224, 0.9),
@@ -110,7 +110,7 @@ def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sh
 
 
 def whole(short_side: int) -> Geometry:
-    """mmsegmentation's test pipeline: the whole picture, as large as both bounds allow; the sizes in pixels."""
+    """mmsegmentation's test pipeline: the whole image, as large as both bounds allow; the sizes in pixels."""
     return Geometry(short_side=short_side, long_side=4 * short_side, interpolation="bilinear")
 
 
@@ -120,11 +120,11 @@ MMSEG = whole(512)
 OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/twins"
 
 
-def ade20k(variant: str, head: HeadName, file: str, single_scale: float, multi_scale: float) -> Row:
+def ade20k(variant: str, head: HeadName, file: str, single_scale: float, multi_scale: float) -> ZooEntry:
     """A published ADE20K model; the file's name ends in the first eight digits of its sha256."""
     stem, _, sha256 = file.rpartition("-")
     folder = re.sub(r"_\d{8}_\d{6}$", "", stem)
-    return Row(
+    return ZooEntry(
         variant=variant,
         labels="ade20k",
         geometry=MMSEG,
@@ -154,8 +154,8 @@ ADE20K: tuple[tuple[str, HeadName, str, float, float], ...] = (
 )
 """Variant, head, file, mIoU at one scale, and at several with flips."""
 
-ZOO: dict[str, Row] = {
-    "twins_svt_nano": Row(
+ZOO: dict[str, ZooEntry] = {
+    "twins_svt_nano": ZooEntry(
         variant="svt_nano",
         labels="nano13",
         geometry=Geometry(short_side=124, crop=112),
@@ -169,7 +169,7 @@ ZOO: dict[str, Row] = {
         ),
         notes="A demonstration of 13 classes, not a product: see its model card for what it gets wrong.",
     ),
-    "twins_svt_nano_fpn": Row(
+    "twins_svt_nano_fpn": ZooEntry(
         variant="svt_nano",
         labels="nano3",
         geometry=whole(224),
@@ -179,9 +179,7 @@ ZOO: dict[str, Row] = {
         licence="Apache-2.0",
         exif_orientation=True,
         head="fpn",
-        measured=Accuracy(
-            {"mIoU": 83.9}, "201 test pictures of people and cats", "twins/weights/twins_svt_nano_fpn.md"
-        ),
+        measured=Accuracy({"mIoU": 83.9}, "201 test images of people and cats", "twins/weights/twins_svt_nano_fpn.md"),
         notes="A demonstration of people and cats, not a product: see its model card for what it gets wrong.",
     ),
     "twins_pcpvt_small": imagenet("pcpvt_small", 81.116, 95.624, revision=None, sha256=None),
@@ -214,7 +212,7 @@ ZOO: dict[str, Row] = {
         revision=None,
         sha256="2fbe754f6e595bd07294f381302e0b3f1d449176977e35e4f30200fe4f3bcf97",
     ),
-    **{f"twins_{row[0]}_{row[1]}_ade20k": ade20k(*row) for row in ADE20K},
+    **{f"twins_{entry[0]}_{entry[1]}_ade20k": ade20k(*entry) for entry in ADE20K},
 }
 
 
@@ -223,8 +221,8 @@ def list_models() -> list[str]:
     return list(ZOO)
 
 
-def find(name: str) -> Row:
-    """The row of a model. Raises UnknownModel with the closest name."""
+def find(name: str) -> ZooEntry:
+    """The entry of a model. Raises UnknownModel with the closest name."""
     if name in ZOO:
         return ZOO[name]
     close = difflib.get_close_matches(name.lower(), ZOO, n=1)
@@ -232,12 +230,12 @@ def find(name: str) -> Row:
     raise UnknownModel(f"no model is called {name!r}; {hint} A checkpoint of your own is given as NAME=FILE.")
 
 
-def parse(text: str) -> Spec:
+def parse(text: str) -> ModelReference:
     """A model as users spell it everywhere: `NAME`, or `NAME=FILE`. Raises UnknownModel."""
     name, equals, path = text.partition("=")
     if not equals:
         find(name)
-        return Spec(name)
+        return ModelReference(name)
     if not name or not path:
         raise UnknownModel(f"{text!r} is neither a model's name nor NAME=FILE")
-    return Spec(name, Path(path).expanduser())
+    return ModelReference(name, Path(path).expanduser())

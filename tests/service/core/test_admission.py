@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.admission import LONGEST_RETRY_S, Admission, Pace
+from service.core.admission import LONGEST_RETRY_S, Admission, DeviceTime
 from service.errors import DeadlineExceeded, Overloaded
 from tests.clock import now, run
 
@@ -16,7 +16,7 @@ def admission():
 
 def paced(admission: Admission, per_image_s: float) -> Admission:
     """The same, after a measurement."""
-    admission.paces[""].record(per_image_s * 4, batch_size=4)
+    admission.device_times[""].record(per_image_s * 4, batch_size=4)
     return admission
 
 
@@ -121,8 +121,8 @@ def test_the_advised_wait_has_an_upper_bound(admission):
 
 
 def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
-    admission.paces["masks"].record(10.0, batch_size=1)
-    admission.paces["classes"].record(0.02, batch_size=1)
+    admission.device_times["masks"].record(10.0, batch_size=1)
+    admission.device_times["classes"].record(0.02, batch_size=1)
 
     async def scene():
         with admission.admitted(4, model="classes", deadline=NEVER, workers=1):
@@ -132,7 +132,7 @@ def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
 
 
 def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
-    admission.paces["masks"].record(10.0, batch_size=1)
+    admission.device_times["masks"].record(10.0, batch_size=1)
 
     async def scene():
         with admission.admitted(1, model="masks", deadline=NEVER, workers=1):
@@ -143,13 +143,13 @@ def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
 
 
 def test_the_pace_forgets_slowly():
-    pace = Pace()
+    pace = DeviceTime()
     for per_image_s in (1.0, 2.0):
         pace.record(per_image_s, batch_size=1)
     assert pace.per_image_s == pytest.approx(1.1)
 
 
 def test_the_pace_is_per_image_of_a_batch():
-    pace = Pace()
+    pace = DeviceTime()
     pace.record(1.0, batch_size=4)
     assert pace.wait_s(8, workers=1) == pytest.approx(2.0)

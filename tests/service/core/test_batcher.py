@@ -42,9 +42,9 @@ def device():
 
 
 @asynccontextmanager
-async def serving(device, *, max_batch=4, max_delay_s=0.0, more_coming: Callable[[], bool] = lambda: False):
+async def serving(device, *, max_batch=4, max_delay_s=0.0, has_upcoming: Callable[[], bool] = lambda: False):
     """A batcher over a device, and a function that submits an item later."""
-    batcher = Batcher(device.run, max_batch=max_batch, max_delay_s=max_delay_s, more_coming=more_coming)
+    batcher = Batcher(device.run, max_batch=max_batch, max_delay_s=max_delay_s, has_upcoming=has_upcoming)
     server = asyncio.create_task(batcher.serve())
 
     def submit(item: int, *, key: str = "a", after_s: float = 0.0, expires: float = float("inf")) -> asyncio.Task:
@@ -71,7 +71,7 @@ def test_what_piles_up_while_the_device_is_busy_is_the_next_batch(device):
 
 def test_the_device_never_waits_without_a_delay(device):
     async def scene():
-        async with serving(device, more_coming=lambda: True) as submit:
+        async with serving(device, has_upcoming=lambda: True) as submit:
             await asyncio.gather(submit(1, after_s=0.5), submit(2, after_s=0.6))
 
     run(scene())
@@ -80,7 +80,7 @@ def test_the_device_never_waits_without_a_delay(device):
 
 def test_the_delay_counts_from_the_arrival_of_the_oldest_item(device):
     async def scene():
-        async with serving(device, max_delay_s=0.3, more_coming=lambda: True) as submit:
+        async with serving(device, max_delay_s=0.3, has_upcoming=lambda: True) as submit:
             await asyncio.gather(submit(1, after_s=2.0), submit(2, after_s=2.2))
 
     run(scene())
@@ -89,7 +89,7 @@ def test_the_delay_counts_from_the_arrival_of_the_oldest_item(device):
 
 def test_a_delay_that_passed_while_the_device_was_busy_is_over(device):
     async def scene():
-        async with serving(device, max_batch=1, max_delay_s=0.3, more_coming=lambda: True) as submit:
+        async with serving(device, max_batch=1, max_delay_s=0.3, has_upcoming=lambda: True) as submit:
             first = submit(1)
             async with asyncio.timeout(30):
                 await asyncio.gather(first, submit(2, after_s=0.1))
@@ -100,7 +100,7 @@ def test_a_delay_that_passed_while_the_device_was_busy_is_over(device):
 
 def test_an_idle_device_does_not_wait_where_nothing_is_coming(device):
     async def scene():
-        async with serving(device, max_delay_s=0.3, more_coming=lambda: False) as submit:
+        async with serving(device, max_delay_s=0.3, has_upcoming=lambda: False) as submit:
             await submit(1, after_s=2.0)
 
     run(scene())
@@ -108,13 +108,13 @@ def test_an_idle_device_does_not_wait_where_nothing_is_coming(device):
 
 
 def test_the_wait_ends_with_the_last_item_that_was_coming(device):
-    coming = [True]
+    upcoming = [True]
 
     async def scene():
-        async with serving(device, max_delay_s=0.3, more_coming=lambda: bool(coming)) as submit:
+        async with serving(device, max_delay_s=0.3, has_upcoming=lambda: bool(upcoming)) as submit:
             first = submit(1)
             await asyncio.sleep(0.1)
-            coming.clear()
+            upcoming.clear()
             await asyncio.gather(first, submit(2))
 
     run(scene())
@@ -123,7 +123,7 @@ def test_the_wait_ends_with_the_last_item_that_was_coming(device):
 
 def test_a_full_batch_does_not_wait(device):
     async def scene():
-        async with serving(device, max_batch=2, max_delay_s=0.3, more_coming=lambda: True) as submit:
+        async with serving(device, max_batch=2, max_delay_s=0.3, has_upcoming=lambda: True) as submit:
             await asyncio.gather(submit(1), submit(2, after_s=0.1))
 
     run(scene())
@@ -294,7 +294,7 @@ def play(arrivals, durations, max_batch, max_delay_s) -> Played:
         return [(item, key) for item in items]
 
     async def scene() -> None:
-        batcher = Batcher(device, max_batch=max_batch, max_delay_s=max_delay_s, more_coming=lambda: True)
+        batcher = Batcher(device, max_batch=max_batch, max_delay_s=max_delay_s, has_upcoming=lambda: True)
         server = asyncio.create_task(batcher.serve())
 
         async def call(index: int, arrival: Arrival) -> None:

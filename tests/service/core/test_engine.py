@@ -14,8 +14,8 @@ from service import errors, metrics
 from service.core.call import Call, Caller
 from service.core.engine import Engine
 from service.errors import ServiceError
-from service.ipc.pool import Forwarded
-from service.ipc.transport import Fleet
+from service.ipc.pool import PoolOutput
+from service.ipc.transport import WorkerStates
 from service.settings import Settings
 from tests.service.counting import counted
 from twins import tasks
@@ -36,7 +36,7 @@ CARDS = (card("first"), card("second", exif=False))
 
 
 class FakePool:
-    """Workers that say how light the upper half of a picture is; `fault` is raised instead."""
+    """Workers that say how light the upper half of an image is; `fault` is raised instead."""
 
     def __init__(self) -> None:
         self.ready, self.recovering = 1, False
@@ -46,23 +46,23 @@ class FakePool:
         self.gate.set()
 
     @property
-    def promising(self) -> bool:
+    def available(self) -> bool:
         return self.ready > 0 or self.recovering
 
-    def update(self, fleet: Fleet) -> None: ...
+    def update(self, states: WorkerStates) -> None: ...
 
-    async def submit(self, model, sample, *, expires, coming=0) -> Forwarded:
-        self.asked.append((model, expires, coming))
+    async def submit(self, model, sample, *, expires, upcoming=0) -> PoolOutput:
+        self.asked.append((model, expires, upcoming))
         await self.gate.wait()
         if self.fault is not None:
             raise self.fault
         light = float(sample.pixels[: SIDE // 2].mean() / 255)
         ids = np.int64([1, 0] if light > 0.5 else [0, 1])
-        return Forwarded(Output((ids, np.float32([max(light, 1 - light), min(light, 1 - light)]))), 0.1, 0.4, 4)
+        return PoolOutput(Output((ids, np.float32([max(light, 1 - light), min(light, 1 - light)]))), 0.1, 0.4, 4)
 
 
 def png(shade: int = 255, **save) -> bytes:
-    """A picture whose upper half has that shade and whose lower half is black."""
+    """An image whose upper half has that shade and whose lower half is black."""
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
     pixels[: SIDE // 2] = shade
     file = io.BytesIO()
@@ -88,7 +88,7 @@ async def make(pool) -> Callable[..., Engine]:
 
     def engine(**settings) -> Engine:
         made = Engine(Settings(**settings), pool)
-        made.update(Fleet((), CARDS))
+        made.update(WorkerStates((), CARDS))
         return made
 
     return engine
@@ -124,18 +124,18 @@ async def test_answers_come_in_the_order_of_the_images(engine):
     assert [answer.result.predictions[0].label for answer in answers] == ["light", "dark", "light"]
 
 
-async def test_a_bad_picture_has_its_own_error(engine):
-    _, bad, _ = await predict(engine, png(), b"no picture", png())
+async def test_a_bad_image_has_its_own_error(engine):
+    _, bad, _ = await predict(engine, png(), b"no image", png())
     assert isinstance(bad, errors.UnsupportedMedia)
 
 
-async def test_a_bad_picture_leaves_its_neighbours_their_answers(engine):
-    first, _, last = await predict(engine, png(255), b"no picture", png(0))
+async def test_a_bad_image_leaves_its_neighbours_their_answers(engine):
+    first, _, last = await predict(engine, png(255), b"no image", png(0))
     assert [answer.result.predictions[0].label for answer in (first, last)] == ["light", "dark"]
 
 
-async def test_a_bad_picture_never_reaches_a_worker(engine, pool):
-    await predict(engine, b"no picture")
+async def test_a_bad_image_never_reaches_a_worker(engine, pool):
+    await predict(engine, b"no image")
     assert pool.asked == []
 
 
@@ -149,14 +149,14 @@ async def test_a_bad_picture_never_reaches_a_worker(engine, pool):
     ],
     ids=["empty", "pdf", "truncated", "too large"],
 )
-async def test_a_picture_is_refused_as_what_it_is(make, data, kind):
+async def test_an_image_is_refused_as_what_it_is(make, data, kind):
     (refusal,) = await predict(make(max_image_bytes=1000), data)
     assert type(refusal) is kind
 
 
 async def test_one_image_alone_raises_its_error(engine):
     with pytest.raises(errors.UnsupportedMedia), engine.call(caller()) as outcome:
-        await engine.predict_one(Call("classify", (b"no picture",), Options()), outcome)
+        await engine.predict_one(Call("classify", (b"no image",), Options()), outcome)
 
 
 async def test_a_workers_error_is_that_of_its_image(engine, pool):
@@ -287,7 +287,7 @@ async def test_a_model_is_chosen_by_name(engine, pool):
         ("never", "first", "light"),
     ],
 )
-async def test_pictures_are_turned_as_the_setting_says(make, setting, model, label):
+async def test_images_are_turned_as_the_setting_says(make, setting, model, label):
     assert await best(make(exif=setting), upside_down(), model) == label
 
 
@@ -322,14 +322,14 @@ async def test_without_a_worker_it_is_not_ready(engine, pool):
 
 
 async def test_once_stopping_it_is_not_ready_but_serves(engine):
-    engine.stop_soon()
+    engine.start_draining()
     assert (engine.ready, await best(engine, png())) == (False, "light")
 
 
 async def test_who_shows_readiness_is_told_of_its_end(engine):
     told: list[bool] = []
     engine.on_ready_change.append(told.append)
-    engine.stop_soon()
+    engine.start_draining()
     assert told == [False]
 
 
@@ -346,7 +346,7 @@ def difference(metric, **labels):
 
 async def test_a_call_is_counted_once_however_many_images_it_has(engine):
     with difference(metrics.REQUESTS) as grown:
-        await predict(engine, png(), png(), b"no picture")
+        await predict(engine, png(), png(), b"no image")
     assert grown == [1]
 
 
@@ -397,9 +397,9 @@ async def test_every_stage_is_observed_once_an_image(engine, stage):
     assert grown == [2]
 
 
-async def test_a_picture_that_is_refused_is_counted_with_its_reason(engine):
+async def test_an_image_that_is_refused_is_counted_with_its_reason(engine):
     with difference(metrics.REFUSED, reason="unsupported_type") as grown:
-        await predict(engine, png(), b"no picture")
+        await predict(engine, png(), b"no image")
     assert grown == [1]
 
 

@@ -1,4 +1,4 @@
-"""Request ids: whose they are, and what they can never hold."""
+"""Request ids: whose they are, and what they can never reserve_bytes."""
 
 import re
 

@@ -9,8 +9,8 @@ import pytest
 
 from service import errors, metrics
 from service.errors import Internal, ServiceError, Unavailable
-from service.ipc.pool import CRASHES, TOLD, WorkerPool
-from service.ipc.transport import Abandon, Done, Failed, Fleet, Job, Listener, Running, WorkerInfo, address
+from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, WorkerPool
+from service.ipc.transport import Abandon, Done, Failed, Job, Running, ServerSocket, WorkerInfo, WorkerStates, address
 from tests.service.counting import counted
 from twins.tasks.sample import Sample
 
@@ -24,7 +24,7 @@ class FakeWorker:
 
     def __init__(self, folder, name: str) -> None:
         self.name, self.at = name, address(folder, name)
-        self.listener = Listener(self.at)
+        self.listener = ServerSocket(self.at)
 
     async def job(self) -> tuple[bytes, Job, np.ndarray]:
         """The next job: who sent it, the job, the pixels."""
@@ -56,14 +56,14 @@ class FakeWorker:
         return WorkerInfo(self.name, self.at, "ready")
 
 
-def fleet(*workers: FakeWorker | WorkerInfo) -> Fleet:
+def states(*workers: FakeWorker | WorkerInfo) -> WorkerStates:
     """The supervisor's news that these are all workers."""
-    return Fleet(tuple(w.info if isinstance(w, FakeWorker) else w for w in workers), ())
+    return WorkerStates(tuple(w.info if isinstance(w, FakeWorker) else w for w in workers), ())
 
 
 RECOVERING = WorkerInfo("worker-9.0", "ipc:///nowhere", "recovering")
 LOADING = WorkerInfo("worker-9.0", "ipc:///nowhere", "loading")
-BROKEN = WorkerInfo("worker-9.0", "ipc:///nowhere", "broken")
+DECODER_ERRORS = WorkerInfo("worker-9.0", "ipc:///nowhere", "broken")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def pool():
 
 def submit(pool: WorkerPool) -> asyncio.Task:
     """A sample on its way."""
-    return asyncio.create_task(pool.submit("nano", SAMPLE, expires=NEVER, coming=2))
+    return asyncio.create_task(pool.submit("nano", SAMPLE, expires=NEVER, upcoming=2))
 
 
 @asynccontextmanager
@@ -99,15 +99,15 @@ async def serving(worker: FakeWorker, *, value: float = 0.5):
 
 
 async def test_a_sample_reaches_the_worker_as_it_was(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
     _, job, pixels = await workers[0].job()
     call.cancel()
-    assert (job.model, job.coming, job.expires, pixels.tolist()) == ("nano", 2, NEVER, SAMPLE.pixels.tolist())
+    assert (job.model, job.upcoming, job.expires, pixels.tolist()) == ("nano", 2, NEVER, SAMPLE.pixels.tolist())
 
 
 async def test_an_answer_comes_back_with_its_timing(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     async with serving(workers[0], value=0.25):
         answer = await submit(pool)
     scores = answer.output.arrays[1].tolist()
@@ -115,7 +115,7 @@ async def test_an_answer_comes_back_with_its_timing(pool, workers):
 
 
 async def test_answers_in_another_order_find_their_callers(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     calls = [submit(pool) for _ in range(3)]
     jobs = [await workers[0].job() for _ in calls]
     for number, (peer, job, _) in reversed(list(enumerate(jobs))):
@@ -124,17 +124,17 @@ async def test_answers_in_another_order_find_their_callers(pool, workers):
 
 
 async def test_work_is_spread_evenly(pool, workers):
-    pool.update(fleet(*workers))
+    pool.update(states(*workers))
     calls = [submit(pool) for _ in range(9)]
     await asyncio.sleep(0)
-    spread = Counter(len(link.pending) for link in pool.links.values())
+    spread = Counter(len(connection.pending) for connection in pool.connections.values())
     for call in calls:
         call.cancel()
     assert spread == {3: 3}
 
 
 async def test_the_next_sample_goes_where_least_is_outstanding(pool, workers):
-    pool.update(fleet(*workers[:2]))
+    pool.update(states(*workers[:2]))
     first, second = submit(pool), submit(pool)
     peer, job, _ = await workers[1].job()
     await workers[1].answer(peer, job)
@@ -146,32 +146,32 @@ async def test_the_next_sample_goes_where_least_is_outstanding(pool, workers):
 
 
 async def test_a_sample_lost_with_its_worker_goes_to_another(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
     await workers[0].job()
-    pool.update(fleet(workers[1]))
+    pool.update(states(workers[1]))
     async with serving(workers[1], value=0.75):
         assert (await call).output.arrays[1].item() == 0.75
 
 
 async def test_a_sample_lost_with_its_worker_waits_for_one_that_is_recovering(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
     await workers[0].job()
-    pool.update(fleet(RECOVERING))
+    pool.update(states(RECOVERING))
     await asyncio.sleep(0)
-    pool.update(fleet(workers[1]))
+    pool.update(states(workers[1]))
     async with serving(workers[1], value=0.75):
         assert (await call).output.arrays[1].item() == 0.75
 
 
 async def lose(pool, workers) -> asyncio.Task:
     """A sample that was in flight in as many crashes as it is allowed."""
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
-    for number in range(CRASHES):
+    for number in range(MAX_CRASHES):
         await run_next(pool, workers[number])
-        pool.update(fleet(workers[number + 1]))
+        pool.update(states(workers[number + 1]))
     return call
 
 
@@ -180,7 +180,7 @@ async def run_next(pool, worker) -> None:
     peer, job, _ = await worker.job()
     await worker.listener.send(peer, Running((job.id,)))
     async with asyncio.timeout(PATIENCE_S):
-        while not pool.links[worker.name].running:
+        while not pool.connections[worker.name].running:
             await asyncio.sleep(0.001)
 
 
@@ -194,37 +194,37 @@ async def test_a_sample_that_was_in_two_crashes_is_never_sent_again(pool, worker
     marker = submit(pool)
     _, job, _ = await workers[2].job()
     marker.cancel()
-    assert job.id == CRASHES
+    assert job.id == MAX_CRASHES
 
 
 async def test_a_sample_that_was_in_two_crashes_counts_as_sent_again_once(pool, workers):
     before = counted(metrics.RETRIES, model="nano")
     await asyncio.wait({await lose(pool, workers)})
-    assert counted(metrics.RETRIES, model="nano") - before == CRASHES - 1
+    assert counted(metrics.RETRIES, model="nano") - before == MAX_CRASHES - 1
 
 
 async def test_a_sample_that_only_waited_in_two_crashes_is_sent_again(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
-    for number in range(CRASHES):
+    for number in range(MAX_CRASHES):
         await workers[number].job()
-        pool.update(fleet(workers[number + 1]))
-    async with serving(workers[CRASHES]):
+        pool.update(states(workers[number + 1]))
+    async with serving(workers[MAX_CRASHES]):
         assert (await call).batch_size == 3
 
 
 async def test_while_a_worker_recovers_a_sample_waits(pool, workers):
-    pool.update(fleet(RECOVERING))
+    pool.update(states(RECOVERING))
     call = submit(pool)
     await asyncio.sleep(0)
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     async with serving(workers[0]):
         assert (await call).batch_size == 3
 
 
-@pytest.mark.parametrize("state", [LOADING, BROKEN], ids=["loading", "broken"])
+@pytest.mark.parametrize("state", [LOADING, DECODER_ERRORS], ids=["loading", "broken"])
 async def test_where_no_worker_promises_anything_nobody_waits(pool, state):
-    pool.update(fleet(state))
+    pool.update(states(state))
     with pytest.raises(Unavailable):
         await pool.submit("nano", SAMPLE, expires=NEVER)
 
@@ -235,10 +235,10 @@ async def test_before_any_news_nobody_waits(pool):
 
 
 async def test_who_waits_is_told_when_hope_is_lost(pool):
-    pool.update(fleet(RECOVERING))
+    pool.update(states(RECOVERING))
     call = submit(pool)
     await asyncio.sleep(0)
-    pool.update(fleet(BROKEN))
+    pool.update(states(DECODER_ERRORS))
     with pytest.raises(Unavailable):
         await call
 
@@ -250,20 +250,20 @@ async def test_who_is_told_that_nobody_works_is_told_when_to_come_back(pool):
 
 
 @pytest.mark.parametrize(
-    ("news", "promising"), [((), False), ((LOADING,), False), ((BROKEN,), False), ((RECOVERING,), True)]
+    ("news", "available"), [((), False), ((LOADING,), False), ((DECODER_ERRORS,), False), ((RECOVERING,), True)]
 )
-async def test_only_a_recovering_worker_promises_without_being_ready(pool, news, promising):
-    pool.update(fleet(*news))
-    assert pool.promising is promising
+async def test_only_a_recovering_worker_promises_without_being_ready(pool, news, available):
+    pool.update(states(*news))
+    assert pool.available is available
 
 
 async def test_ready_counts_the_workers_that_are(pool, workers):
-    pool.update(fleet(workers[0], workers[1], RECOVERING))
+    pool.update(states(workers[0], workers[1], RECOVERING))
     assert pool.ready == 2
 
 
 async def test_an_abandoned_sample_is_taken_back(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
     _, job, _ = await workers[0].job()
     call.cancel()
@@ -271,16 +271,16 @@ async def test_an_abandoned_sample_is_taken_back(pool, workers):
 
 
 async def test_an_abandoned_sample_is_not_outstanding(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
     await workers[0].job()
     call.cancel()
     await asyncio.wait({call})
-    assert not next(iter(pool.links.values())).pending
+    assert not next(iter(pool.connections.values())).pending
 
 
 async def test_an_answer_that_nobody_waits_for_is_ignored(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     abandoned = submit(pool)
     peer, job, _ = await workers[0].job()
     abandoned.cancel()
@@ -290,7 +290,7 @@ async def test_an_answer_that_nobody_waits_for_is_ignored(pool, workers):
         assert (await submit(pool)).output.arrays[1].item() == 0.75
 
 
-@pytest.mark.parametrize("kind", TOLD.values(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", WORKER_ERRORS.values(), ids=lambda kind: kind.__name__)
 async def test_a_failure_becomes_the_error_it_stands_for(pool, workers, kind):
     assert type(await failure(pool, workers[0], kind.code)) is kind
 
@@ -306,7 +306,7 @@ async def test_a_failure_keeps_its_words(pool, workers):
 
 async def failure(pool, worker, code: str) -> ServiceError:
     """What a caller gets when a worker reports that code."""
-    pool.update(fleet(worker))
+    pool.update(states(worker))
     call = submit(pool)
     peer, job, _ = await worker.job()
     await worker.listener.send(peer, Failed(job.id, code, "in words"))
@@ -316,16 +316,16 @@ async def failure(pool, worker, code: str) -> ServiceError:
 
 
 async def test_a_new_process_in_the_same_place_is_dialled_anew(pool, workers):
-    pool.update(fleet(workers[0]))
-    pool.update(fleet(workers[1]))
+    pool.update(states(workers[0]))
+    pool.update(states(workers[1]))
     async with serving(workers[1], value=0.75):
         assert (await submit(pool)).output.arrays[1].item() == 0.75
 
 
 async def test_news_without_change_disturbs_nobody(pool, workers):
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     call = submit(pool)
     peer, job, _ = await workers[0].job()
-    pool.update(fleet(workers[0]))
+    pool.update(states(workers[0]))
     await workers[0].answer(peer, job)
     assert (await call).batch_size == 3

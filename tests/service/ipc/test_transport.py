@@ -8,19 +8,19 @@ from hypothesis.extra import numpy as arrays_of
 
 from service.ipc.transport import (
     Abandon,
-    Beat,
-    Dialler,
+    ClientSocket,
     Done,
     Failed,
     Fatal,
-    Fleet,
+    Heartbeat,
     Job,
-    Listener,
     Message,
     Ready,
     Running,
+    ServerSocket,
     Stop,
     WorkerInfo,
+    WorkerStates,
     address,
     pack,
     unpack,
@@ -48,11 +48,11 @@ MESSAGES = st.one_of(
     st.builds(Running, st.lists(IDS).map(tuple)),
     st.builds(Done, IDS, SECONDS, SECONDS, SMALL),
     st.builds(Failed, IDS, st.text(), st.text()),
-    st.builds(Beat, SECONDS),
+    st.builds(Heartbeat, SECONDS),
     st.builds(Ready, st.sampled_from([(), (CARD,)]), st.text(), SMALL),
     st.builds(Fatal, st.text()),
     st.builds(
-        Fleet,
+        WorkerStates,
         st.lists(
             st.builds(WorkerInfo, st.text(), st.text(), st.sampled_from(["loading", "ready", "recovering", "broken"]))
         ).map(tuple),
@@ -74,7 +74,7 @@ def wire(message, arrays):
 
 def test_every_kind_of_message_is_tested():
     assert {kind.__name__ for kind in Message.__subclasses__()} == {
-        *("Job", "Abandon", "Running", "Done", "Failed", "Beat", "Ready", "Fatal", "Fleet", "Stop")
+        *("Job", "Abandon", "Running", "Done", "Failed", "Heartbeat", "Ready", "Fatal", "WorkerStates", "Stop")
     }
 
 
@@ -105,34 +105,34 @@ def at(tmp_path):
 
 @pytest.fixture
 async def line(at):
-    """A listener, and a dialler that is called `caller`."""
-    listener, dialler = Listener(at), Dialler(at, name="caller")
-    yield listener, dialler
-    dialler.close()
+    """A listener, and a client that is called `caller`."""
+    listener, client = ServerSocket(at), ClientSocket(at, name="caller")
+    yield listener, client
+    client.close()
     listener.close()
 
 
 async def test_a_listener_hears_who_speaks(line):
-    listener, dialler = line
-    await dialler.send(Beat(1.5))
-    assert (await listener.receive())[:2] == (b"caller", Beat(1.5))
+    listener, client = line
+    await client.send(Heartbeat(1.5))
+    assert (await listener.receive())[:2] == (b"caller", Heartbeat(1.5))
 
 
 async def test_an_answer_returns_with_its_arrays(line):
-    listener, dialler = line
-    await dialler.send(Beat())
+    listener, client = line
+    await client.send(Heartbeat())
     peer, *_ = await listener.receive()
     await listener.send(peer, Done(7, 0.1, 0.2, 3), [np.float32([0.5, 0.25])])
-    message, (scores,) = await dialler.receive()
+    message, (scores,) = await client.receive()
     assert (message, scores.tolist()) == (Done(7, 0.1, 0.2, 3), [0.5, 0.25])
 
 
 async def test_what_is_sent_before_anybody_listens_arrives(at):
-    dialler = Dialler(at)
-    await dialler.send(Abandon(1))
-    listener = Listener(at)
+    client = ClientSocket(at)
+    await client.send(Abandon(1))
+    listener = ServerSocket(at)
     assert (await listener.receive())[1] == Abandon(1)
-    dialler.close()
+    client.close()
     listener.close()
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from service.processes.models import labels_for, parse_models
+from service.processes.models import labels_file_for, parse_references
 from service.settings import Settings, SettingsError
 from twins.errors import UnknownModel
-from twins.zoo.models import Spec
+from twins.zoo.models import ModelReference
 
 
 def settings(*models: str, labels: tuple[str, ...] = ()) -> Settings:
@@ -15,64 +15,64 @@ def settings(*models: str, labels: tuple[str, ...] = ()) -> Settings:
 
 
 def test_models_keep_their_order():
-    served = parse_models(settings("twins_svt_nano", "own=x.pth", "twins_svt_small"))
-    assert [spec.name for spec in served] == ["twins_svt_nano", "own", "twins_svt_small"]
+    served = parse_references(settings("twins_svt_nano", "own=x.pth", "twins_svt_small"))
+    assert [reference.name for reference in served] == ["twins_svt_nano", "own", "twins_svt_small"]
 
 
 def test_a_file_may_follow_a_name():
-    assert parse_models(settings("own=folder/x.pth")) == (Spec("own", Path("folder/x.pth")),)
+    assert parse_references(settings("own=folder/x.pth")) == (ModelReference("own", Path("folder/x.pth")),)
 
 
 def test_a_published_name_may_have_a_file():
-    assert parse_models(settings("twins_svt_small=x.pth")) == (Spec("twins_svt_small", Path("x.pth")),)
+    assert parse_references(settings("twins_svt_small=x.pth")) == (ModelReference("twins_svt_small", Path("x.pth")),)
 
 
 def test_a_misspelt_model_is_refused_with_the_right_name():
     with pytest.raises(UnknownModel, match="did you mean twins_svt_small"):
-        parse_models(settings("twins_svt_smal"))
+        parse_references(settings("twins_svt_smal"))
 
 
 @pytest.mark.parametrize("text", ["=x.pth", "own="])
 def test_half_a_model_is_refused(text):
     with pytest.raises(UnknownModel, match="NAME=FILE"):
-        parse_models(settings(text))
+        parse_references(settings(text))
 
 
 def test_a_model_given_twice_is_refused():
     with pytest.raises(SettingsError, match="own is given twice"):
-        parse_models(settings("own=x.pth", "own=y.pth"))
+        parse_references(settings("own=x.pth", "own=y.pth"))
 
 
 def test_no_model_at_all_is_refused():
     with pytest.raises(SettingsError, match="no model"):
-        parse_models(settings())
+        parse_references(settings())
 
 
 def test_labels_without_a_name_belong_to_the_only_own_checkpoint():
     served = settings("twins_svt_nano", "own=x.pth", labels=("flowers.txt",))
-    assert labels_for(Spec("own", Path("x.pth")), served) == Path("flowers.txt")
+    assert labels_file_for(ModelReference("own", Path("x.pth")), served) == Path("flowers.txt")
 
 
 def test_labels_of_one_model_are_no_other_models():
     served = settings("twins_svt_nano", "own=x.pth", labels=("flowers.txt",))
-    assert labels_for(Spec("twins_svt_nano"), served) is None
+    assert labels_file_for(ModelReference("twins_svt_nano"), served) is None
 
 
 def test_labels_with_a_name_belong_to_that_model():
     served = settings("own=x.pth", "other=y.pth", labels=("other=b.txt", "own=a.txt"))
-    assert labels_for(Spec("other", Path("y.pth")), served) == Path("b.txt")
+    assert labels_file_for(ModelReference("other", Path("y.pth")), served) == Path("b.txt")
 
 
 def test_labels_that_could_be_anybodys_are_refused():
     with pytest.raises(SettingsError, match=r"MODEL=flowers\.txt"):
-        parse_models(settings("own=x.pth", "other=y.pth", labels=("flowers.txt",)))
+        parse_references(settings("own=x.pth", "other=y.pth", labels=("flowers.txt",)))
 
 
 def test_labels_that_could_be_nobodys_are_refused():
     with pytest.raises(SettingsError, match="own checkpoints served: 0"):
-        parse_models(settings("twins_svt_nano", labels=("flowers.txt",)))
+        parse_references(settings("twins_svt_nano", labels=("flowers.txt",)))
 
 
 def test_labels_of_a_model_that_is_not_served_are_refused():
     with pytest.raises(SettingsError, match="no model othre is served"):
-        parse_models(settings("own=x.pth", labels=("othre=a.txt",)))
+        parse_references(settings("own=x.pth", labels=("othre=a.txt",)))

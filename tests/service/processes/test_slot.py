@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.processes import slot as place
-from service.processes.slot import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, STABLE_S, Place
+from service.processes import slot
+from service.processes.slot import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, STABLE_S, ProcessSlot
 from service.settings import Settings
 
 
@@ -11,26 +11,26 @@ from service.settings import Settings
 def clock(monkeypatch):
     """A time that a test sets."""
     now = [1000.0]
-    monkeypatch.setattr(place.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(slot.time, "monotonic", lambda: now[0])
     return now
 
 
 @pytest.fixture
 def worker(clock):
-    return Place("worker-0", 0, device="cpu")
+    return ProcessSlot("worker-0", 0, device="cpu")
 
 
 def test_a_first_death_is_no_reason_to_wait(worker):
-    worker.got_ready()
-    worker.died()
+    worker.mark_ready()
+    worker.mark_exited()
     assert worker.backoff_s == 0
 
 
 def test_each_further_death_doubles_the_wait_up_to_a_bound(worker):
     waits = []
     for _ in range(12):
-        worker.got_ready()
-        worker.died()
+        worker.mark_ready()
+        worker.mark_exited()
         waits.append(worker.backoff_s)
     assert waits[1:4] == [FIRST_BACKOFF_S, 2 * FIRST_BACKOFF_S, 4 * FIRST_BACKOFF_S]
     assert waits[-1] == LONGEST_BACKOFF_S
@@ -38,60 +38,60 @@ def test_each_further_death_doubles_the_wait_up_to_a_bound(worker):
 
 def test_a_stable_time_makes_earlier_deaths_forgotten(worker, clock):
     for _ in range(5):
-        worker.got_ready()
-        worker.died()
-    worker.got_ready()
+        worker.mark_ready()
+        worker.mark_exited()
+    worker.mark_ready()
     clock[0] += STABLE_S + 1
-    worker.died()
+    worker.mark_exited()
     assert worker.backoff_s == 0
 
 
 def test_a_worker_that_served_is_expected_back(worker):
-    worker.got_ready()
-    worker.died()
+    worker.mark_ready()
+    worker.mark_exited()
     assert worker.state == "recovering"
 
 
 def test_a_worker_that_dies_again_before_it_is_ready_is_broken(worker):
-    worker.got_ready()
-    worker.died()
-    worker.died()
-    worker.died()
+    worker.mark_ready()
+    worker.mark_exited()
+    worker.mark_exited()
+    worker.mark_exited()
     assert worker.state == "broken"
 
 
 def test_a_worker_that_never_served_is_loading_and_then_broken(worker):
-    worker.died()
+    worker.mark_exited()
     assert worker.state == "loading"
-    worker.died()
+    worker.mark_exited()
     assert worker.state == "broken"
 
 
 def test_silence_and_a_long_batch_are_hangs_and_a_long_start_is_none(worker, clock):
     settings = Settings(hang_timeout_s=10, start_timeout_s=100)
-    worker.started = worker.last_beat = clock[0]
+    worker.started = worker.last_heartbeat = clock[0]
     clock[0] += 50
-    assert worker.sick(settings) is None
-    worker.got_ready()
-    assert worker.sick(settings) == "hang"
-    worker.last_beat = clock[0]
-    assert worker.sick(settings) is None
+    assert worker.kill_reason(settings) is None
+    worker.mark_ready()
+    assert worker.kill_reason(settings) == "hang"
+    worker.last_heartbeat = clock[0]
+    assert worker.kill_reason(settings) is None
     worker.busy_s = 11
-    assert worker.sick(settings) == "hang"
+    assert worker.kill_reason(settings) == "hang"
 
 
 def test_a_start_that_takes_too_long_is_sick(worker, clock):
     worker.started = clock[0]
     clock[0] += 101
-    assert worker.sick(Settings(start_timeout_s=100)) == "slow start"
+    assert worker.kill_reason(Settings(start_timeout_s=100)) == "slow start"
 
 
 def test_no_signal_is_sent_where_no_process_is(worker, monkeypatch):
-    monkeypatch.setattr(place.os, "kill", lambda *_: pytest.fail("a signal was sent"))
+    monkeypatch.setattr(slot.os, "kill", lambda *_: pytest.fail("a signal was sent"))
     worker.pid = 1
-    worker.send(place.signal.SIGTERM)
+    worker.send(slot.signal.SIGTERM)
 
 
 @pytest.mark.parametrize(("code", "words"), [(0, "exit 0"), (3, "exit 3"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
 def test_an_exit_is_told_in_words(code, words):
-    assert place.describe_exit(code) == words
+    assert slot.describe_exit(code) == words

@@ -135,7 +135,7 @@ def test_a_network_may_have_another_number_of_classes_than_its_name(seven):
 
 def test_what_is_served_under_a_published_name_needs_a_label_for_each_class(seven):
     with pytest.raises(twins.errors.LabelsError, match="13 labels for a network of 7 classes"):
-        loading.load(zoo.Spec("twins_svt_nano", seven))
+        loading.load(zoo.ModelReference("twins_svt_nano", seven))
 
 
 @pytest.mark.parametrize("key", ["blocks.1.1.attn.q.weight", "pos_block.2.proj.0.bias", "norm.weight"])
@@ -208,7 +208,7 @@ def test_a_state_dict_of_numbers_is_refused(saved, tiny):
         b"\n",
         b"not weights\n" * 100,
         b"<!DOCTYPE html><html>Google Drive - Quota exceeded</html>",
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        b"version https://git-lfs.github.com/reference/v1\noid sha256:00\nsize 9\n",
         b"PK\x03\x04" + bytes(100),
         b"\x80\x02]q\x00.",
         b"\x80\x02" + bytes(30),

@@ -9,7 +9,7 @@ from PIL import Image
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.errors import DatasetError
 from twins.evaluation import datasets
-from twins.evaluation.datasets import VOID, Classified, Masked
+from twins.evaluation.datasets import IGNORE_INDEX, Classified, Masked
 from twins.images.decode import ImageError
 
 CARD = Card(
@@ -113,7 +113,7 @@ def test_imagenets_own_validation_is_read_by_its_table(tmp_path):
     assert found.class_id == 2
 
 
-def test_a_picture_that_the_table_lacks_is_named(tmp_path):
+def test_an_image_that_the_table_lacks_is_named(tmp_path):
     touch(tmp_path, "two.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\none,n02012849 1 2 3 4\n")
     with pytest.raises(DatasetError, match=r"two\.JPEG: not in"):
@@ -129,13 +129,13 @@ def test_a_damaged_annotation_is_named(tmp_path, text):
         datasets.classified(tmp_path / "val", CARD)
 
 
-def test_pictures_without_any_truth_are_refused(tmp_path):
+def test_images_without_any_truth_are_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"neither Annotations/ nor LOC_val_solution\.csv"):
         datasets.classified(touch(tmp_path, "a.jpg"), CARD)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no pictures"):
+    with pytest.raises(DatasetError, match="no images"):
         datasets.classified(tmp_path, CARD)
 
 
@@ -146,14 +146,14 @@ def test_ade20ks_own_layout_is_known_and_its_zero_is_no_class(tmp_path):
     assert found == [Masked(tmp_path / "images/validation/a.jpg", tmp_path / "annotations/validation/a.png")]
 
 
-def test_pictures_and_masks_side_by_side_are_known(tmp_path):
+def test_images_and_masks_side_by_side_are_known(tmp_path):
     touch(tmp_path, "images/b.jpg", "images/a.png", "masks/a.png", "masks/b.png")
     layout, found = datasets.masked(tmp_path)
     assert not layout.zero_is_void
     assert [item.mask.name for item in found] == ["a.png", "b.png"]
 
 
-def test_a_picture_without_a_mask_is_named(tmp_path):
+def test_an_image_without_a_mask_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"no mask .*a\.png \(1 are missing\)"):
         datasets.masked(touch(tmp_path, "images/a.jpg", "masks/b.png"))
 
@@ -172,10 +172,10 @@ def saved(path, ids):
 @pytest.mark.parametrize(
     ("ids", "zero_is_void", "expected"),
     [
-        (np.array([[0, 1, 255]], np.uint8), False, [0, 1, VOID]),
-        (np.array([[0, 1, 255]], np.uint8), True, [VOID, 0, VOID]),
-        (np.array([[0, 255, 65535]], np.uint16), False, [0, 255, VOID]),
-        (np.array([[0, 300, 65535]], np.uint16), True, [VOID, 299, VOID]),
+        (np.array([[0, 1, 255]], np.uint8), False, [0, 1, IGNORE_INDEX]),
+        (np.array([[0, 1, 255]], np.uint8), True, [IGNORE_INDEX, 0, IGNORE_INDEX]),
+        (np.array([[0, 255, 65535]], np.uint16), False, [0, 255, IGNORE_INDEX]),
+        (np.array([[0, 300, 65535]], np.uint16), True, [IGNORE_INDEX, 299, IGNORE_INDEX]),
     ],
 )
 def test_a_masks_largest_number_is_no_class_and_zero_where_it_is_so_said(tmp_path, ids, zero_is_void, expected):
@@ -193,5 +193,5 @@ def test_a_palettes_colours_do_not_count(tmp_path):
 
 def test_a_mask_of_another_size_cannot_be_used(tmp_path):
     file = saved(tmp_path / "mask.png", np.zeros((2, 3), np.uint8))
-    with pytest.raises(ImageError, match=r"a mask of \(2, 3\) for a picture of \(3, 2\)"):
+    with pytest.raises(ImageError, match=r"a mask of \(2, 3\) for an image of \(3, 2\)"):
         datasets.read_mask(file, (3, 2), zero_is_void=False)

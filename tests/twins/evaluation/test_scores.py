@@ -10,12 +10,12 @@ from twins.evaluation import scores
 from twins.evaluation.scores import ClassifierCount, SegmenterCount
 
 LABELS = tuple(map(Label, "abcdefg"))
-VOID = 65535
+IGNORE_INDEX = 65535
 
 
 @pytest.fixture
 def classified():
-    """Four pictures of a and two of b; of a three are right, one of them not best; b is once taken for a."""
+    """Four images of a and two of b; of a three are right, one of them not best; b is once taken for a."""
     count = ClassifierCount(LABELS)
     for truth, answers, score in [
         (0, [0, 1, 2, 3, 4], 0.9),
@@ -41,7 +41,7 @@ def test_the_mean_per_class_weighs_classes_alike(classified):
     assert classified.mean_per_class == (2 / 4 + 1 / 2) / 2
 
 
-def test_classes_without_pictures_are_left_out(classified):
+def test_classes_without_images_are_left_out(classified):
     assert [each.label for each in classified.classes] == ["a", "b"]
 
 
@@ -81,14 +81,14 @@ def test_an_interval_is_wilsons(part, whole, low, high):
 
 @pytest.fixture
 def segmented():
-    """Two pictures of classes a and b; a pixel of the first belongs to no class."""
+    """Two images of classes a and b; a pixel of the first belongs to no class."""
     count = SegmenterCount(LABELS)
-    count.add(np.array([[0, 0], [1, VOID]], np.uint16), np.array([[0, 1], [1, 1]], np.uint8))
+    count.add(np.array([[0, 0], [1, IGNORE_INDEX]], np.uint16), np.array([[0, 1], [1, 1]], np.uint8))
     count.add(np.array([[0, 1]], np.uint16), np.array([[0, 2]], np.uint8))
     return count.result()
 
 
-def test_iou_is_of_all_pictures_pixels_together(segmented):
+def test_iou_is_of_all_images_pixels_together(segmented):
     a, b, c, *rest = [each.iou for each in segmented.classes]
     assert (a, b, c) == (2 / 3, 1 / 3, 0)
     assert rest == [None] * 4
@@ -103,7 +103,7 @@ def test_accuracy_is_over_pixels_with_a_class(segmented):
     assert segmented.mean_accuracy == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
-def test_the_interval_holds_the_mean_and_is_one_point_for_equal_pictures():
+def test_the_interval_holds_the_mean_and_is_one_point_for_equal_images():
     count = SegmenterCount(LABELS)
     for _ in range(5):
         count.add(np.array([[0, 1, 1, 1]], np.uint16), np.array([[0, 1, 1, 0]], np.uint8))
@@ -111,7 +111,7 @@ def test_the_interval_holds_the_mean_and_is_one_point_for_equal_pictures():
     assert found.miou_interval == pytest.approx((found.miou, found.miou))
 
 
-def test_the_interval_is_wider_for_pictures_that_differ():
+def test_the_interval_is_wider_for_images_that_differ():
     count = SegmenterCount(LABELS)
     for right in (4, 3, 2, 1, 0) * 4:
         truth = np.array([[0, 0, 1, 1]], np.uint16)
@@ -124,7 +124,7 @@ def test_the_interval_is_wider_for_pictures_that_differ():
     assert high - low > 0.1
 
 
-def test_a_picture_of_no_class_at_all_changes_nothing():
+def test_an_image_of_no_class_at_all_changes_nothing():
     count = SegmenterCount(LABELS)
-    count.add(np.full((2, 2), VOID, np.uint16), np.zeros((2, 2), np.uint8))
+    count.add(np.full((2, 2), IGNORE_INDEX, np.uint16), np.zeros((2, 2), np.uint8))
     assert math.isnan(count.result().miou)

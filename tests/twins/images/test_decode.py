@@ -1,4 +1,4 @@
-"""Untrusted pictures: what is refused, and as what; what is taken, and with which pixels."""
+"""Untrusted images: what is refused, and as what; what is taken, and with which pixels."""
 
 import dataclasses
 import os
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 
 from tests import hostile
-from tests.crafted import encoded, picture
-from twins.images import decode as image
+from tests.crafted import encoded, image
+from twins.images import decode
 from twins.images.decode import ImageError, Limits, NotAnImage, TooLarge
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged files
@@ -24,13 +24,13 @@ TAKEN = [name for name, file in FILES.items() if file.outcome == hostile.OK]
 LIMITS = Limits()
 
 
-def decode(data, *, limits=LIMITS, exif_orientation=True):
-    return image.decode(data, limits, exif_orientation=exif_orientation)
+def read(data, *, limits=LIMITS, exif_orientation=True):
+    return decode.decode(data, limits, exif_orientation=exif_orientation)
 
 
 def outcome(data):
     try:
-        decode(data)
+        read(data)
     except ImageError as error:
         return type(error)
     return hostile.OK
@@ -61,41 +61,41 @@ def test_each_file_comes_to_its_documented_outcome(name):
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_every_picture_becomes_rgb_of_8_bits(name):
-    assert decode(FILES[name].data).mode == "RGB"
+def test_every_image_becomes_rgb_of_8_bits(name):
+    assert read(FILES[name].data).mode == "RGB"
 
 
 @pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.outcome == TooLarge])
 def test_what_is_too_large_is_refused_before_a_pixel_is_decoded(name, no_pixels):
     with pytest.raises(TooLarge):
-        decode(FILES[name].data)
+        read(FILES[name].data)
 
 
 @pytest.mark.parametrize("limit", [{"max_pixels": 0}, {"max_side": 0}], ids=str)
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_size_of_every_type_is_known_before_a_pixel_is_decoded(name, limit, no_pixels):
     with pytest.raises(TooLarge):
-        decode(FILES[name].data, limits=dataclasses.replace(LIMITS, **limit))
+        read(FILES[name].data, limits=dataclasses.replace(LIMITS, **limit))
 
 
 @pytest.mark.parametrize("name", ["gif-animated", "png-animated", "webp-animated"])
 def test_the_frames_of_every_animation_are_counted_before_a_pixel_is_decoded(name, no_pixels):
     with pytest.raises(TooLarge, match="3 frames"):
-        decode(FILES[name].data, limits=dataclasses.replace(LIMITS, max_frames=2))
+        read(FILES[name].data, limits=dataclasses.replace(LIMITS, max_frames=2))
 
 
 @pytest.mark.parametrize("name", ["gif-animated", "png-animated", "webp-animated"])
 def test_an_animation_shows_its_first_frame(name):
-    assert off_by(decode(FILES[name].data), picture()) < 16
+    assert off_by(read(FILES[name].data), image()) < 16
 
 
 @pytest.mark.parametrize(
     ("limit", "value"), [("max_bytes", 0), ("max_pixels", 1), ("max_side", 1), ("max_frames", 1), ("max_blocks", 3)]
 )
 def test_a_limit_is_the_largest_value_taken(limit, value):
-    data = encoded("PNG", picture(size=(1, 1)))
+    data = encoded("PNG", image(size=(1, 1)))
     limits = dataclasses.replace(LIMITS, **{limit: value or len(data)})
-    assert decode(data, limits=limits).size == (1, 1)
+    assert read(data, limits=limits).size == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_limit_is_the_largest_value_taken(limit, value):
         ("svg-with-declaration", "SVG"),
         ("pdf", "PDF"),
         ("html", "HTML"),
-        ("zip-with-a-picture", "ZIP"),
+        ("zip-with-a-image", "ZIP"),
         ("heic", "HEIC"),
         ("heic-of-the-general-brand", "HEIC"),
         ("jpeg-xl-container", "JPEG XL"),
@@ -114,7 +114,7 @@ def test_a_limit_is_the_largest_value_taken(limit, value):
 )
 def test_a_refusal_says_what_came_instead(name, word):
     with pytest.raises(NotAnImage, match=word):
-        decode(FILES[name].data)
+        read(FILES[name].data)
 
 
 # pixels
@@ -127,41 +127,41 @@ def off_by(found, expected):
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_lossless_files_keep_every_pixel(kind):
-    assert np.array_equal(np.asarray(decode(encoded(kind))), np.asarray(picture()))
+    assert np.array_equal(np.asarray(read(encoded(kind))), np.asarray(image()))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "GIF"])
 def test_lossy_files_come_close(kind):
-    assert off_by(decode(encoded(kind)), picture()) < 16
+    assert off_by(read(encoded(kind)), image()) < 16
 
 
 @pytest.mark.parametrize("name", ["png-grey-of-16-bits", "tiff-grey-of-16-bits"])
 def test_grey_of_16_bits_keeps_its_upper_8(name):
     upper = (np.asarray(hostile.sixteen_bits()) >> 8).astype(np.uint8)
-    assert np.array_equal(np.asarray(decode(FILES[name].data)), np.stack([upper] * 3, axis=2))
+    assert np.array_equal(np.asarray(read(FILES[name].data)), np.stack([upper] * 3, axis=2))
 
 
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "1"), ("PNG", "P"), ("GIF", "P"), ("PNG", "L"), ("TIFF", "CMYK"), ("BMP", "1")]
 )
 def test_every_pixel_type_keeps_its_colours(kind, mode):
-    assert off_by(decode(encoded(kind, picture(mode))), picture(mode)) == 0
+    assert off_by(read(encoded(kind, image(mode))), image(mode)) == 0
 
 
 def test_the_inks_of_a_jpeg_are_not_inverted():
-    assert off_by(decode(FILES["jpeg-cmyk"].data), picture("CMYK")) < 16
+    assert off_by(read(FILES["jpeg-cmyk"].data), image("CMYK")) < 16
 
 
 def test_luminance_and_chrominance_of_inks_are_undone():
-    grey = picture("L")
-    assert off_by(decode(FILES["jpeg-ycck"].data), decode(hostile.inks(grey, grey, grey))) < 4
+    grey = image("L")
+    assert off_by(read(FILES["jpeg-ycck"].data), read(hostile.inks(grey, grey, grey))) < 4
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_colours_under_transparency_are_kept(mode):
-    see_through = picture(mode)
+    see_through = image(mode)
     see_through.putalpha(0)
-    assert off_by(decode(encoded("PNG", see_through)), see_through) == 0
+    assert off_by(read(encoded("PNG", see_through)), see_through) == 0
 
 
 # orientation
@@ -179,7 +179,7 @@ SHOWN_TOP_LEFT = {  # the stored corner that each value brings to the top left, 
 
 
 def marked(value, kind="PNG"):
-    """A black picture, 32 wide and 16 high, with a white corner to be shown at the top left."""
+    """A black image, 32 wide and 16 high, with a white corner to be shown at the top left."""
     right, bottom = SHOWN_TOP_LEFT[value]
     stored = Image.new("RGB", (32, 16))
     stored.paste((255, 255, 255), (24 * right, 8 * bottom, 24 * right + 8, 8 * bottom + 8))
@@ -195,24 +195,24 @@ def white_corner(shown):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
 def test_orientation_brings_the_marked_corner_to_the_top_left(value, kind):
-    assert white_corner(decode(marked(value, kind))) == (0, 0)
+    assert white_corner(read(marked(value, kind))) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
 def test_orientations_from_five_up_exchange_the_sides(value, kind):
-    assert decode(marked(value, kind)).size == ((16, 32) if value >= 5 else (32, 16))
+    assert read(marked(value, kind)).size == ((16, 32) if value >= 5 else (32, 16))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
 def test_orientation_is_ignored_where_the_model_wants_that(value, kind):
-    assert white_corner(decode(marked(value, kind), exif_orientation=False)) == SHOWN_TOP_LEFT[value]
+    assert white_corner(read(marked(value, kind), exif_orientation=False)) == SHOWN_TOP_LEFT[value]
 
 
 @pytest.mark.parametrize("name", ["jpeg-of-damaged-exif", "jpeg-of-a-textual-orientation"])
 def test_damaged_exif_turns_nothing(name):
-    assert off_by(decode(FILES[name].data), picture()) < 16
+    assert off_by(read(FILES[name].data), image()) < 16
 
 
 # whatever comes
@@ -239,7 +239,7 @@ def test_a_damaged_file_raises_nothing_but_image_errors(data):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from([mark for offset, mark in image.SIGNATURES if not offset]), st.binary(max_size=400))
+@given(st.sampled_from([mark for offset, mark in decode.SIGNATURES if not offset]), st.binary(max_size=400))
 def test_rubbish_behind_a_signature_raises_nothing_but_image_errors(signature, rubbish):
     assert outcome(signature + rubbish) in {hostile.OK, *ImageError.__subclasses__()}
 

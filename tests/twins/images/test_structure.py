@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests import crafted
-from tests.crafted import encoded, picture, segment
+from tests.crafted import encoded, image, segment
 from twins.images import structure as blocks
 from twins.images.structure import Block
 
@@ -18,7 +18,7 @@ def count(data):
 
 
 def frames(number):
-    return [picture().rotate(index) for index in range(number)]
+    return [image().rotate(index) for index in range(number)]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
@@ -54,7 +54,7 @@ def test_what_hangs_behind_a_jpeg_is_not_counted():
 
 
 def test_a_scan_in_a_thumbnail_is_not_counted():
-    thumbnail = segment(0xE1, b"Exif\0\0" + encoded("JPEG", picture(size=(16, 16))))
+    thumbnail = segment(0xE1, b"Exif\0\0" + encoded("JPEG", image(size=(16, 16))))
     assert count(crafted.jpeg_with(thumbnail))[Block.SCAN] == 1
 
 

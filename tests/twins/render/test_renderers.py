@@ -25,8 +25,8 @@ def segmentations(draw, classes=FEW):
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     labels = tuple(Label(f"class {i}") for i in range(classes))
     dtype = np.uint8 if classes <= 255 else np.uint16
-    void = np.iinfo(dtype).max
-    values = st.one_of(st.integers(0, 2), st.integers(0, classes - 1), st.just(int(void)))
+    ignore_index = np.iinfo(dtype).max
+    values = st.one_of(st.integers(0, 2), st.integers(0, classes - 1), st.just(int(ignore_index)))
     coarse = draw(arrays(dtype, (height, width), elements=values, fill=st.integers(0, 1)))
     scale = draw(st.integers(1, 3))
     return Segmentation(np.kron(coarse, np.ones((scale, scale), dtype)), labels)
@@ -58,7 +58,7 @@ def test_the_palette_mask_is_the_mask_and_shows_the_colours(found):
 @given(segmentations() | segmentations(classes=MANY))
 def test_run_lengths_are_what_coco_would_write(found):
     encoded = rle.encode(found)
-    assert sorted(encoded) == [i for i in np.unique(found.mask).tolist() if i != found.void]
+    assert sorted(encoded) == [i for i in np.unique(found.mask).tolist() if i != found.ignore_index]
     for class_id, runs in encoded.items():
         inside = (found.mask == class_id).astype(np.uint8)
         assert np.array_equal(coco.decode({"size": list(runs.size), "counts": runs.counts}), inside)
@@ -67,7 +67,7 @@ def test_run_lengths_are_what_coco_would_write(found):
 
 @given(segmentations())
 def test_filled_polygons_are_the_mask(found):
-    drawn = np.full(found.mask.shape, found.void, found.mask.dtype)
+    drawn = np.full(found.mask.shape, found.ignore_index, found.mask.dtype)
     for class_id, areas in polygons.trace(found, known(found)).items():
         for area in areas:
             rings = [np.array(ring, np.int32) for ring in (area.outline, *area.holes)]
@@ -77,7 +77,7 @@ def test_filled_polygons_are_the_mask(found):
 
 @given(segmentations())
 def test_the_hugging_face_list_is_the_mask(found):
-    drawn = np.full(found.mask.shape, found.void, found.mask.dtype)
+    drawn = np.full(found.mask.shape, found.ignore_index, found.mask.dtype)
     names = [label.name for label in found.labels]
     for entry in huggingface.encode(found, known(found)):
         inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(entry.mask)))) == 255
@@ -95,7 +95,7 @@ def test_the_numpy_file_is_the_mask(found):
 @given(segmentations() | segmentations(classes=MANY))
 def test_regions_count_what_is_there(found):
     listed = known(found)
-    assert sum(region.pixels for region in listed) == np.count_nonzero(found.mask != found.void)
+    assert sum(region.pixels for region in listed) == np.count_nonzero(found.mask != found.ignore_index)
     for region in listed:
         rows, columns = np.nonzero(found.mask == region.class_id)
         assert region.pixels == len(rows)

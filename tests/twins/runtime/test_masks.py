@@ -48,14 +48,14 @@ def test_strips_agree_with_the_whole(inner, output, classes, seed, confidence):
     whole_size = masks.STRIP_BYTES
     try:
         masks.STRIP_BYTES = 3_000
-        mask, *sureness = masks.reduce(logits, [sample(inner, output, confidence=confidence)])[0]
+        mask, *confidences = masks.reduce(logits, [sample(inner, output, confidence=confidence)])[0]
     finally:
         masks.STRIP_BYTES = whole_size
     chosen = whole.gather(0, mask[None].long())[0]
     assert (whole.max(dim=0).values - chosen).max() <= 1e-5  # equal but for ties within rounding
     if confidence:
         scores = whole.softmax(dim=0).gather(0, mask[None].long())[0]
-        assert (sureness[0].float() / 255 - scores).abs().max() <= 0.5 / 255 + 1e-5
+        assert (confidences[0].float() / 255 - scores).abs().max() <= 0.5 / 255 + 1e-5
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,13 +63,13 @@ def test_strips_agree_with_the_whole(inner, output, classes, seed, confidence):
 def test_a_class_that_is_left_out_wins_nowhere(size, classes, seed):
     rows = smooth(classes, *size, seed)[0]
     winners = at_once(rows[None], (size[0], 4 * size[1]), (size[0], 7 * size[1]))[0].argmax(dim=0)
-    assert set(winners.unique().tolist()) <= set(masks.contenders(rows).tolist())
+    assert set(winners.unique().tolist()) <= set(masks.candidate_classes(rows).tolist())
 
 
 def test_most_classes_are_left_out_where_they_cannot_win():
     rows = smooth(150, 8, 40, seed=0)[0]
     rows[3] += 100
-    assert masks.contenders(rows).tolist() == [3]
+    assert masks.candidate_classes(rows).tolist() == [3]
 
 
 def test_logits_that_are_no_numbers_still_make_a_mask():
@@ -82,11 +82,11 @@ def test_ten_sizes_in_a_batch_are_each_as_alone(thin_strips):
     logits = torch.cat([smooth(12, 16, 20, seed) for seed in range(10)])
     samples = [sample((64, 80), size, confidence=True) for size in sizes]
     together = masks.reduce(logits, samples)
-    for i, (mask, sureness) in enumerate(together):
+    for i, (mask, confidences) in enumerate(together):
         alone = masks.reduce(logits[i : i + 1], samples[i : i + 1])[0]
         assert mask.shape == sizes[i]
         assert torch.equal(mask, alone[0])
-        assert torch.equal(sureness, alone[1])
+        assert torch.equal(confidences, alone[1])
 
 
 def test_a_mask_without_a_size_has_the_inputs():

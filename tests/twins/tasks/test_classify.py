@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.crafted import picture
+from tests.crafted import image
 from twins.card import TOP_K_LIMIT, Card, Geometry, Label, Normalisation
 from twins.network.heads.classify import reduce
 from twins.tasks import classify
@@ -141,32 +141,32 @@ def test_the_crop_is_centred_with_halves_to_even(size, corner):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (1, 1), (3000, 20), (112, 112)], ids=str)
-def test_every_picture_becomes_the_networks_input(size):
-    pixels = classify.preprocess(picture(size=size), CARD).pixels
+def test_every_image_becomes_the_networks_input(size):
+    pixels = classify.preprocess(image(size=size), CARD).pixels
     assert (pixels.shape, pixels.dtype) == ((112, 112, 3), np.uint8)
 
 
 @pytest.mark.parametrize("size", [(650, 10), (10, 650), (1201, 7)], ids=str)
 def test_a_ribbon_is_resized_as_the_whole_would_be(size):
-    whole = picture(size=size).resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BICUBIC)
+    whole = image(size=size).resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BICUBIC)
     expected = np.asarray(whole.crop(classify.centre_box(whole.size, 112)), int)
-    assert np.abs(classify.preprocess(picture(size=size), CARD).pixels - expected).mean() < 0.1
+    assert np.abs(classify.preprocess(image(size=size), CARD).pixels - expected).mean() < 0.1
 
 
 @pytest.mark.parametrize("size", [(16_384, 1), (1, 16_384), (16_384, 250), (6_000, 100)], ids=str)
-def test_no_picture_grows_without_bound(monkeypatch, size):
+def test_no_image_grows_without_bound(monkeypatch, size):
     made, original = [], Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, to, *rest: (made.append(to), original(self, to, *rest))[1])
-    classify.preprocess(picture(size=size), CARD)
+    classify.preprocess(image(size=size), CARD)
     assert made[0][0] * made[0][1] <= 64 * 124**2
 
 
-def test_without_a_crop_the_whole_picture_is_kept():
+def test_without_a_crop_the_whole_image_is_kept():
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=100))
-    assert classify.preprocess(picture(size=(200, 300)), card).pixels.shape == (150, 100, 3)
+    assert classify.preprocess(image(size=(200, 300)), card).pixels.shape == (150, 100, 3)
 
 
 def test_rows_come_before_columns_and_red_before_blue():
-    image = picture(size=(112, 112))
+    square = image(size=(112, 112))
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=112, crop=112))
-    assert np.array_equal(classify.preprocess(image, card).pixels, np.asarray(image))
+    assert np.array_equal(classify.preprocess(square, card).pixels, np.asarray(square))

@@ -1,4 +1,4 @@
-"""Segmentation's own steps: a picture to a sample, an output to an answer, and the runner between them."""
+"""Segmentation's own steps: an image to a sample, an output to an answer, and the runner between them."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def runner():
     return Runner(Loaded(network.eval(), CARD), Plan())
 
 
-def picture(height: int, width: int) -> Image.Image:
+def image(height: int, width: int) -> Image.Image:
     return Image.fromarray(seeded.image(f"{height}x{width}", height, width))
 
 
@@ -63,20 +63,20 @@ def picture(height: int, width: int) -> Image.Image:
         ((1, 16000), (MIN_SIDE, 2048)),
     ],
 )
-def test_a_picture_becomes_as_large_as_both_bounds_allow(size, resized):
+def test_an_image_becomes_as_large_as_both_bounds_allow(size, resized):
     assert segment.resized_size(size, zoo.MMSEG) == resized
 
 
-def test_the_answer_has_the_pictures_size_or_the_networks():
-    original = segment.preprocess(picture(100, 150), CARD)
+def test_the_answer_has_the_images_size_or_the_networks():
+    original = segment.preprocess(image(100, 150), CARD)
     assert (original.input_size, original.output_size) == ((64, 96), (100, 150))
-    model = segment.preprocess(picture(100, 150), CARD, segment.Options(size="model"))
+    model = segment.preprocess(image(100, 150), CARD, segment.Options(size="model"))
     assert (model.input_size, model.output_size) == ((64, 96), (64, 96))
 
 
 @pytest.mark.parametrize(("options", "wanted"), [({}, False), ({"threshold": 0.5}, True), ({"confidence": True}, True)])
 def test_confidences_are_computed_only_where_they_are_needed(options, wanted):
-    assert segment.preprocess(picture(64, 64), CARD, segment.Options(**options)).confidence is wanted
+    assert segment.preprocess(image(64, 64), CARD, segment.Options(**options)).confidence is wanted
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_options_out_of_range_are_refused(options):
 
 def test_a_class_the_model_does_not_have_is_refused_before_it_costs_anything():
     with pytest.raises(ValueError, match="no class 'dog'"):
-        segment.preprocess(picture(64, 64), CARD, segment.Options(classes=("dog",)))
+        segment.preprocess(image(64, 64), CARD, segment.Options(classes=("dog",)))
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_masks_of_many_classes_have_a_value_of_their_own_for_none():
     card = replace(CARD, labels=labels.numbered(300))
     output = Output((np.array([[255, 299]], np.uint16),))
     found = segment.postprocess(output, card, segment.Options(classes=("255",)))
-    assert found.mask.tolist() == [[255, found.void]]
+    assert found.mask.tolist() == [[255, found.ignore_index]]
 
 
-def test_pictures_of_ten_sizes_in_one_batch_are_answered_as_alone(runner):
-    samples = [segment.preprocess(picture(100 + 2 * i, 150 + 3 * i), CARD) for i in range(10)]
+def test_images_of_ten_sizes_in_one_batch_are_answered_as_alone(runner):
+    samples = [segment.preprocess(image(100 + 2 * i, 150 + 3 * i), CARD) for i in range(10)]
     assert {sample.input_size for sample in samples} == {(64, 96)}
     together = runner.forward(samples)
     for sample, output in zip(samples, together, strict=True):

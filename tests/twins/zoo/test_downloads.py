@@ -61,12 +61,12 @@ def site():
 
 @pytest.fixture
 def model(site, monkeypatch, tmp_path):
-    """A row of the zoo whose weights are on the site, and an empty cache."""
-    row = zoo.ade20k("svt_small", "fpn", "a-b", 0, 0)
-    monkeypatch.setitem(zoo.ZOO, "made_up", replace(row, source=zoo.Url(site.url, SHA256[:8])))
+    """An entry of the zoo whose weights are on the site, and an empty cache."""
+    entry = zoo.ade20k("svt_small", "fpn", "a-b", 0, 0)
+    monkeypatch.setitem(zoo.ZOO, "made_up", replace(entry, source=zoo.Url(site.url, SHA256[:8])))
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    return zoo.Spec("made_up")
+    return zoo.ModelReference("made_up")
 
 
 def test_a_file_is_fetched_once(site, model, tmp_path):

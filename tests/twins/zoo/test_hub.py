@@ -26,10 +26,10 @@ from twins.zoo import models as zoo
 from twins.errors import WeightsUnavailable
 time.sleep = lambda _: None  # the client library waits longer and longer before it gives up
 name, sha256 = sys.argv[1:]
-row = zoo.ZOO[name]
-zoo.ZOO[name] = dataclasses.replace(row, source=dataclasses.replace(row.source, sha256=sha256 or None))
+entry = zoo.ZOO[name]
+zoo.ZOO[name] = dataclasses.replace(entry, source=dataclasses.replace(entry.source, sha256=sha256 or None))
 try:
-    print(hub.fetch(zoo.Spec(name)))
+    print(hub.fetch(zoo.ModelReference(name)))
 except WeightsUnavailable as error:
     print(error)
     sys.exit(3)
@@ -194,11 +194,11 @@ def no_network(monkeypatch):
 
 
 def test_the_packaged_weights_need_no_network(no_network):
-    assert hub.fetch(zoo.Spec(zoo.DEFAULTS["classify"])).is_file()
+    assert hub.fetch(zoo.ModelReference(zoo.DEFAULTS["classify"])).is_file()
 
 
 def test_the_packaged_weights_have_their_hash():
-    found = hashlib.sha256(hub.fetch(zoo.Spec(zoo.DEFAULTS["classify"])).read_bytes()).hexdigest()
+    found = hashlib.sha256(hub.fetch(zoo.ModelReference(zoo.DEFAULTS["classify"])).read_bytes()).hexdigest()
     assert found == zoo.ZOO[zoo.DEFAULTS["classify"]].source.sha256
 
 
@@ -209,9 +209,9 @@ def test_packaged_weights_that_were_replaced_are_refused(tmp_path):
 
 
 def test_a_file_of_ones_own_is_taken_as_it_is(no_network, tmp_path):
-    assert hub.fetch(zoo.Spec("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
+    assert hub.fetch(zoo.ModelReference("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
 
 
 def test_an_unknown_name_is_not_looked_for(no_network):
     with pytest.raises(UnknownModel):
-        hub.fetch(zoo.Spec("resnet50"))
+        hub.fetch(zoo.ModelReference("resnet50"))

@@ -8,20 +8,20 @@ from twins.errors import UnknownModel
 from twins.network.variants import VARIANTS
 from twins.zoo import models as zoo
 from twins.zoo.labels import shipped
-from twins.zoo.models import ZOO, Spec
+from twins.zoo.models import ZOO, ModelReference
 
 
 def test_a_name_is_a_model_of_the_zoo():
-    assert zoo.parse("twins_svt_small") == Spec("twins_svt_small")
+    assert zoo.parse("twins_svt_small") == ModelReference("twins_svt_small")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("twins_svt_base=./file.pth", Spec("twins_svt_base", Path("file.pth"))),
-        ("flowers=/data/flowers.pth", Spec("flowers", Path("/data/flowers.pth"))),
-        ("odd=name=with=signs.pth", Spec("odd", Path("name=with=signs.pth"))),
-        ("home=~/w.pth", Spec("home", Path.home() / "w.pth")),
+        ("twins_svt_base=./file.pth", ModelReference("twins_svt_base", Path("file.pth"))),
+        ("flowers=/data/flowers.pth", ModelReference("flowers", Path("/data/flowers.pth"))),
+        ("odd=name=with=signs.pth", ModelReference("odd", Path("name=with=signs.pth"))),
+        ("home=~/w.pth", ModelReference("home", Path.home() / "w.pth")),
     ],
 )
 def test_a_name_and_a_file_are_any_name_and_that_file(text, expected):
@@ -67,19 +67,19 @@ def test_every_row_names_a_variant_and_labels_that_exist(name):
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].labels == "imagenet1k"])
-def test_published_models_see_pictures_as_timm_measured_them(name):
+def test_published_models_see_images_as_timm_measured_them(name):
     geometry = ZOO[name].geometry
     assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
 
 
 @pytest.mark.parametrize("task", zoo.DEFAULTS)
 def test_a_tasks_default_model_is_for_it_and_needs_no_network(task):
-    row = ZOO[zoo.DEFAULTS[task]]
-    assert row.task == task
-    assert isinstance(row.source, zoo.Packaged)
+    entry = ZOO[zoo.DEFAULTS[task]]
+    assert entry.task == task
+    assert isinstance(entry.source, zoo.Packaged)
 
 
 def test_every_model_that_ships_has_a_model_card():
-    for row in ZOO.values():
-        if isinstance(row.source, zoo.Packaged):
-            assert row.source.document().startswith("# twins_")
+    for entry in ZOO.values():
+        if isinstance(entry.source, zoo.Packaged):
+            assert entry.source.document().startswith("# twins_")

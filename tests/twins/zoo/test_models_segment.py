@@ -8,7 +8,7 @@ from tests.golden import cases, names
 from twins.zoo import models as zoo
 from twins.zoo.loading import load
 
-ZOO = [name for name, row in zoo.ZOO.items() if row.labels == "ade20k"]
+ZOO = [name for name, entry in zoo.ZOO.items() if entry.labels == "ade20k"]
 FILES = [(name, "mmseg") for name in ZOO] + [(name, "authors") for name in ZOO if "upernet" in name]
 GOLDEN_NAMES = {
     "mmseg-twins_pcpvt-s_fpn": (names.mmseg, "pcpvt_small", "fpn"),
@@ -29,8 +29,8 @@ MILLIONS = {  # of parameters that are used: mmsegmentation's table without the 
 @pytest.fixture
 def checkpoint(request, tmp_path):
     name, project = request.param
-    row = zoo.find(name)
-    keys = (names.mmseg if project == "mmseg" else names.authors)(row.variant, row.head)
+    entry = zoo.find(name)
+    keys = (names.mmseg if project == "mmseg" else names.authors)(entry.variant, entry.head)
     path = tmp_path / "weights.pth"
     torch.save({"meta": {}, "state_dict": names.cheap_state(keys)}, path)
     return name, path
@@ -50,7 +50,7 @@ def test_there_are_twelve_with_published_figures():
 @pytest.mark.parametrize("checkpoint", FILES, indirect=True, ids="-".join)
 def test_every_published_file_loads_strictly_and_runs(checkpoint):
     name, path = checkpoint
-    loaded = load(zoo.Spec(name, path))
+    loaded = load(zoo.ModelReference(name, path))
     with torch.inference_mode():
         assert loaded.network(torch.zeros(1, 3, 64, 96)).shape == (1, 150, 16, 24)
     assert (loaded.card.labels[7].name, loaded.card.labels[7].colour) == ("bed", "#cc05ff")
@@ -69,8 +69,8 @@ def test_every_published_file_runs_at_the_sizes_of_photos(checkpoint):
 
 @pytest.mark.parametrize("name", MILLIONS)
 def test_parameter_counts_are_the_published_ones(name):
-    row = zoo.find(name)
-    count = sum(parameter.numel() for parameter in names.network(row.variant, row.head).parameters())
+    entry = zoo.find(name)
+    count = sum(parameter.numel() for parameter in names.network(entry.variant, entry.head).parameters())
     assert count / 1e6 == pytest.approx(MILLIONS[name], abs=6e-4)
 
 

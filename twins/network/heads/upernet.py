@@ -1,4 +1,4 @@
-"""UPerNet: a feature pyramid whose coarsest level has seen the whole picture (`UPerHead` of mmsegmentation).
+"""UPerNet: a feature pyramid whose coarsest level has seen the whole image (`UPerHead` of mmsegmentation).
 
 Source: "Unified Perceptual Parsing for Scene Understanding" (arXiv 1807.10221); the layer names are mmsegmentation's.
 

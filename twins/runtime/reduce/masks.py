@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twins.card import NARROW
+from twins.card import MAX_UINT8_CLASSES
 from twins.tasks.sample import Sample
 
 STRIP_BYTES = 32 * 2**20
 """Of the largest tensor of a strip, or of one row where that is more. At most four of that size live at a time: a mask
-costs 128 MiB beside the logits, itself and its confidences, whatever the picture's size."""
+costs 128 MiB beside the logits, itself and its confidences, whatever the image's size."""
 
 REACH = 3  # neighbouring columns of the logits that one value of the output can depend on
 
@@ -48,19 +48,19 @@ def reduce(logits: Tensor, samples: Sequence[Sample]) -> list[tuple[Tensor, ...]
 def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
     """logits: K h w. As `reduce`."""
     output = sample.output_size or sample.input_size
-    dtype = torch.uint8 if logits.shape[0] <= NARROW else torch.uint16
+    dtype = torch.uint8 if logits.shape[0] <= MAX_UINT8_CLASSES else torch.uint16
     # made before the strips: kept between theirs, its parts would pin the freed memory of each
     mask = torch.empty(output, dtype=dtype, device=logits.device)
-    sureness = torch.empty(output if sample.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
+    confidences = torch.empty(output if sample.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
     for first, rows in strips(logits, sample.input_size, output):
-        classes = contenders(rows, everyone=sample.confidence)
+        classes = candidate_classes(rows, everyone=sample.confidence)
         values = widen(widen(rows[classes], sample.input_size[1]), output[1])
         best = values.max(dim=0)  # R X
         here = slice(first, first + rows.shape[1])
         mask[here] = classes[best.indices].to(dtype)
         if sample.confidence:
-            sureness[here] = confidence(values, best.values)
-    return (mask, sureness) if sample.confidence else (mask,)
+            confidences[here] = confidence(values, best.values)
+    return (mask, confidences) if sample.confidence else (mask,)
 
 
 def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
@@ -92,7 +92,7 @@ def widen(x: Tensor, width: int) -> Tensor:
     return x if x.shape[-1] == width else F.interpolate(x, size=width, mode="linear", align_corners=False)
 
 
-def contenders(rows: Tensor, *, everyone: bool = False) -> Tensor:
+def candidate_classes(rows: Tensor, *, everyone: bool = False) -> Tensor:
     """rows: K R w. The ids of the classes that can be the best one anywhere in the strip, in order, or of all.
 
     Each value of the output lies between the least and the greatest of a few neighbouring columns. A class whose

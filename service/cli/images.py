@@ -12,8 +12,7 @@ import click
 from twins.card import Card, TaskName
 from twins.errors import TwinsError
 from twins.evaluation.datasets import SUFFIXES
-from twins.images import decode as image
-from twins.images.decode import ImageError, Limits, Picture
+from twins.images.decode import DecodedImage, ImageError, Limits, decode
 from twins.tasks import TASKS, Options
 from twins.tasks.sample import Output, Sample
 from twins.zoo import models as zoo
@@ -27,28 +26,28 @@ STDIN = Path("-")
 
 @dataclass(frozen=True)
 class Prepared:
-    """One picture, ready to run."""
+    """One image, ready to run."""
 
     sample: Sample
-    picture: Picture | None  # if it is to be kept
+    image: DecodedImage | None  # if it is to be kept
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What became of one file: an output and its picture, or an error."""
+class ImageResult:
+    """What became of one file: an output and its image, or an error."""
 
     path: Path
     output: Output | None = None
-    picture: Picture | None = None
+    image: DecodedImage | None = None
     error: str | None = None
 
 
 def expand(names: Iterable[str]) -> list[Path]:
-    """Files as given; of folders all pictures, at any depth, in order. Raises UsageError, also for none at all."""
+    """Files as given; of folders all images, at any depth, in order. Raises UsageError, also for none at all."""
     names = list(names)
     files = [path for name in names for path in expand_one(Path(name))]
     if not files:
-        raise click.UsageError(f"no picture in {', '.join(names)}")
+        raise click.UsageError(f"no image in {', '.join(names)}")
     return files
 
 
@@ -77,8 +76,10 @@ def open_runner(model: str, labels: Path | None, device: str, task: TaskName | N
         raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
 
 
-def run(files: Sequence[Path], runner: "Runner", options: Options, batch: int, *, keep: bool = False) -> Iterator[Ran]:
-    """What becomes of every file, in order, with its picture if that is to be kept; the next are decoded meanwhile."""
+def run(
+    files: Sequence[Path], runner: "Runner", options: Options, batch: int, *, keep: bool = False
+) -> Iterator[ImageResult]:
+    """What becomes of every file, in order, with its image if that is to be kept; the next are decoded meanwhile."""
 
     def submit(paths: Sequence[Path]) -> "list[Future[Prepared | TwinsError]]":
         return [pool.submit(prepare, path, runner.card, options, keep=keep) for path in paths]
@@ -92,9 +93,9 @@ def run(files: Sequence[Path], runner: "Runner", options: Options, batch: int, *
             outputs = forward([item.sample for item in prepared if isinstance(item, Prepared)], runner)
             for path, item in zip(group, prepared, strict=True):
                 if isinstance(item, Prepared):
-                    yield Ran(path, next(outputs), item.picture)
+                    yield ImageResult(path, next(outputs), item.image)
                 else:
-                    yield Ran(path, error=str(item))
+                    yield ImageResult(path, error=str(item))
 
 
 def forward(samples: Sequence[Sample], runner: "Runner") -> Iterator[Output]:
@@ -112,8 +113,8 @@ def prepare(path: Path, card: Card, options: Options, *, keep: bool = False) -> 
     """A file's sample, or what is wrong with it."""
     try:
         data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
-        picture = image.decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
-        return Prepared(TASKS[card.task].preprocess(picture, card, options), picture if keep else None)
+        image = decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
+        return Prepared(TASKS[card.task].preprocess(image, card, options), image if keep else None)
     except ImageError as error:
         return error
     except OSError as error:
