@@ -1,8 +1,8 @@
-"""What a client may be told. One tree; each protocol has a table from its leaves to its own codes."""
+"""The errors that a client may see, as one tree. Each protocol has a table from these classes to its own codes."""
 
 
 class ServiceError(Exception):
-    """The root. `code` is stable: clients, logs and metrics use it.
+    """The base class of all errors. `code` is stable: clients, logs and metrics use it.
 
     ServiceError
     ├── BadRequest
@@ -21,7 +21,7 @@ class ServiceError(Exception):
     """
 
     code = "internal"
-    title = "Something went wrong on our side"
+    title = "The service failed"
 
     def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
@@ -30,88 +30,88 @@ class ServiceError(Exception):
 
 
 class BadRequest(ServiceError):
-    """A malformed request or an option that does not exist or is out of range."""
+    """The request is malformed, or an option does not exist or is out of range."""
 
     code = "bad_request"
     title = "The request is malformed"
 
 
 class TooLarge(BadRequest):
-    """Bytes, pixels, frames or number of images over the limit."""
+    """The request or an image exceeds a limit: bytes, pixels, frames or number of images."""
 
     code = "too_large"
-    title = "Too large"
+    title = "The request or an image is too large"
 
 
 class NotAcceptable(BadRequest):
-    """No form that is offered is one that the client takes."""
+    """The client accepts none of the media types that the service offers."""
 
     code = "not_acceptable"
-    title = "No such form of an answer"
+    title = "No media type of the answer is acceptable"
 
 
 class UnsupportedMedia(BadRequest):
-    """Not an image, or of a type not taken."""
+    """The content is not an image, or its type is not supported."""
 
     code = "unsupported_media_type"
-    title = "Not an image of a supported type"
+    title = "The content is not an image of a supported type"
 
 
 class UnreadableImage(BadRequest):
-    """An image that cannot be decoded."""
+    """The image cannot be decoded."""
 
     code = "unreadable_image"
     title = "The image cannot be decoded"
 
 
 class Unauthenticated(ServiceError):
-    """No key, or a wrong one."""
+    """The request carries no API key, or a wrong one."""
 
     code = "unauthenticated"
-    title = "A valid key is needed"
+    title = "A valid API key is required"
 
 
 class UnknownModel(ServiceError):
     """No model of that name is served."""
 
     code = "unknown_model"
-    title = "No such model"
+    title = "The model does not exist"
 
 
 class Refused(ServiceError):
-    """Not now: the same request may succeed later."""
+    """The service rejects the request now; the same request may succeed later."""
 
     code = "refused"
-    title = "Not now"
+    title = "The service cannot answer now"
 
 
 class Overloaded(Refused):
-    """The queue is full."""
+    """Too many images or bytes are in flight."""
 
     code = "overloaded"
     title = "Too many requests are waiting"
 
 
 class Unavailable(Refused):
-    """Loading, draining, or no live worker."""
+    """The service is loading or stopping, or no worker is ready."""
 
     code = "unavailable"
-    title = "The service is not available at the moment"
+    title = "The service is not available"
 
 
 class DeadlineExceeded(ServiceError):
-    """The deadline has passed, or cannot be met."""
+    """The deadline has passed or cannot be met."""
 
     code = "deadline_exceeded"
     title = "The deadline cannot be met"
 
 
 class Cancelled(ServiceError):
-    """The client went away before its answer; nobody reads this one but logs and metrics."""
+    """The client disconnected before the answer. Only logs and metrics show this error."""
 
     code = "cancelled"
-    title = "The client went away"
+    title = "The client disconnected"
 
 
 class Internal(ServiceError):
-    """Anything unforeseen: its cause is logged, never shown."""
+    """An unexpected error. Its cause is logged and never sent to the client."""

@@ -1,6 +1,7 @@
-"""Every setting, from flags, `TWINS_*` variables or a TOML file, in one typed object.
+"""All settings of the service in one typed object, read from flags, `TWINS_*` variables or a TOML file.
 
-The only module that reads the environment. A flag beats a variable, a variable beats the file, the file the default.
+This is the only module that reads the environment. A flag takes precedence over a variable, a variable over the file,
+and the file over the default.
 """
 
 import difflib
@@ -18,22 +19,22 @@ from twins.runtime.plan import Precision
 from twins.zoo import models as zoo
 
 PREFIX = "TWINS_"
-CONFIG = "config"  # not a setting of the service: where the file is
+CONFIG = "config"  # the path of the settings file, which is not a setting itself
 
 
 class SettingsError(ValueError):
-    """A wrong name or value, with what would be right."""
+    """A setting has an unknown name or an invalid value."""
 
 
 def split(value: object) -> object:
-    """A list as people write it in a variable: with commas."""
+    """Split a string at its commas, which is how a list is written in a variable."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def split_keys(value: object) -> object:
-    """The same; but a variable that is there and empty is a mistake, and must not mean that no key is needed."""
+    """Split a string like `split`, but refuse an empty one: an empty variable must not switch authentication off."""
     if isinstance(value, str) and not value.strip():
-        raise ValueError("no key in it")
+        raise ValueError("it contains no key")
     return split(value)
 
 
@@ -45,85 +46,129 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseModel):
-    """The service's settings; times in seconds unless the name says otherwise."""
+    """The settings of the service. A name ends in the unit of its value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: List = Field(
-        tuple(zoo.DEFAULTS.values()), description="models to serve, NAME or NAME=FILE; the first is the default"
+        tuple(zoo.DEFAULTS.values()),
+        description="Serve these models, each given as NAME or NAME=FILE. The first model of a task is its default.",
     )
-    labels: List = Field((), description="class names of own checkpoints: FILE, or MODEL=FILE where several are served")
+    labels: List = Field(
+        (),
+        description="Read the class names of your own checkpoint from FILE, or from MODEL=FILE if you serve several.",
+    )
     exif: Literal["model", "always", "never"] = Field(
-        "model", description="turn images as EXIF says: as each model was measured, always, or never"
+        "model",
+        description="Rotate images as their EXIF data says: always, never, or as each model was evaluated (model).",
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    http_port: Port = Field(8000, description="port of REST and /metrics")
-    grpc_port: Port = Field(8001, description="port of gRPC")
-    api_keys: Keys = Field((), description="keys of which clients must show one; none: everybody is served")
+    host: str = Field("127.0.0.1", description="Listen on this address.")
+    http_port: Port = Field(8000, description="Serve REST and /metrics on this port.")
+    grpc_port: Port = Field(8001, description="Serve gRPC on this port.")
+    api_keys: Keys = Field((), description="API keys. If any are set, every request must carry one.")
 
     device: Devices = Field(
-        ("auto",), description="auto (every GPU, else the CPU), cpu, cuda, cuda:1; several separated by commas"
+        ("auto",),
+        description="Run models on these devices, separated by commas: cpu, cuda, cuda:1. "
+        "auto uses every GPU, or the CPU if there is none.",
     )
-    precision: Precision = Field("auto", description="auto, float32, bfloat16 or float16; auto is float32 on a CPU")
-    compile: bool = Field(default=False, description="torch.compile: faster later, slower to start")
-    threads: int = Field(0, ge=0, description="threads of a CPU worker; 0: one core less than there are")
-    decode_threads: int = Field(0, ge=0, description="threads of a frontend that decode images; 0: one a core")
-    frontends: int = Field(1, ge=1, le=64, description="processes that speak HTTP and gRPC")
+    precision: Precision = Field(
+        "auto", description="Compute in float32, bfloat16 or float16. auto means float32 on a CPU."
+    )
+    compile: bool = Field(
+        default=False, description="Compile models with torch.compile. The start takes longer and batches run faster."
+    )
+    threads: int = Field(
+        0, ge=0, description="Use this many threads in a CPU worker. 0 means one less than the number of cores."
+    )
+    decode_threads: int = Field(
+        0, ge=0, description="Decode images in this many threads per frontend. 0 means one per core."
+    )
+    frontends: int = Field(1, ge=1, le=64, description="Start this many processes that answer HTTP and gRPC.")
 
     max_batch: int = Field(
         0,
         ge=0,
         le=1024,
-        description="most images in a batch; 0: on a GPU 32, or 8 to segment, on a CPU 8, or 1 to segment",
+        description="Run at most this many images in a batch. 0 means 32 on a GPU and 8 on a CPU for classification, "
+        "8 on a GPU and 1 on a CPU for segmentation.",
     )
-    max_delay_ms: float = Field(
-        0.0, ge=0, description="longest wait of an image for company while others are on their way, in milliseconds"
+    max_delay_ms: float = Field(0.0, ge=0, description="Wait up to this many milliseconds to fill a batch.")
+    max_queue: int = Field(
+        512, ge=1, description="Reject requests with 429 when more than this many images are in flight in a frontend."
     )
-    max_queue: int = Field(512, ge=1, description="most images in work per frontend; more are refused with 429")
-    request_timeout_s: float = Field(30.0, gt=0, description="longest time for a request, and the default deadline")
+    request_timeout_s: float = Field(
+        30.0, gt=0, description="Stop a request after this many seconds. This is also the default deadline."
+    )
 
-    max_body_bytes: int = Field(64 * 2**20, ge=1, description="most bytes in a request")
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="Reject request bodies with more than this many bytes.")
     max_held_bytes: int = Field(
-        2**30, ge=1024, description="most bytes of unanswered requests per frontend; more are refused with 429"
+        2**30,
+        ge=1024,
+        description="Reject requests with 429 when unanswered requests hold more than this many bytes in a frontend.",
     )
-    max_images: int = Field(64, ge=1, description="most images in a request")
-    max_image_bytes: int = Field(Limits.max_bytes, ge=1, le=2**30, description="most bytes in an image")
-    max_pixels: int = Field(Limits.max_pixels, ge=1, description="most pixels in an image")
-    max_side: int = Field(Limits.max_side, ge=1, description="most pixels in a side of an image")
-    max_frames: int = Field(Limits.max_frames, ge=1, description="most frames in an image; the first is looked at")
+    max_images: int = Field(64, ge=1, description="Reject requests with more than this many images.")
+    max_image_bytes: int = Field(
+        Limits.max_bytes, ge=1, le=2**30, description="Reject images with more than this many bytes."
+    )
+    max_pixels: int = Field(Limits.max_pixels, ge=1, description="Reject images with more than this many pixels.")
+    max_side: int = Field(
+        Limits.max_side, ge=1, description="Reject images with more than this many pixels in width or height."
+    )
+    max_frames: int = Field(
+        Limits.max_frames,
+        ge=1,
+        description="Reject images with more than this many frames. Only the first frame is used.",
+    )
 
-    drain_delay_s: float = Field(1.0, ge=0, description="time to serve on, not ready, after the signal to stop")
-    grace_s: float = Field(30.0, ge=0, description="time for requests in flight after that, before they are cut off")
-    start_timeout_s: float = Field(600.0, gt=0, description="longest time for a worker to load and warm up")
-    hang_timeout_s: float = Field(120.0, ge=2, description="silence, or time in one batch, after which it is killed")
+    drain_delay_s: float = Field(
+        1.0,
+        ge=0,
+        description="Keep serving for this many seconds after the signal to stop, while /readyz already answers 503.",
+    )
+    grace_s: float = Field(
+        30.0, ge=0, description="Wait up to this many seconds after the drain delay for requests in flight to finish."
+    )
+    start_timeout_s: float = Field(
+        600.0, gt=0, description="Kill a worker that takes more than this many seconds to load and warm up."
+    )
+    hang_timeout_s: float = Field(
+        120.0,
+        ge=2,
+        description="Kill a worker that sends no heartbeat, or runs one batch, for more than this many seconds.",
+    )
 
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="console, json, or auto: console on a terminal"
+        "auto", description="Log as console or json. auto means console on a terminal and json elsewhere."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Log messages of this severity and above."
+    )
 
     @model_validator(mode="after")
     def check_together(self) -> Self:
-        """Two protocols need two ports; what one request may hold must fit into what all may."""
+        """Check the settings that depend on each other."""
         if self.http_port == self.grpc_port != 0:
-            raise ValueError("http_port and grpc_port are the same")
+            raise ValueError("http_port and grpc_port are the same; choose two different ports")
         if self.max_held_bytes < self.max_body_bytes:
-            raise ValueError("max_held_bytes is less than max_body_bytes: such a request could never be held")
+            raise ValueError(
+                "max_held_bytes is less than max_body_bytes; a request of the largest size would never be accepted"
+            )
         return self
 
     @property
     def image_limits(self) -> Limits:
-        """The limits that `twins.images.decode` checks."""
+        """Return the limits that `twins.images.decode` checks."""
         return Limits(self.max_image_bytes, self.max_pixels, self.max_side, self.max_frames)
 
 
 def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings from all sources. Raises SettingsError."""
+    """Read the settings from all sources. Raise SettingsError if a name or a value is wrong."""
     environ = os.environ if environ is None else environ
-    variables = ours(environ)
-    named = variables.pop(CONFIG, None)
-    config = flags.get(CONFIG) or named
+    variables = twins_variables(environ)
+    named_file = variables.pop(CONFIG, None)
+    config = flags.get(CONFIG) or named_file
     file = read_file(Path(str(config))) if config else {}
     sources = (
         (file, lambda name: f"{name} in {config}"),
@@ -131,76 +176,76 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
         ({name: value for name, value in flags.items() if name != CONFIG}, flag_name),
     )
     merged: dict[str, object] = {}
-    called: dict[str, str] = {}
-    for values, call in sources:
+    origins: dict[str, str] = {}
+    for values, describe in sources:
         for name, value in values.items():
-            check_name(name, call)
-            merged[name], called[name] = value, call(name)
+            check_name(name, describe)
+            merged[name], origins[name] = value, describe(name)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError("\n".join(explain(complaint, called) for complaint in error.errors())) from error
+        raise SettingsError("\n".join(explain(problem, origins) for problem in error.errors())) from error
 
 
-def ours(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that are meant for this service, by setting."""
-    named = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
-    return {name: value for name, value in named.items() if not INJECTED.fullmatch(f"{name}={value}")}
+def twins_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that set a setting of this service, by the setting's name."""
+    found = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    return {name: value for name, value in found.items() if not KUBERNETES_VARIABLES.fullmatch(f"{name}={value}")}
 
 
-INJECTED = re.compile(r"(service_host|service_port\w*|port_\d+_\w+)=.*|port=tcp://.*")
-"""What Kubernetes puts into every container's environment for a Service that is called `twins`."""
+KUBERNETES_VARIABLES = re.compile(r"(service_host|service_port\w*|port_\d+_\w+)=.*|port=tcp://.*")
+"""Variables that Kubernetes adds to every container if a Service is called `twins`."""
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """A TOML file's values. Raises SettingsError."""
+    """Return the values of a TOML file. Raise SettingsError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: cannot read the settings ({error})") from error
 
 
-def check_name(name: str, call: Any) -> None:
-    """Refuses a name that is no setting, with the closest that is."""
+def check_name(name: str, describe: Any) -> None:
+    """Raise SettingsError if there is no setting of this name, and suggest the closest name."""
     if name in Settings.model_fields:
         return
     close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    hint = f"; did you mean {call(close[0])}?" if close else ""
-    raise SettingsError(f"{call(name)} is no setting{hint}")
+    hint = f"; did you mean {describe(close[0])}?" if close else ""
+    raise SettingsError(f"{describe(name)} is not a setting{hint}")
 
 
-def explain(complaint: Any, called: Mapping[str, str]) -> str:
-    """One wrong value in words."""
-    if not complaint["loc"]:  # of several settings together: the input is all of them, keys included
-        return str(complaint["msg"])
-    name = str(complaint["loc"][0])
-    given = "" if name in SECRET else f", not {complaint['input']!r}"
-    return f"{called.get(name, name)}: {complaint['msg']}{given}"
+def explain(problem: Any, origins: Mapping[str, str]) -> str:
+    """Describe one invalid value."""
+    if not problem["loc"]:  # from check_together: the input is all settings, API keys included
+        return str(problem["msg"])
+    name = str(problem["loc"][0])
+    given = "" if name in SECRET else f", not {problem['input']!r}"
+    return f"{origins.get(name, name)}: {problem['msg']}{given}"
 
 
 def flag_name(name: str) -> str:
-    """How a setting is spelt on the command line."""
+    """Return the command line flag of a setting."""
     return "--" + FLAG_NAMES.get(name, name).replace("_", "-")
 
 
 FLAG_NAMES = {"models": "model", "api_keys": "api-key"}
-"""Flags that may be given several times are named in the singular."""
+"""Flags that may be repeated, which have a singular name."""
 
 
 SECRET = {"api_keys"}
-"""Settings whose values are never shown."""
+"""Settings whose values are never shown in messages."""
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process of ours: this one's, and what is given."""
+    """Return the environment for a child process: the environment of this process, and `extra`."""
     return {**os.environ, **extra}
 
 
 def set_variable(name: str, value: str) -> None:
-    """For libraries that read the environment when they are imported."""
+    """Set a variable for libraries that read the environment when they are imported."""
     os.environ[name] = value

@@ -83,25 +83,25 @@ def test_a_switch_in_a_variable_is_a_word(text, value):
 
 
 def test_a_misspelt_flag_names_the_right_one():
-    assert complaint({"max_qeue": "1"}) == "--max-qeue is no setting; did you mean --max-queue?"
+    assert complaint({"max_qeue": "1"}) == "--max-qeue is not a setting; did you mean --max-queue?"
 
 
 def test_a_misspelt_variable_names_the_right_one():
     told = complaint(environ={"TWINS_MAX_QEUE": "1"})
-    assert told == "the variable TWINS_MAX_QEUE is no setting; did you mean the variable TWINS_MAX_QUEUE?"
+    assert told == "the variable TWINS_MAX_QEUE is not a setting; did you mean the variable TWINS_MAX_QUEUE?"
 
 
 def test_a_misspelt_key_in_the_file_names_the_right_one_and_the_file(config):
     path = config("max_qeue = 1")
-    assert complaint({"config": path}) == f"max_qeue in {path} is no setting; did you mean max_queue in {path}?"
+    assert complaint({"config": path}) == f"max_qeue in {path} is not a setting; did you mean max_queue in {path}?"
 
 
 def test_a_flag_in_the_singular_is_named_so():
-    assert complaint({"modles": "x"}) == "--modles is no setting; did you mean --model?"
+    assert complaint({"modles": "x"}) == "--modles is not a setting; did you mean --model?"
 
 
 def test_a_name_like_no_other_is_refused_without_a_guess():
-    assert complaint(environ={"TWINS_ZZZZ": "1"}) == "the variable TWINS_ZZZZ is no setting"
+    assert complaint(environ={"TWINS_ZZZZ": "1"}) == "the variable TWINS_ZZZZ is not a setting"
 
 
 @given(st.sampled_from(list(Settings.model_fields)), st.integers(0, 40))
