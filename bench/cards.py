@@ -18,7 +18,7 @@ from tools.tables import table
 from twins.evaluation import scores
 from twins.runtime.runner import Runner
 from twins.tasks import classify
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS
 
 BATCH = 8
 STRANGERS = {
@@ -87,7 +87,7 @@ def strangers(runner: Runner) -> str:
 
 def main(data: Path) -> None:
     """Prints all figures."""
-    classifier = open_runner(zoo.DEFAULTS["classify"], None, "cpu")
+    classifier = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
     found = measure_classifier(data / "photos" / "val", classifier, BATCH).figures
     assert isinstance(found, scores.Classified)
     print(f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), top-5 {percent(found.top5)} %")
@@ -95,7 +95,7 @@ def main(data: Path) -> None:
     print(classes(found), confusion([each.name for each in classifier.card.labels], found.confusion), sep="\n\n")
     print(outdoor_cats(classifier, data), sep="\n\n")
     print(strangers(classifier), end="\n\n")
-    segmenter = open_runner(zoo.DEFAULTS["segment"], None, "cpu")
+    segmenter = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
     for split in ("val", "test"):
         masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, zero_is_void=None).figures
         assert isinstance(masks, scores.Segmented)

@@ -14,7 +14,7 @@ from tools.documents import ROOT
 from twins.render.formats import RenderOptions
 from twins.tasks import classify, segment
 from twins.tasks.classify import Prediction
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS
 
 CAT = ROOT / "examples" / "cat.jpg"
 FOLDER = ROOT / "docs" / "images"
@@ -26,7 +26,7 @@ INK, BARS, PAPER = "#1f2328", "#2f81f7", "#ffffff"
 def classified(photo: Path) -> Image.Image:
     """The photo, and beside it its five best classes."""
     options = classify.Options(top_k=5)
-    runner = open_runner(zoo.DEFAULTS["classify"], None, "cpu")
+    runner = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
     (ran,) = run([photo], runner, options, 1, keep=True)
     assert ran.output is not None
     assert ran.image is not None
@@ -50,7 +50,7 @@ def write(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, top: int
 def overlaid(photo: Path) -> Image.Image:
     """The photo under its mask, as `/segment` makes it."""
     options = segment.Options()
-    runner = open_runner(zoo.DEFAULTS["segment"], None, "cpu")
+    runner = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
     (ran,) = run([photo], runner, options, 1, keep=True)
     assert ran.output is not None
     found = segment.postprocess(ran.output, runner.card, options)

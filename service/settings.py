@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from twins.images.decode import Limits
 from twins.runtime.plan import Precision
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS
 
 PREFIX = "TWINS_"
 CONFIG = "config"  # the path of the settings file, which is not a setting itself
@@ -51,7 +51,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     models: List = Field(
-        tuple(zoo.DEFAULTS.values()),
+        tuple(DEFAULT_MODELS.values()),
         description="Serve these models, each given as NAME or NAME=FILE. The first model of a task is its default.",
     )
     labels: List = Field(

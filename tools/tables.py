@@ -19,8 +19,7 @@ from twins.checkpoints import checkpoint
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
 from twins.zoo import hub, labels
-from twins.zoo import models as zoo
-from twins.zoo.models import Packaged, ZooEntry
+from twins.zoo.models import ZOO, HubFile, Packaged, Url, ZooEntry
 
 
 def table(head: Iterable[str], entries: Iterable[Iterable[str]]) -> str:
@@ -63,7 +62,7 @@ def metric_table() -> str:
 def models() -> str:
     """Every model known by name."""
     head = ("name", "task", "accuracy, %", "parameters", "licence", "weights", "pinned")
-    return table(head, (model_row(name, entry) for name, entry in zoo.ZOO.items()))
+    return table(head, (model_row(name, entry) for name, entry in ZOO.items()))
 
 
 def model_row(name: str, entry: ZooEntry) -> tuple[str, ...]:
@@ -77,9 +76,9 @@ def model_row(name: str, entry: ZooEntry) -> tuple[str, ...]:
 def place(entry: ZooEntry) -> str:
     """Where a model's weights come from."""
     return {
-        zoo.HubFile: f"`{getattr(entry.source, 'repo', '')}`",
-        zoo.Packaged: "in the package",
-        zoo.Url: "OpenMMLab",
+        HubFile: f"`{getattr(entry.source, 'repo', '')}`",
+        Packaged: "in the package",
+        Url: "OpenMMLab",
     }[type(entry.source)]
 
 
@@ -91,7 +90,7 @@ def parameters(entry: ZooEntry) -> int:
 def weights() -> str:
     """What each model's weights take, in MB, by the bytes of a number."""
     entries = (
-        (f"`{name}`", *(f"{parameters(entry) * size / 1e6:,.0f}" for size in (4, 2))) for name, entry in zoo.ZOO.items()
+        (f"`{name}`", *(f"{parameters(entry) * size / 1e6:,.0f}" for size in (4, 2))) for name, entry in ZOO.items()
     )
     return table(("model", "float32", "bfloat16, float16"), entries)
 

@@ -34,7 +34,7 @@ def load(
     """
     # imported late: `import twins` alone costs no torch
     from twins.zoo import loading
-    from twins.zoo import models as zoo
+    from twins.zoo.models import ModelReference, parse_reference
 
-    reference = zoo.ModelReference(name, Path(checkpoint)) if checkpoint is not None else zoo.parse(name)
+    reference = ModelReference(name, Path(checkpoint)) if checkpoint is not None else parse_reference(name)
     return loading.network(reference).to(device=device, dtype=dtype)

@@ -14,7 +14,7 @@ from rich.table import Table
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
 from twins.card import TOP_K_LIMIT, Card
 from twins.tasks import classify as task
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Line:
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--model", default=zoo.DEFAULTS["classify"], show_default=True, help="NAME, or NAME=FILE")
+@click.option("--model", default=DEFAULT_MODELS["classify"], show_default=True, help="NAME, or NAME=FILE")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
 @click.option("--top-k", type=click.IntRange(1, TOP_K_LIMIT), default=5, show_default=True, help="classes an image")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")

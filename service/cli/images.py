@@ -15,7 +15,7 @@ from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
 from twins.tasks import TASKS, Options
 from twins.tasks.sample import Output, Sample
-from twins.zoo import models as zoo
+from twins.zoo.models import parse_reference
 
 if TYPE_CHECKING:
     from twins.runtime.runner import Runner
@@ -67,7 +67,7 @@ def open_runner(model: str, labels: Path | None, device: str, task: TaskName | N
     from twins.runtime.runner import Runner, choose_device
     from twins.zoo.loading import load  # late: `--help` should not wait for torch
 
-    loaded = load(zoo.parse(model), labels_file=labels)
+    loaded = load(parse_reference(model), labels_file=labels)
     if task is not None and loaded.card.task != task:
         raise click.UsageError(f"--model {model} is a model to {loaded.card.task} with, not to {task}")
     try:

@@ -13,8 +13,7 @@ from twins.card import MIN_SIDE
 from twins.checkpoints.metadata import MAX_SIZE
 from twins.zoo import hub
 from twins.zoo import labels as class_names
-from twins.zoo import models as zoo
-from twins.zoo.models import ZooEntry
+from twins.zoo.models import ZOO, ZooEntry, parse_reference
 
 
 @click.command()
@@ -22,12 +21,12 @@ from twins.zoo.models import ZooEntry
 def models(*, as_json: bool) -> None:
     """Lists the models known by name."""
     if as_json:
-        click.echo(msgspec.json.encode({name: msgspec.to_builtins(row) for name, row in zoo.ZOO.items()}))
+        click.echo(msgspec.json.encode({name: msgspec.to_builtins(row) for name, row in ZOO.items()}))
         return
     weights = Column("weights", overflow="fold")  # cut off, it would be of no use
-    names = Column("name", no_wrap=True, min_width=max(map(len, zoo.ZOO)))
+    names = Column("name", no_wrap=True, min_width=max(map(len, ZOO)))
     table = Table(names, "task", "labels", "accuracy, %", weights, box=None, header_style="bold")
-    for name, row in zoo.ZOO.items():
+    for name, row in ZOO.items():
         table.add_row(name, row.task, row.labels, figures(row), str(row.source))
     Console().print(table)
 
@@ -42,7 +41,7 @@ def figures(row: ZooEntry) -> str:
 @click.argument("name")
 def pull(name: str) -> None:
     """Fetches a model's weights into the cache and prints where they are."""
-    click.echo(hub.fetch(zoo.parse(name)))
+    click.echo(hub.fetch(parse_reference(name)))
 
 
 @click.command()

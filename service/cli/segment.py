@@ -19,7 +19,7 @@ from twins.card import Card
 from twins.render.document import Masks, RegionBody, body
 from twins.render.formats import RenderedMask, RenderOptions
 from twins.tasks import segment as task
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS
 
 SUFFIX = {"png": ".png", "palette": ".png", "overlay": ".png", "json": ".json", "hf": ".json", "npy": ".npy"}
 LEGEND = 12  # classes of an image that are shown to a person; programs get them all
@@ -40,7 +40,7 @@ class Line:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="where the masks go")
 @click.option("--format", "form", type=click.Choice(list(SUFFIX)), default="png", show_default=True, help="of a mask")
-@click.option("--model", default=zoo.DEFAULTS["segment"], show_default=True, help="NAME, or NAME=FILE")
+@click.option("--model", default=DEFAULT_MODELS["segment"], show_default=True, help="NAME, or NAME=FILE")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
 @click.option(
     "--size", type=click.Choice(["original", "model"]), default="original", show_default=True, help="of masks"

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from service.settings import Settings, SettingsError
-from twins.zoo import models as zoo
-from twins.zoo.models import ModelReference
+from twins.zoo.models import ModelReference, parse_reference
 
 
 def parse_references(settings: Settings) -> tuple[ModelReference, ...]:
     """The models in the config given. Raises UnknownModel, SettingsError."""
-    references = tuple(zoo.parse(text) for text in settings.models)
+    references = tuple(parse_reference(text) for text in settings.models)
     names = [reference.name for reference in references]
     if not names:
         raise SettingsError("no model is given")

@@ -22,7 +22,7 @@ from tests.server import Server, wait_until
 from tools import dashboard
 from tools.documents import ROOT
 from tools.panels import ROWS
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS
 
 GRAFANA = ROOT / "docker" / "grafana"
 DRAWN = json.loads(dashboard.DASHBOARD.read_text("utf-8"))
@@ -134,7 +134,7 @@ def ask(server: Server, image: bytes, prometheus: Prometheus, meanwhile: Callabl
 @nvml.needs_compiler
 @pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if query != ON_CUDA_ALONE])
 def test_a_query_gives_data(watched, name):
-    query = QUERIES[name].replace("$__rate_interval", "5m").replace("$model", f"({'|'.join(zoo.DEFAULTS.values())})")
+    query = QUERIES[name].replace("$__rate_interval", "5m").replace("$model", f"({'|'.join(DEFAULT_MODELS.values())})")
     found = watched.wait_for(query)
     assert any(series["value"][1] != "NaN" for series in found)
 
@@ -151,7 +151,7 @@ def test_every_record_has_data(watched):
 def test_models_can_be_chosen_among(watched):
     (model,) = DRAWN["templating"]["list"]
     series, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", model["query"]["query"]).groups()
-    assert {found["metric"][label] for found in watched.query(series)} == set(zoo.DEFAULTS.values())
+    assert {found["metric"][label] for found in watched.query(series)} == set(DEFAULT_MODELS.values())
 
 
 @needs_prometheus

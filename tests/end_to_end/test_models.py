@@ -12,14 +12,14 @@ from service.settings import load
 from tests.golden import cases, seeded
 from tests.server import Server
 from twins.zoo import hub
-from twins.zoo import models as zoo
+from twins.zoo.models import parse_reference
 
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     torch.save(cases.read("pipeline-twins_svt_small").state(), folder / "small.pth")
-    torch.save({"model": load_file(hub.fetch(zoo.parse("twins_svt_nano")))}, folder / "flowers.pth")
+    torch.save({"model": load_file(hub.fetch(parse_reference("twins_svt_nano")))}, folder / "flowers.pth")
     (folder / "flowers.txt").write_text("\n".join(f"flower {i}" for i in range(13)))
     flags = (
         *("--model", f"flowers={folder / 'flowers.pth'}", "--labels", f"flowers={folder / 'flowers.txt'}"),

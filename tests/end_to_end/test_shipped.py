@@ -10,14 +10,14 @@ from service.pb.twins.v1 import twins_pb2, twins_pb2_grpc
 from tests.crafted import encoded
 from tools.documents import ROOT
 from twins.zoo import hub
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS, parse_reference
 
-WEIGHTS = [hub.fetch(zoo.parse(name)) for name in zoo.DEFAULTS.values()]
+WEIGHTS = [hub.fetch(parse_reference(name)) for name in DEFAULT_MODELS.values()]
 
 
 def test_both_are_served_by_default(server):
     listed = httpx.get(f"{server.http}/models").json()["models"]
-    assert [(each["name"], each["task"]) for each in listed] == [(name, task) for task, name in zoo.DEFAULTS.items()]
+    assert [(each["name"], each["task"]) for each in listed] == [(name, task) for task, name in DEFAULT_MODELS.items()]
 
 
 def test_the_cat_is_a_cat_and_surely_so(server, cat):
@@ -52,7 +52,7 @@ def test_nothing_at_all_is_not_surely_something(server, seed):
     assert answer["predictions"][0]["score"] < 0.99
 
 
-@pytest.mark.parametrize("name", zoo.DEFAULTS.values())
+@pytest.mark.parametrize("name", DEFAULT_MODELS.values())
 def test_a_models_card_is_served_with_it(server, name):
     document = (ROOT / "twins" / "weights" / f"{name}.md").read_text("utf-8")
     url = f"{server.http}/models/{name}"

@@ -20,8 +20,8 @@ from twins.evaluation import datasets
 from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner
 from twins.tasks import TASKS
-from twins.zoo import models as zoo
 from twins.zoo.loading import load
+from twins.zoo.models import ModelReference
 
 PATIENCE_S = 280
 
@@ -86,19 +86,19 @@ def test_a_run_leaves_a_model_a_log_and_a_curve(kind, request):
 
 
 def test_a_classifier_knows_its_folders_as_labels_and_its_size(classifier):
-    card = load(zoo.ModelReference("mine", classifier / "model.safetensors")).card
+    card = load(ModelReference("mine", classifier / "model.safetensors")).card
     assert [label.name for label in card.labels] == ["blue bar", "red disc"]
     assert (card.geometry.short_side, card.geometry.crop) == (124, 112)
 
 
 def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
-    card = load(zoo.ModelReference("mine", segmenter / "model.safetensors")).card
+    card = load(ModelReference("mine", segmenter / "model.safetensors")).card
     assert [(label.name, label.colour) for label in card.labels][1:] == [("bar", "#0000ff"), ("disc", "#ff0000")]
     assert (card.geometry.short_side, card.geometry.long_side, card.geometry.crop) == (224, 896, None)
 
 
 def test_the_served_network_answers_as_it_was_measured(classifier, photos):
-    runner = Runner(load(zoo.ModelReference("mine", classifier / "model.safetensors")), Plan())
+    runner = Runner(load(ModelReference("mine", classifier / "model.safetensors")), Plan())
     items = datasets.classified(photos / "test", runner.card)
     outputs = run([item.path for item in items], runner, TASKS["classify"].Options(), 8)
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))

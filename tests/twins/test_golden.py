@@ -11,8 +11,8 @@ from twins.card import Normalisation
 from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner
 from twins.tasks import classify
-from twins.zoo import models as zoo
 from twins.zoo.loading import load
+from twins.zoo.models import ModelReference
 
 MMPRETRAIN_NAMES = {"twins-pcpvt-small": "twins_pcpvt_small", "twins-svt-small": "twins_svt_small"}
 
@@ -38,7 +38,7 @@ def pipeline(tmp_path_factory):
     case = cases.read("pipeline-twins_svt_small")
     path = tmp_path_factory.mktemp("pipeline") / "weights.pth"
     torch.save(case.state(), path)
-    return case, Runner(load(zoo.ModelReference("twins_svt_small", path)), Plan())
+    return case, Runner(load(ModelReference("twins_svt_small", path)), Plan())
 
 
 @pytest.mark.parametrize("size", ["300x400", "900x600", "120x100"])

@@ -12,8 +12,8 @@ from tests.golden import cases, seeded
 from twins.images import decode
 from twins.runtime.runner import Plan, Runner
 from twins.tasks import segment
-from twins.zoo import models as zoo
 from twins.zoo.loading import load
+from twins.zoo.models import ModelReference
 
 NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
 SAME_PIXELS = 0.999
@@ -23,7 +23,7 @@ SAME_PIXELS = 0.999
 def given(request, tmp_path_factory) -> tuple[cases.Case, Runner]:
     case = cases.read(request.param)
     path = segmentation.golden(case, tmp_path_factory.mktemp("golden"))
-    runner = Runner(load(zoo.ModelReference(segmentation.model_name(case.facts), path)), Plan())
+    runner = Runner(load(ModelReference(segmentation.model_name(case.facts), path)), Plan())
     path.unlink()
     return case, runner
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads
-from twins.zoo.models import HubFile, ModelReference, Packaged, Url, find
+from twins.zoo.models import HubFile, ModelReference, Packaged, Url, find_entry
 
 
 def fetch(reference: ModelReference) -> Path:
@@ -20,7 +20,7 @@ def fetch(reference: ModelReference) -> Path:
     """
     if reference.checkpoint is not None:
         return reference.checkpoint
-    source = find(reference.name).source
+    source = find_entry(reference.name).source
     path = find_file(reference.name, source)
     check(path, source.sha256)
     return path

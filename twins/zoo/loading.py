@@ -9,8 +9,7 @@ from twins.checkpoints import checkpoint
 from twins.checkpoints.checkpoint import Checkpoint
 from twins.errors import CheckpointError, LabelsError
 from twins.zoo import hub, labels
-from twins.zoo import models as zoo
-from twins.zoo.models import ModelReference, Packaged, ZooEntry
+from twins.zoo.models import MMSEG_GEOMETRY, ZOO, ModelReference, Packaged, ZooEntry, centre_crop, resize_keep_ratio
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +30,7 @@ def load(reference: ModelReference, *, labels_file: Path | None = None) -> Loade
     found, path = read(reference)
     try:
         network = checkpoint.build(found)
-        return Loaded(network, card(reference, zoo.ZOO.get(reference.name), found, labels_file))
+        return Loaded(network, card(reference, ZOO.get(reference.name), found, labels_file))
     except (CheckpointError, LabelsError) as error:
         raise type(error)(f"{reference.name} ({path}): {error}") from error
 
@@ -49,7 +48,7 @@ def read(reference: ModelReference) -> tuple[Checkpoint, Path]:
     """A model's checkpoint, fetched if need be, and its file. Raises TwinsError if it is another than the name says."""
     path = hub.fetch(reference)
     found = checkpoint.load(path)
-    entry = zoo.ZOO.get(reference.name)
+    entry = ZOO.get(reference.name)
     if entry is not None:
         expect(entry, found, reference, path)
     return found, path
@@ -61,7 +60,7 @@ def expect(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: 
         return
     nearest = (checkpoint.closest(found.variant), found.head)
     same = (
-        name for name, known in zoo.ZOO.items() if (known.variant, known.head) == nearest != (entry.variant, entry.head)
+        name for name, known in ZOO.items() if (known.variant, known.head) == nearest != (entry.variant, entry.head)
     )
     other = next(same, None)
     hint = f" The closest variant is {nearest[0]}: --model {other}={path}" if other else " Is the file complete?"
@@ -112,5 +111,5 @@ def geometry(found: Checkpoint) -> Geometry:
     """What a network that nobody said anything about is given."""
     size = found.declared.size
     if found.task == "segment":
-        return zoo.whole(size) if size else zoo.MMSEG
-    return zoo.centre_crop(size or SIZE, found.declared.crop)
+        return resize_keep_ratio(size) if size else MMSEG_GEOMETRY
+    return centre_crop(size or SIZE, found.declared.crop)

@@ -9,7 +9,7 @@ from pathlib import Path
 from twins.card import TASK_OF, Accuracy, Geometry, HeadName, TaskName
 from twins.errors import UnknownModel
 
-DEFAULTS: dict[TaskName, str] = {"classify": "twins_svt_nano", "segment": "twins_svt_nano_fpn"}
+DEFAULT_MODELS: dict[TaskName, str] = {"classify": "twins_svt_nano", "segment": "twins_svt_nano_fpn"}
 """What is used where nobody names a model: the ones that ship."""
 
 
@@ -109,12 +109,12 @@ def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sh
     )
 
 
-def whole(short_side: int) -> Geometry:
+def resize_keep_ratio(short_side: int) -> Geometry:
     """mmsegmentation's test pipeline: the whole image, as large as both bounds allow; the sizes in pixels."""
     return Geometry(short_side=short_side, long_side=4 * short_side, interpolation="bilinear")
 
 
-MMSEG = whole(512)
+MMSEG_GEOMETRY = resize_keep_ratio(512)
 """As it measured its models on ADE20K."""
 
 OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/twins"
@@ -127,7 +127,7 @@ def ade20k(variant: str, head: HeadName, file: str, single_scale: float, multi_s
     return ZooEntry(
         variant=variant,
         labels="ade20k",
-        geometry=MMSEG,
+        geometry=MMSEG_GEOMETRY,
         source=Url(f"{OPENMMLAB}/{folder}/{file}.pth", sha256),
         licence="Apache-2.0",
         exif_orientation=True,
@@ -172,7 +172,7 @@ ZOO: dict[str, ZooEntry] = {
     "twins_svt_nano_fpn": ZooEntry(
         variant="svt_nano",
         labels="nano3",
-        geometry=whole(224),
+        geometry=resize_keep_ratio(224),
         source=Packaged(
             "twins_svt_nano_fpn.safetensors", sha256="7b592d731caec172c76cc366e0dc0868f54b39218295d38621087c592d794114"
         ),
@@ -221,7 +221,7 @@ def list_models() -> list[str]:
     return list(ZOO)
 
 
-def find(name: str) -> ZooEntry:
+def find_entry(name: str) -> ZooEntry:
     """The entry of a model. Raises UnknownModel with the closest name."""
     if name in ZOO:
         return ZOO[name]
@@ -230,11 +230,11 @@ def find(name: str) -> ZooEntry:
     raise UnknownModel(f"no model is called {name!r}; {hint} A checkpoint of your own is given as NAME=FILE.")
 
 
-def parse(text: str) -> ModelReference:
+def parse_reference(text: str) -> ModelReference:
     """A model as users spell it everywhere: `NAME`, or `NAME=FILE`. Raises UnknownModel."""
     name, equals, path = text.partition("=")
     if not equals:
-        find(name)
+        find_entry(name)
         return ModelReference(name)
     if not name or not path:
         raise UnknownModel(f"{text!r} is neither a model's name nor NAME=FILE")

@@ -21,7 +21,7 @@ from tests import checkpoints
 from tests.checkpoints import TINY_PCPVT, TINY_SVT
 from twins.checkpoints import checkpoint
 from twins.zoo import loading
-from twins.zoo import models as zoo
+from twins.zoo.models import ModelReference
 from twins.errors import CheckpointError
 from twins.checkpoints.formats import PREFIXES
 from twins.network.heads.classify import Classifier
@@ -135,7 +135,7 @@ def test_a_network_may_have_another_number_of_classes_than_its_name(seven):
 
 def test_what_is_served_under_a_published_name_needs_a_label_for_each_class(seven):
     with pytest.raises(twins.errors.LabelsError, match="13 labels for a network of 7 classes"):
-        loading.load(zoo.ModelReference("twins_svt_nano", seven))
+        loading.load(ModelReference("twins_svt_nano", seven))
 
 
 @pytest.mark.parametrize("key", ["blocks.1.1.attn.q.weight", "pos_block.2.proj.0.bias", "norm.weight"])

@@ -11,7 +11,7 @@ import torch
 from tests.golden import cases, names
 from twins.checkpoints import checkpoint
 from twins.checkpoints import formats
-from twins.zoo import models as zoo
+from twins.zoo.models import MMSEG_GEOMETRY, ModelReference
 from twins.errors import CheckpointError
 from twins.zoo.loading import load
 from twins.network.variants import Family
@@ -87,7 +87,7 @@ def test_a_missing_parameter_is_named(tmp_path):
     state = small()
     del state["neck.fpn_convs.2.conv.bias"]
     with pytest.raises(CheckpointError, match=r"neck\.fpn_convs\.2\.conv\.bias is missing"):
-        load(zoo.ModelReference("mine", save(state, tmp_path)))
+        load(ModelReference("mine", save(state, tmp_path)))
 
 
 def test_a_bare_trunk_is_refused(tmp_path):
@@ -99,9 +99,9 @@ def test_a_bare_trunk_is_refused(tmp_path):
 def test_another_head_than_the_name_says_is_refused_with_the_right_name(tmp_path):
     path = save(small("fpn"), tmp_path)
     with pytest.raises(CheckpointError, match="twins_svt_small_fpn_ade20k="):
-        load(zoo.ModelReference("twins_svt_small_upernet_ade20k", path))
+        load(ModelReference("twins_svt_small_upernet_ade20k", path))
     with pytest.raises(CheckpointError, match="twins_svt_small_fpn_ade20k="):
-        load(zoo.ModelReference("twins_svt_small", path))
+        load(ModelReference("twins_svt_small", path))
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_class_names_and_colours_come_from_the_file(tmp_path, meta):
     state = small()
     for key in ("weight", "bias"):
         state[f"decode_head.conv_seg.{key}"] = state[f"decode_head.conv_seg.{key}"][:2]
-    card = load(zoo.ModelReference("mine", save({"meta": meta, "state_dict": state}, tmp_path))).card
+    card = load(ModelReference("mine", save({"meta": meta, "state_dict": state}, tmp_path))).card
     assert [(label.name, label.colour) for label in card.labels] == [("wall", "#010203"), ("door", "#ff0010")]
-    assert (card.task, card.geometry, card.exif_orientation) == ("segment", zoo.MMSEG, True)
+    assert (card.task, card.geometry, card.exif_orientation) == ("segment", MMSEG_GEOMETRY, True)
 
 
 def test_a_broken_palette_costs_no_labels(tmp_path):
     meta = {"CLASSES": ["a"] * 150, "PALETTE": [[1, 2, 300]] * 150}
-    card = load(zoo.ModelReference("mine", save({"meta": meta, "state_dict": small()}, tmp_path))).card
+    card = load(ModelReference("mine", save({"meta": meta, "state_dict": small()}, tmp_path))).card
     assert (card.labels[0].name, card.labels[0].colour) == ("a", None)
 
 

@@ -12,9 +12,9 @@ from twins.errors import BadOption
 from twins.render.formats import ENCODERS, JPEG, MEDIA_TYPES, RenderOptions
 from twins.tasks.segmentation import Segmentation
 from twins.zoo import labels
-from twins.zoo.models import MMSEG
+from twins.zoo.models import MMSEG_GEOMETRY
 
-CARD = Card("city", "segment", "none", labels.numbered(4), MMSEG, Normalisation(), True, "tests", "none")
+CARD = Card("city", "segment", "none", labels.numbered(4), MMSEG_GEOMETRY, Normalisation(), True, "tests", "none")
 FOUND = Segmentation(np.array([[0, 0, 1], [3, 3, 255]], np.uint8), CARD.labels)
 PHOTO = Image.new("RGB", (3, 2), (10, 20, 30))
 

@@ -13,14 +13,14 @@ from twins.network.variants import Family
 from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner, choose_dtype
 from twins.tasks.sample import Sample
-from twins.zoo import models as zoo
 from twins.zoo.loading import Loaded, load
+from twins.zoo.models import DEFAULT_MODELS, parse_reference
 
 
 @pytest.fixture(scope="module")
 def nano():
     """The packaged model."""
-    return load(zoo.parse(zoo.DEFAULTS["classify"]))
+    return load(parse_reference(DEFAULT_MODELS["classify"]))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_wanted_precision_is_used(device, name):
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.05), ("float16", 0.01)])
 def test_reduced_precision_stays_close(runner, precision, tolerance):
-    reduced = Runner(load(zoo.parse(zoo.DEFAULTS["classify"])), Plan(precision=precision))
+    reduced = Runner(load(parse_reference(DEFAULT_MODELS["classify"])), Plan(precision=precision))
     assert np.abs(by_class(reduced.forward(samples(4))) - by_class(runner.forward(samples(4)))).max() < tolerance
 
 
@@ -195,5 +195,5 @@ def test_warming_up_runs_every_batch_size_at_the_models_geometry(tiny):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_a_gpu_gives_the_processors_answers(runner, precision):
-    gpu = Runner(load(zoo.parse(zoo.DEFAULTS["classify"])), Plan(device="cuda", precision=precision))
+    gpu = Runner(load(parse_reference(DEFAULT_MODELS["classify"])), Plan(device="cuda", precision=precision))
     assert np.abs(by_class(gpu.forward(samples(4))) - by_class(runner.forward(samples(4)))).max() < 0.05

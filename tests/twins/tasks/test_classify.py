@@ -15,7 +15,7 @@ from twins.network.heads.classify import reduce
 from twins.tasks import classify
 from twins.tasks.classify import Options, Prediction
 from twins.tasks.sample import Output
-from twins.zoo import models as zoo
+from twins.zoo.models import centre_crop
 
 CARD = Card(
     name="flowers",
@@ -122,7 +122,7 @@ def test_the_resized_short_side_is_the_geometrys_and_the_crop_fits(width, height
 
 @given(st.integers(16, 1000), st.floats(0.5, 1))
 def test_the_crops_share_decides_the_short_side_rounded_down(size, share):
-    assert zoo.centre_crop(size, share).short_side == int(size / share)
+    assert centre_crop(size, share).short_side == int(size / share)
 
 
 @pytest.mark.parametrize(

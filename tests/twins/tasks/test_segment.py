@@ -19,8 +19,8 @@ from twins.runtime.runner import Plan, Runner
 from twins.tasks import segment
 from twins.tasks.sample import Output
 from twins.zoo import labels
-from twins.zoo import models as zoo
 from twins.zoo.loading import Loaded
+from twins.zoo.models import MMSEG_GEOMETRY
 
 TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), window=7)
 LABELS = (Label("background"), Label("person"), Label("cat"), Label("Cat"))
@@ -29,7 +29,7 @@ CARD = Card(
     task="segment",
     variant="custom",
     labels=LABELS,
-    geometry=replace(zoo.MMSEG, short_side=64, long_side=256),
+    geometry=replace(MMSEG_GEOMETRY, short_side=64, long_side=256),
     normalisation=Normalisation(),
     exif_orientation=True,
     source="",
@@ -64,7 +64,7 @@ def image(height: int, width: int) -> Image.Image:
     ],
 )
 def test_an_image_becomes_as_large_as_both_bounds_allow(size, resized):
-    assert segment.resized_size(size, zoo.MMSEG) == resized
+    assert segment.resized_size(size, MMSEG_GEOMETRY) == resized
 
 
 def test_the_answer_has_the_images_size_or_the_networks():

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads, hub
-from twins.zoo import models as zoo
+from twins.zoo.models import ZOO, ModelReference, Url, ade20k
 
 CONTENT = os.urandom(3 * 2**20 + 7)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -62,11 +62,11 @@ def site():
 @pytest.fixture
 def model(site, monkeypatch, tmp_path):
     """An entry of the zoo whose weights are on the site, and an empty cache."""
-    entry = zoo.ade20k("svt_small", "fpn", "a-b", 0, 0)
-    monkeypatch.setitem(zoo.ZOO, "made_up", replace(entry, source=zoo.Url(site.url, SHA256[:8])))
+    entry = ade20k("svt_small", "fpn", "a-b", 0, 0)
+    monkeypatch.setitem(ZOO, "made_up", replace(entry, source=Url(site.url, SHA256[:8])))
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    return zoo.ModelReference("made_up")
+    return ModelReference("made_up")
 
 
 def test_a_file_is_fetched_once(site, model, tmp_path):

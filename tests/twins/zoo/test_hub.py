@@ -13,7 +13,7 @@ import pytest
 from tests import hub as fake
 from twins.errors import UnknownModel, WeightsUnavailable
 from twins.zoo import hub
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS, ZOO, ModelReference
 
 CONTENT = bytes(range(256)) * 400
 PINNED = "twins_svt_small"  # to a full commit, with a known hash
@@ -22,14 +22,14 @@ UNPINNED = "twins_svt_base"
 FETCH = """
 import dataclasses, sys, time
 from twins.zoo import hub
-from twins.zoo import models as zoo
+from twins.zoo.models import DEFAULT_MODELS, ZOO, ModelReference
 from twins.errors import WeightsUnavailable
 time.sleep = lambda _: None  # the client library waits longer and longer before it gives up
 name, sha256 = sys.argv[1:]
-entry = zoo.ZOO[name]
-zoo.ZOO[name] = dataclasses.replace(entry, source=dataclasses.replace(entry.source, sha256=sha256 or None))
+entry = ZOO[name]
+ZOO[name] = dataclasses.replace(entry, source=dataclasses.replace(entry.source, sha256=sha256 or None))
 try:
-    print(hub.fetch(zoo.ModelReference(name)))
+    print(hub.fetch(ModelReference(name)))
 except WeightsUnavailable as error:
     print(error)
     sys.exit(3)
@@ -84,7 +84,7 @@ def test_a_name_becomes_the_hubs_file(fetch):
 
 def test_the_pinned_revision_is_asked_for(fetch, server):
     fetch()
-    revision = zoo.ZOO[PINNED].source.revision
+    revision = ZOO[PINNED].source.revision
     assert set(server.asked) == {f"/timm/twins_svt_small.in1k/resolve/{revision}/model.safetensors"}
 
 
@@ -194,12 +194,12 @@ def no_network(monkeypatch):
 
 
 def test_the_packaged_weights_need_no_network(no_network):
-    assert hub.fetch(zoo.ModelReference(zoo.DEFAULTS["classify"])).is_file()
+    assert hub.fetch(ModelReference(DEFAULT_MODELS["classify"])).is_file()
 
 
 def test_the_packaged_weights_have_their_hash():
-    found = hashlib.sha256(hub.fetch(zoo.ModelReference(zoo.DEFAULTS["classify"])).read_bytes()).hexdigest()
-    assert found == zoo.ZOO[zoo.DEFAULTS["classify"]].source.sha256
+    found = hashlib.sha256(hub.fetch(ModelReference(DEFAULT_MODELS["classify"])).read_bytes()).hexdigest()
+    assert found == ZOO[DEFAULT_MODELS["classify"]].source.sha256
 
 
 def test_packaged_weights_that_were_replaced_are_refused(tmp_path):
@@ -209,9 +209,9 @@ def test_packaged_weights_that_were_replaced_are_refused(tmp_path):
 
 
 def test_a_file_of_ones_own_is_taken_as_it_is(no_network, tmp_path):
-    assert hub.fetch(zoo.ModelReference("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
+    assert hub.fetch(ModelReference("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
 
 
 def test_an_unknown_name_is_not_looked_for(no_network):
     with pytest.raises(UnknownModel):
-        hub.fetch(zoo.ModelReference("resnet50"))
+        hub.fetch(ModelReference("resnet50"))

@@ -6,13 +6,12 @@ import pytest
 
 from twins.errors import UnknownModel
 from twins.network.variants import VARIANTS
-from twins.zoo import models as zoo
 from twins.zoo.labels import shipped
-from twins.zoo.models import ZOO, ModelReference
+from twins.zoo.models import DEFAULT_MODELS, ZOO, ModelReference, Packaged, list_models, parse_reference
 
 
 def test_a_name_is_a_model_of_the_zoo():
-    assert zoo.parse("twins_svt_small") == ModelReference("twins_svt_small")
+    assert parse_reference("twins_svt_small") == ModelReference("twins_svt_small")
 
 
 @pytest.mark.parametrize(
@@ -25,13 +24,13 @@ def test_a_name_is_a_model_of_the_zoo():
     ],
 )
 def test_a_name_and_a_file_are_any_name_and_that_file(text, expected):
-    assert zoo.parse(text) == expected
+    assert parse_reference(text) == expected
 
 
 @pytest.mark.parametrize("text", ["=file.pth", "name=", "="])
 def test_half_a_spelling_is_refused(text):
     with pytest.raises(UnknownModel, match="NAME=FILE"):
-        zoo.parse(text)
+        parse_reference(text)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +44,19 @@ def test_half_a_spelling_is_refused(text):
 )
 def test_a_misspelt_name_is_answered_with_the_closest(typed, meant):
     with pytest.raises(UnknownModel, match=f"did you mean {meant}"):
-        zoo.parse(typed)
+        parse_reference(typed)
 
 
 @pytest.mark.parametrize("typed", ["resnet50", "", "./file.pth"])
 def test_a_name_like_no_other_is_answered_with_all_and_the_way_to_bring_a_file(typed):
     with pytest.raises(UnknownModel, match=r"twins_svt_nano.*NAME=FILE"):
-        zoo.parse(typed)
+        parse_reference(typed)
 
 
 def test_the_table_lists_every_variant_as_a_classifier_and_the_published_ones_as_segmenters():
     published = [f"twins_{variant}" for variant in VARIANTS if variant != "svt_nano"]
     segmenters = {f"{name}_{head}_ade20k" for name in published for head in ("fpn", "upernet")}
-    assert set(zoo.list_models()) == {*zoo.DEFAULTS.values(), *published} | segmenters
+    assert set(list_models()) == {*DEFAULT_MODELS.values(), *published} | segmenters
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -72,14 +71,14 @@ def test_published_models_see_images_as_timm_measured_them(name):
     assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
 
 
-@pytest.mark.parametrize("task", zoo.DEFAULTS)
+@pytest.mark.parametrize("task", DEFAULT_MODELS)
 def test_a_tasks_default_model_is_for_it_and_needs_no_network(task):
-    entry = ZOO[zoo.DEFAULTS[task]]
+    entry = ZOO[DEFAULT_MODELS[task]]
     assert entry.task == task
-    assert isinstance(entry.source, zoo.Packaged)
+    assert isinstance(entry.source, Packaged)
 
 
 def test_every_model_that_ships_has_a_model_card():
     for entry in ZOO.values():
-        if isinstance(entry.source, zoo.Packaged):
+        if isinstance(entry.source, Packaged):
             assert entry.source.document().startswith("# twins_")

@@ -5,11 +5,11 @@ import torch
 
 import twins
 from tests.golden import cases, names
-from twins.zoo import models as zoo
 from twins.zoo.loading import load
+from twins.zoo.models import OPENMMLAB, ZOO, ModelReference, Url, find_entry
 
-ZOO = [name for name, entry in zoo.ZOO.items() if entry.labels == "ade20k"]
-FILES = [(name, "mmseg") for name in ZOO] + [(name, "authors") for name in ZOO if "upernet" in name]
+SEGMENTERS = [name for name, entry in ZOO.items() if entry.labels == "ade20k"]
+FILES = [(name, "mmseg") for name in SEGMENTERS] + [(name, "authors") for name in SEGMENTERS if "upernet" in name]
 GOLDEN_NAMES = {
     "mmseg-twins_pcpvt-s_fpn": (names.mmseg, "pcpvt_small", "fpn"),
     "mmseg-twins_svt-s_fpn": (names.mmseg, "svt_small", "fpn"),
@@ -29,7 +29,7 @@ MILLIONS = {  # of parameters that are used: mmsegmentation's table without the 
 @pytest.fixture
 def checkpoint(request, tmp_path):
     name, project = request.param
-    entry = zoo.find(name)
+    entry = find_entry(name)
     keys = (names.mmseg if project == "mmseg" else names.authors)(entry.variant, entry.head)
     path = tmp_path / "weights.pth"
     torch.save({"meta": {}, "state_dict": names.cheap_state(keys)}, path)
@@ -44,13 +44,13 @@ def test_the_made_up_keys_are_the_published_ones(prefix):
 
 
 def test_there_are_twelve_with_published_figures():
-    assert [set(zoo.find(name).published.figures) for name in ZOO] == [{"mIoU", "mIoU multi-scale"}] * 12
+    assert [set(find_entry(name).published.figures) for name in SEGMENTERS] == [{"mIoU", "mIoU multi-scale"}] * 12
 
 
 @pytest.mark.parametrize("checkpoint", FILES, indirect=True, ids="-".join)
 def test_every_published_file_loads_strictly_and_runs(checkpoint):
     name, path = checkpoint
-    loaded = load(zoo.ModelReference(name, path))
+    loaded = load(ModelReference(name, path))
     with torch.inference_mode():
         assert loaded.network(torch.zeros(1, 3, 64, 96)).shape == (1, 150, 16, 24)
     assert (loaded.card.labels[7].name, loaded.card.labels[7].colour) == ("bed", "#cc05ff")
@@ -69,16 +69,16 @@ def test_every_published_file_runs_at_the_sizes_of_photos(checkpoint):
 
 @pytest.mark.parametrize("name", MILLIONS)
 def test_parameter_counts_are_the_published_ones(name):
-    entry = zoo.find(name)
+    entry = find_entry(name)
     count = sum(parameter.numel() for parameter in names.network(entry.variant, entry.head).parameters())
     assert count / 1e6 == pytest.approx(MILLIONS[name], abs=6e-4)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", SEGMENTERS)
 def test_addresses_are_those_of_the_files(name):
-    source = zoo.find(name).source
-    assert isinstance(source, zoo.Url)
-    folder, file = source.url.removeprefix(zoo.OPENMMLAB + "/").split("/")
+    source = find_entry(name).source
+    assert isinstance(source, Url)
+    folder, file = source.url.removeprefix(OPENMMLAB + "/").split("/")
     assert file.startswith(folder + "_2021")
     assert file == f"{file.rpartition('-')[0]}-{source.sha256}.pth"
     assert len(source.sha256) == 8
