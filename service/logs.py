@@ -1,22 +1,30 @@
-"""One line per event, for people or for machines; never an image's content, never a key."""
+"""Logging: one line per event, for people or for programs. It never shows the content of an image or an API key."""
 
+import atexit
 import logging
 import sys
 import warnings
-from contextlib import suppress
 from functools import partial
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
+from service import metrics
+from service.log_writer import LogWriter
 from service.settings import Settings
+
+STDERR = 2
+MAX_LINES = 10_000  # that wait to be written; further lines are dropped
+FLUSH_S = 1.0
 
 Logger = FilteringBoundLogger
 
+writer: LogWriter | None = None
+
 
 def configure(settings: Settings, *, process: str) -> None:
-    """Sets up this process's logging."""
+    """Set up the logging of this process. Lines go to standard error from a thread of their own."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     steps: list[Processor] = [
         partial(add_process, process),
@@ -30,42 +38,43 @@ def configure(settings: Settings, *, process: str) -> None:
     structlog.configure(
         processors=steps,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Unbreakable())),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, start_writer(process))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[Forward()], force=True)
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes bodies
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes request bodies
     logging.captureWarnings(True)  # noqa: FBT003 - the standard library's signature
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # clients' images have no say in our log
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # the content of clients' images does not belong in the log
 
 
-class Unbreakable:
-    """Standard error, written to whether or not anybody still reads it: no request may fail for its log line."""
+def start_writer(process: str) -> LogWriter:
+    """Return a writer to standard error that counts the lines that it drops."""
+    global writer  # noqa: PLW0603 - a process has one standard error
+    flush()
+    writer = LogWriter(STDERR, max_lines=MAX_LINES, on_drop=partial(metrics.log_line_dropped, process))
+    atexit.register(writer.wait_until_written, FLUSH_S)
+    return writer
 
-    def write(self, text: str) -> None:
-        """Writes, or loses, a line."""
-        with suppress(OSError, ValueError):
-            sys.stderr.write(text)
 
-    def flush(self) -> None:
-        """Flushes, as far as that goes."""
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
+def flush() -> None:
+    """Wait until the lines so far are written, for a bounded time. Call this before `os._exit`."""
+    if writer is not None:
+        writer.wait_until_written(FLUSH_S)
 
 
 class Forward(logging.Handler):
-    """Takes what libraries log to where our own lines go."""
+    """Sends the records that libraries log to our own log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
+        """Write one record."""
         get().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def add_process(process: str, _: object, __: str, event: EventDict) -> EventDict:
-    """Says which process speaks."""
+    """Add the name of this process to an event."""
     return {"process": process, **event}
 
 
 def get() -> Logger:
-    """The logger."""
+    """Return the logger."""
     return cast(Logger, structlog.get_logger())

@@ -51,6 +51,11 @@ DRAIN_DEADLINE = Gauge(
     multiprocess_mode="livemostrecent",
 )
 REFUSED = Counter("twins_images_refused", "Number of images that were rejected.", ["reason"])
+LOG_LINES_DROPPED = Counter(
+    "twins_log_lines_dropped",
+    "Number of log lines that were dropped because standard error was not read fast enough.",
+    ["process"],
+)
 RETRIES = Counter(
     "twins_retries", "Number of images that were sent again because the worker that held them died.", ["model"]
 )
@@ -157,6 +162,11 @@ def drain_until(unix_time_s: float) -> None:
 def restarted(process: str, reason: str) -> None:
     """Count the restart of a process."""
     RESTARTS.labels(process, reason).inc()
+
+
+def log_line_dropped(process: str) -> None:
+    """Count a log line that was dropped."""
+    LOG_LINES_DROPPED.labels(process).inc()
 
 
 def image_refused(reason: str) -> None:

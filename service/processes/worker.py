@@ -133,8 +133,10 @@ class Worker:
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
             log.error("worker broke", exc_info=next(iter(done)).exception())
+            logs.flush()
             os._exit(1)
         # nothing is in flight any more, and interpreters that hold a device are slow to leave
+        logs.flush()
         os._exit(0)
 
     def load(self) -> None:
@@ -160,6 +162,7 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(ACK_TIMEOUT_S):
                 await self.wait_for_stop()
+        logs.flush()
         os._exit(EXIT_FATAL)
 
     async def receive(self) -> None:
@@ -201,6 +204,7 @@ class Worker:
             return Unavailable("the device has no memory for this image")
         log.error("forward failed", exc_info=error)
         if isinstance(error, torch.AcceleratorError):
+            logs.flush()
             os._exit(EXIT_DEVICE_LOST)
         return Internal("the model failed on this image")
 

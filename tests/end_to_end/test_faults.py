@@ -1,6 +1,7 @@
 """Processes that die, hang and come back, under load."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -96,6 +97,18 @@ def test_requests_are_answered_though_nobody_reads_the_log(cat):
         with os.fdopen(reader) as log:
             ready = next(event for line in log if (event := json.loads(line))["event"] == "ready")
         assert httpx.post(f"{ready['http']}/classify", content=cat).status_code == 200
+        assert server.stop() == 0
+
+
+def test_requests_are_answered_while_standard_error_is_a_pipe_that_is_not_read(cat):
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with Server(stderr=writer, wait=False) as server, os.fdopen(reader) as log:
+        os.close(writer)
+        ready = next(event for line in log if (event := json.loads(line))["event"] == "ready")
+        with httpx.Client(timeout=10) as client:
+            answers = {client.post(f"{ready['http']}/classify", content=cat).status_code for _ in range(100)}
+        assert answers == {200}
         assert server.stop() == 0
 
 

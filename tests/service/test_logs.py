@@ -1,24 +1,31 @@
-"""What an operator reads: lines of one form, whoever speaks, and no request that depends on them."""
+"""The log: one format for all lines, and nothing that waits for a reader of standard error."""
 
-import io
 import json
 import logging
-import sys
+import os
 import warnings
+from contextlib import suppress
 
 import pytest
 import structlog
 
 from service import logs
+from service.log_writer import LogWriter
 from service.settings import Settings
+from tests.server import PATIENCE_S
 
 
 @pytest.fixture
-def written(capsys):
-    """What has been written to standard error; the logging of before comes back at the end."""
+def written(capfd):
+    """Return what has been written to standard error, and restore the logging at the end."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield lambda: capsys.readouterr().err
+
+    def read() -> str:
+        logs.flush()
+        return capfd.readouterr().err
+
+    yield read
     structlog.reset_defaults()
     logging.captureWarnings(False)
     root.handlers[:], root.level = handlers, level
@@ -68,13 +75,35 @@ def test_bodies_that_a_library_would_quote_are_not_logged(written):
     assert written() == ""
 
 
-def test_a_line_that_nobody_can_read_is_lost_without_an_error(written, monkeypatch):
-    class Broken(io.StringIO):
-        def write(self, _):
-            raise BrokenPipeError
+@pytest.fixture
+def full_pipe():
+    """Return the writing end of a pipe that has no room left and whose reading end stays open."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    yield writer
+    os.close(reader)  # ends the blocked write
+    os.close(writer)
 
-    log = configure(log_format="json")
-    monkeypatch.setattr(sys, "stderr", Broken())
-    log.info("request")
-    monkeypatch.undo()
-    assert written() == ""
+
+def test_a_full_pipe_blocks_nobody_and_its_lines_are_dropped_and_counted(full_pipe):
+    dropped = []
+    writer = LogWriter(full_pipe, max_lines=3, on_drop=lambda: dropped.append(1))
+    for _ in range(10):
+        writer.write("line\n")
+    writer.wait_until_written(0.01)
+    assert 6 <= len(dropped) <= 7  # one line may be in the thread, and three wait
+
+
+def test_a_line_that_cannot_be_written_is_lost_without_an_error():
+    reader, descriptor = os.pipe()
+    os.close(reader)
+    writer = LogWriter(descriptor, max_lines=3, on_drop=lambda: None)
+    writer.write("line\n")
+    writer.wait_until_written(PATIENCE_S)
+    writer.write("another\n")
+    writer.wait_until_written(PATIENCE_S)
+    os.close(descriptor)
