@@ -165,6 +165,13 @@ def test_the_innermost_files_import_the_standard_library_alone(file, friends):
     assert not {module for module in foreign if not any(f"{module}.".startswith(f"{friend}.") for friend in friends)}
 
 
+@pytest.mark.parametrize("package", ["twins", "service"])
+def test_every_folder_of_code_is_a_package_and_is_installed(package):
+    """setuptools leaves out a folder without an `__init__.py`."""
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
 def reads_the_environment(path: Path) -> bool:
     """Whether a file looks at the process's environment itself."""
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))

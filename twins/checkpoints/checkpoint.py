@@ -14,15 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from twins.checkpoints import formats
-from twins.checkpoints import metadata
 from twins.card import TASK_OF, HeadName, TaskName
-from twins.errors import CheckpointError
+from twins.checkpoints import formats, metadata
 from twins.checkpoints.formats import Format
-from twins.network.heads.segment import Segmenter
-from twins.network.heads.table import HEADS
 from twins.checkpoints.metadata import Declared
 from twins.checkpoints.reading import State, read
+from twins.errors import CheckpointError
+from twins.network.heads.segment import Segmenter
+from twins.network.heads.table import HEADS
 from twins.network.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Kind, Variant
 
 TRUNK = "backbone."  # where a segmentation network has its trunk

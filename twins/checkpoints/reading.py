@@ -16,10 +16,9 @@ from numpy._core import multiarray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from twins.checkpoints import formats
-from twins.checkpoints import metadata
-from twins.errors import CheckpointError
+from twins.checkpoints import formats, metadata
 from twins.checkpoints.inert import tolerant_pickle
+from twins.errors import CheckpointError
 
 State = dict[str, Tensor]
 

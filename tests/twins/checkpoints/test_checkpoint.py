@@ -20,12 +20,12 @@ import twins
 from tests import checkpoints
 from tests.checkpoints import TINY_PCPVT, TINY_SVT
 from twins.checkpoints import checkpoint
-from twins.zoo import loading
-from twins.zoo.models import ModelReference
-from twins.errors import CheckpointError
 from twins.checkpoints.formats import PREFIXES
+from twins.errors import CheckpointError
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
+from twins.zoo import loading
+from twins.zoo.models import ModelReference
 
 CLASSES = 13
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from tests.golden import cases, names
-from twins.checkpoints import checkpoint
-from twins.checkpoints import formats
-from twins.zoo.models import MMSEG_GEOMETRY, ModelReference
+from twins.checkpoints import checkpoint, formats
 from twins.errors import CheckpointError
-from twins.zoo.loading import load
 from twins.network.variants import Family
+from twins.zoo.loading import load
+from twins.zoo.models import MMSEG_GEOMETRY, ModelReference
 
 FORMAT_OF = {
     "timm": formats.TIMM,
