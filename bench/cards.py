@@ -32,7 +32,7 @@ STRANGERS = {
 """Twenty images of what is none of the classes, by package."""
 
 
-def classes(found: scores.Classified) -> str:
+def classes(found: scores.ClassificationScores) -> str:
     """The classifier's table."""
     rows = (
         (
@@ -54,7 +54,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     return table(("", *labels), rows)
 
 
-def overlaps(found: scores.Segmented) -> str:
+def overlaps(found: scores.SegmentationScores) -> str:
     """The segmentation network's table."""
     rows = ((each.label, percent(each.iou or 0), percent(each.accuracy or 0)) for each in found.classes)
     return table(("class", "IoU %", "found %"), rows)
@@ -89,7 +89,7 @@ def main(data: Path) -> None:
     """Prints all figures."""
     classifier = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
     found = measure_classifier(data / "photos" / "val", classifier, BATCH).figures
-    assert isinstance(found, scores.Classified)
+    assert isinstance(found, scores.ClassificationScores)
     print(f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), top-5 {percent(found.top5)} %")
     print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")
     print(classes(found), confusion([each.name for each in classifier.card.labels], found.confusion), sep="\n\n")
@@ -97,8 +97,8 @@ def main(data: Path) -> None:
     print(strangers(classifier), end="\n\n")
     segmenter = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
     for split in ("val", "test"):
-        masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, zero_is_void=None).figures
-        assert isinstance(masks, scores.Segmented)
+        masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, reduce_zero_label=None).figures
+        assert isinstance(masks, scores.SegmentationScores)
         print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} images")
         print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")
 

@@ -53,9 +53,9 @@ def read(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
     image = decoded(path)
     file = path.parents[1] / "masks" / f"{path.stem}.png"
     try:
-        ids = datasets.read_mask(file, (image.height, image.width), zero_is_void=False)
+        ids = datasets.read_mask(file, (image.height, image.width), reduce_zero_label=False)
     except ImageError as error:
         raise DatasetError(str(error)) from error
-    datasets.check_classes(ids, file, min(classes, IGNORE_INDEX), said="there are")
+    datasets.check_classes(ids, file, min(classes, IGNORE_INDEX))
     mask = Image.fromarray(np.minimum(ids, IGNORE_INDEX).astype(np.uint8))
     return reduced(image, SIDE), reduced(mask, SIDE, Image.Resampling.NEAREST)

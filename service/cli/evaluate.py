@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
 @click.option(
     "--reduce-zero-label/--keep-zero-label",
-    "zero_is_void",
+    "reduce_zero_label",
     default=None,
     help="0 in masks is no class, and ids begin at 1; as the folder's layout says if neither is given",
 )
@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="images run together")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object, for programs")
 def evaluate(  # noqa: PLR0913 - one for each flag
-    folder: Path, *, model: str, labels: Path | None, zero_is_void: bool | None, device: str, batch: int, as_json: bool
+    folder: Path,
+    *,
+    model: str,
+    labels: Path | None,
+    reduce_zero_label: bool | None,
+    device: str,
+    batch: int,
+    as_json: bool,
 ) -> None:
     """Measures a model on a folder: top-1, top-5 and classes, or mean IoU, pixel accuracy and classes.
 
@@ -52,7 +59,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     if runner.card.task == "classify":
         report = measure_classifier(folder, runner, batch)
     else:
-        report = measure_segmenter(folder, runner, batch, zero_is_void=zero_is_void)
+        report = measure_segmenter(folder, runner, batch, reduce_zero_label=reduce_zero_label)
     click.echo(msgspec.json.encode(report)) if as_json else write(report)
     if report.failed:
         sys.exit(EXIT_SOME_FAILED)
@@ -60,7 +67,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
 
 def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
     """All images of the classes."""
-    items = datasets.classified(folder, runner.card)
+    items = datasets.labelled_images(folder, runner.card)
     count = scores.ClassifierCount(runner.card.labels)
     failed = []
     ran = run([item.path for item in items], runner, classify.Options(), batch)
@@ -73,10 +80,10 @@ def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
     return finish(runner, folder, count, failed)
 
 
-def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, zero_is_void: bool | None) -> Report:
+def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, reduce_zero_label: bool | None) -> Report:
     """All images that have masks; at the images' own size."""
-    layout, items = datasets.masked(folder)
-    zero_is_void = layout.zero_is_void if zero_is_void is None else zero_is_void
+    layout, items = datasets.masked_images(folder)
+    reduce_zero_label = layout.reduce_zero_label if reduce_zero_label is None else reduce_zero_label
     count = scores.SegmenterCount(runner.card.labels)
     failed = []
     options = segment.Options()
@@ -87,8 +94,8 @@ def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, zero_is_voi
             continue
         answer = segment.postprocess(one.output, runner.card, options).mask
         try:
-            truth = datasets.read_mask(item.mask, answer.shape, zero_is_void=zero_is_void)
-            datasets.check_classes(truth, item.mask, len(runner.card.labels), said=f"{runner.card.name} has")
+            truth = datasets.read_mask(item.mask, answer.shape, reduce_zero_label=reduce_zero_label)
+            datasets.check_classes(truth, item.mask, len(runner.card.labels))
         except (ImageError, DatasetError) as error:
             failed.append(str(error))
             continue

@@ -1,4 +1,4 @@
-"""What `twins evaluate` found, as a person reads it."""
+"""Print the result of `twins evaluate` as a table."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from twins.evaluation.scores import Classified, Interval, Segmented
+from twins.evaluation.scores import ClassificationScores, Interval, SegmentationScores
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, and on what."""
+    """The result of an evaluation. `failed` lists the images that were left out, with the reason."""
 
     model: str
     task: str
     folder: str
-    figures: Classified | Segmented
-    failed: tuple[str, ...] = ()  # files left out, and why
+    figures: ClassificationScores | SegmentationScores
+    failed: tuple[str, ...] = ()
 
 
 def write(report: Report) -> None:
-    """As a person reads it."""
+    """Print a report as a table and a summary."""
     table = Table(box=None)
-    if isinstance(report.figures, Classified):
+    if isinstance(report.figures, ClassificationScores):
         line = write_classified(report.figures, table)
     else:
         line = write_segmented(report.figures, table)
@@ -34,8 +34,8 @@ def write(report: Report) -> None:
         click.echo(failure, err=True)
 
 
-def write_classified(found: Classified, table: Table) -> str:
-    """A line a class; returns the figures over all."""
+def write_classified(found: ClassificationScores, table: Table) -> str:
+    """Add one row per class to the table. Return the summary over all classes."""
     for name in ("class", "images", "top-1", "95 %", "most often taken for"):
         table.add_column(name)
     for each in sorted(found.classes, key=lambda each: -each.top1):
@@ -49,8 +49,8 @@ def write_classified(found: Classified, table: Table) -> str:
     )
 
 
-def write_segmented(found: Segmented, table: Table) -> str:
-    """A line a class; returns the figures over all."""
+def write_segmented(found: SegmentationScores, table: Table) -> str:
+    """Add one row per class to the table. Return the summary over all classes."""
     for name in ("class", "share of pixels", "IoU", "accuracy"):
         table.add_column(name)
     total = sum(each.pixels for each in found.classes)
@@ -65,10 +65,10 @@ def write_segmented(found: Segmented, table: Table) -> str:
 
 
 def percent(share: float | None) -> str:
-    """With one decimal."""
+    """Format a proportion as a percentage with one decimal."""
     return "" if share is None else f"{share * 100:.1f}"
 
 
 def span(interval: Interval) -> str:
-    """An interval in percent."""
+    """Format an interval in percent."""
     return f"{percent(interval[0])} to {percent(interval[1])}"

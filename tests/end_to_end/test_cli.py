@@ -185,11 +185,15 @@ def test_a_bad_file_has_its_own_exit_code(mixed):
 
 def test_a_bad_file_has_its_error_in_its_place(mixed):
     found = [json.loads(line)["error"] for line in mixed.stdout.splitlines()]
-    assert [error and error.partition(";")[0] for error in found] == [None, "this is no image known here", None]
+    assert [error and error.partition(";")[0] for error in found] == [
+        None,
+        "this is not an image of a known type",
+        None,
+    ]
 
 
 def test_a_bad_file_is_told_to_people_on_standard_error(broken):
-    assert refused(SOME_FAILED, "classify", broken).startswith(f"{broken}: this is no image known here")
+    assert refused(SOME_FAILED, "classify", broken).startswith(f"{broken}: this is not an image of a known type")
 
 
 def test_a_file_that_is_not_there_is_wrong_usage(tmp_path):

@@ -99,7 +99,7 @@ def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
 
 def test_the_served_network_answers_as_it_was_measured(classifier, photos):
     runner = Runner(load(ModelReference("mine", classifier / "model.safetensors")), Plan())
-    items = datasets.classified(photos / "test", runner.card)
+    items = datasets.labelled_images(photos / "test", runner.card)
     outputs = run([item.path for item in items], runner, TASKS["classify"].Options(), 8)
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))
     assert right / len(items) == pytest.approx(float(log(classifier)[-1]["figure"]), abs=0.11)  # half precision
@@ -170,5 +170,5 @@ def test_a_broken_photo_is_named_without_a_traceback(tmp_path):
 
 
 def test_a_mask_of_a_class_without_a_label_is_named(masks):
-    with pytest.raises(DatasetError, match=r"001\.png: class 2 in a mask, and there are 2"):
+    with pytest.raises(DatasetError, match=r"001\.png: the mask contains class 2, and there are 2 classes"):
         pairs.load([masks / "train"], classes=2)

@@ -1,4 +1,4 @@
-"""Accuracy of a model on a data set.
+"""Measure the accuracy of a model on a data set.
 
-Folder layouts and scores live here. Running a model does not.
+This package holds the folder layouts of data sets and the scores. It must not run a model.
 """

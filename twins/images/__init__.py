@@ -1,4 +1,4 @@
-"""Image files to pixels.
+"""Decode image files to pixels.
 
-Every rule about untrusted images lives here. What a model does with the pixels does not.
+This package holds all checks of untrusted images. It must not know models or what they do with the pixels.
 """

@@ -1,11 +1,11 @@
-"""Bytes from strangers to an image: every rule about untrusted images.
+"""Decode untrusted bytes to an image.
 
-What the header says is compared with the limits before any pixel is decoded; nothing is written to disk.
+The values in the header are compared with the limits before any pixel is decoded. Nothing is written to disk.
 
 ImageError
-├── NotAnImage    no image, or of a type not taken
-├── TooLarge      over a limit
-└── Undecodable   an image, but broken
+├── NotAnImage    not an image, or not of a supported type
+├── TooLarge      exceeds a limit
+└── Undecodable   damaged, or with pixels that cannot be shown
 """
 
 import io
@@ -43,9 +43,9 @@ SIGNATURES: tuple[tuple[int, bytes], ...] = (
     (4, b"ftypavis"),
     (4, b"ftypmif1"),
 )
-"""Where each type that is taken shows itself: an offset and the bytes there."""
+"""The signatures of the supported types: an offset and the bytes at that offset."""
 
-TELLTALES: tuple[tuple[bytes, str], ...] = (
+OTHER_TYPES: tuple[tuple[bytes, str], ...] = (
     (b"<svg", "an SVG drawing"),
     (b"%PDF", "a PDF document"),
     (b"<!doctype html", "an HTML page"),
@@ -54,9 +54,9 @@ TELLTALES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x00\x00\x00\x0cjxl", "a JPEG XL image"),
     (b"ftypheic", "a HEIC image"),
-    (b"ftypmif1", "a HEIC image"),  # the family's general brand, where AVIF is not among the compatible ones
+    (b"ftypmif1", "a HEIC image"),  # the general brand of the family, without AVIF among the compatible brands
 )
-"""What people send by mistake, looked for in the first bytes, to name it in the refusal."""
+"""Other types that clients send by mistake, by bytes near their start. The error message names the type."""
 
 DECODER_ERRORS = (
     OSError,
@@ -71,58 +71,58 @@ DECODER_ERRORS = (
     OverflowError,
     RuntimeError,
 )
-"""What Pillow's decoders raise on damaged files."""
+"""The errors that Pillow raises for damaged files."""
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-TILE_SIDES = (322, 323)  # the TIFF tags
-BMP_RUNS = (1, 2)  # the compressions by run lengths, of 8 and 4 bits
+TILE_SIDES = (322, 323)  # TIFF tags: tile width and height
+BMP_RUN_LENGTHS = (1, 2)  # compression by run lengths, with 8 and 4 bits
 ORIENTATION = 0x0112  # the EXIF tag
 
 
 class ImageError(TwinsError):
-    """An image that cannot be used. `reason` is a stable word for metrics."""
+    """The image cannot be used. `reason` is a stable word for metrics."""
 
     reason = "image"
 
 
 class NotAnImage(ImageError):
-    """No image of a type that is taken."""
+    """The data is not an image of a supported type."""
 
     reason = "unsupported_type"
 
 
 class TooLarge(ImageError):
-    """Over a limit."""
+    """The image exceeds a limit."""
 
     reason = "too_large"
 
 
 class Undecodable(ImageError):
-    """Broken: truncated, damaged, or of a pixel type without a meaning here."""
+    """The image is truncated or damaged, or its pixels cannot be converted to RGB."""
 
     reason = "undecodable"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image may cost, known from its header."""
+    """Upper limits of an image, checked before its pixels are decoded."""
 
     max_bytes: int = 16 * 2**20
     max_pixels: int = 50_000_000
     max_side: int = 16_384  # pixels
-    max_frames: int = 1_000  # of an animation; only the first is looked at
-    max_blocks: int = 100_000  # chunks, segments, tags: what Pillow reads one by one
-    max_scans: int = 32  # of a JPEG, each a pass over all pixels; ten are usual
-    max_run_pixels: int = 1_000_000  # of a BMP in run lengths, which Pillow unpacks in Python
+    max_frames: int = 1_000  # of an animation; only the first frame is used
+    max_blocks: int = 100_000  # chunks, segments and tags, which Pillow reads one by one
+    max_scans: int = 32  # of a JPEG; each scan is a pass over all pixels; ten are usual
+    max_run_pixels: int = 1_000_000  # of a BMP compressed by run lengths, which Pillow decodes in Python
 
 
 def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> DecodedImage:
-    """The first frame as an RGB image, 8 bits a channel. Transparency is ignored, as in the models' own evaluation.
+    """Return the first frame as an RGB image with 8 bits per channel. Raise NotAnImage, TooLarge or Undecodable.
 
-    Raises NotAnImage, TooLarge, Undecodable.
+    Transparency is ignored, as in the evaluation of the published models.
     """
     if len(data) > limits.max_bytes:
-        raise TooLarge(f"the image has {len(data)} bytes; at most {limits.max_bytes} are taken")
+        raise TooLarge(f"the image has {len(data)} bytes; the limit is {limits.max_bytes}")
     recognise(data)
     check_blocks(data, limits)
     with translate_decoder_errors():
@@ -131,7 +131,7 @@ def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> DecodedIma
         check_tiles(image, limits)
         check_frames(image, limits)
         image.seek(0)
-        image.load()  # before the tag is read, which loads a PNG too and would hide that it is broken
+        image.load()  # reading the EXIF tag first would load a PNG as well and hide that it is damaged
         orientation = read_orientation(image) if exif_orientation else None
         rgb = to_rgb(image)
     return rgb if orientation is None else rgb.transpose(orientation)
@@ -139,7 +139,7 @@ def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> DecodedIma
 
 @contextmanager
 def translate_decoder_errors() -> Iterator[None]:
-    """Turns what a decoder raises into the error a client may see."""
+    """Translate the errors of a decoder into errors that a client may see."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -151,58 +151,58 @@ def translate_decoder_errors() -> Iterator[None]:
 
 
 def recognise(data: bytes) -> None:
-    """Refuses what is not of a type that is taken, by its first bytes: names and labels are not believed."""
+    """Raise NotAnImage unless the first bytes are those of a supported type. Names and media types do not count."""
     start = data[:512].lower()
-    foreign = data.startswith(b"ftypmif1", 4) and b"avif" not in start
-    if any(data.startswith(mark, offset) for offset, mark in SIGNATURES) and not foreign:
+    heic = data.startswith(b"ftypmif1", 4) and b"avif" not in start
+    if any(data.startswith(mark, offset) for offset, mark in SIGNATURES) and not heic:
         return
     if not data:
         raise NotAnImage("the image is empty")
-    found = next((name for mark, name in TELLTALES if mark.lower() in start), "no image known here")
-    raise NotAnImage(f"this is {found}; taken are {', '.join(FORMATS)}")
+    found = next((name for mark, name in OTHER_TYPES if mark.lower() in start), "not an image of a known type")
+    raise NotAnImage(f"this is {found}; supported types are {', '.join(FORMATS)}")
 
 
 def check_blocks(data: bytes, limits: Limits) -> None:
-    """Compares what the file consists of with the limits, before Pillow looks at any of it."""
+    """Compare the numbers of blocks, scans and frames with the limits before Pillow reads the file."""
     counts = Counter(islice(blocks.walk(data), limits.max_blocks + 1))
     if counts.total() > limits.max_blocks:
-        raise TooLarge(f"the image consists of more than {limits.max_blocks} blocks")
+        raise TooLarge(f"the image has more than {limits.max_blocks} blocks")
     if counts[Block.SCAN] > limits.max_scans:
-        raise TooLarge(f"the image has {counts[Block.SCAN]} scans; at most {limits.max_scans} are taken")
+        raise TooLarge(f"the image has {counts[Block.SCAN]} scans; the limit is {limits.max_scans}")
     if counts[Block.FRAME] > limits.max_frames:
-        raise TooLarge(f"the image has {counts[Block.FRAME]} frames; at most {limits.max_frames} are taken")
+        raise TooLarge(f"the image has {counts[Block.FRAME]} frames; the limit is {limits.max_frames}")
 
 
 def check_size(image: DecodedImage, limits: Limits) -> None:
-    """Compares the size in the header with the limits."""
+    """Compare the size in the header with the limits."""
     width, height = image.size
     if max(width, height) > limits.max_side:
-        raise TooLarge(f"the image is {width}x{height} pixels; a side may have at most {limits.max_side}")
-    runs = image.format == "BMP" and image.info.get("compression") in BMP_RUNS
-    most = min(limits.max_pixels, limits.max_run_pixels) if runs else limits.max_pixels
-    if width * height > most:
-        raise TooLarge(f"the image has {width * height} pixels; at most {most} are taken")
+        raise TooLarge(f"the image is {width}x{height} pixels; the limit for a side is {limits.max_side}")
+    run_lengths = image.format == "BMP" and image.info.get("compression") in BMP_RUN_LENGTHS
+    max_pixels = min(limits.max_pixels, limits.max_run_pixels) if run_lengths else limits.max_pixels
+    if width * height > max_pixels:
+        raise TooLarge(f"the image has {width * height} pixels; the limit is {max_pixels}")
 
 
 def check_tiles(image: DecodedImage, limits: Limits) -> None:
-    """Compares a TIFF's tiles with the limit: they may be larger than the image, and are unpacked as a whole."""
+    """Compare the tile size of a TIFF with the limit. Tiles may be larger than the image and are decoded whole."""
     tags = getattr(image, "tag_v2", {})
     sides = [tags.get(tag) for tag in TILE_SIDES] if image.format == "TIFF" else []
     width, height = (side if isinstance(side, int) else 1 for side in sides or (1, 1))
     if width * height > limits.max_pixels:
-        raise TooLarge(f"the image's tiles have {width * height} pixels; at most {limits.max_pixels} are taken")
+        raise TooLarge(f"the tiles of the image have {width * height} pixels; the limit is {limits.max_pixels}")
 
 
 def check_frames(image: DecodedImage, limits: Limits) -> None:
-    """Compares the number of frames in the header with the limit; GIF and TIFF have none there: see `check_blocks`."""
+    """Compare the number of frames in the header with the limit. `check_blocks` counts those of GIF and TIFF."""
     frames = 1 if image.format in ("GIF", "TIFF") else getattr(image, "n_frames", 1)
     if frames > limits.max_frames:
-        raise TooLarge(f"the image has {frames} frames; at most {limits.max_frames} are taken")
+        raise TooLarge(f"the image has {frames} frames; the limit is {limits.max_frames}")
 
 
 def read_orientation(image: DecodedImage) -> Image.Transpose | None:
-    """How the EXIF tag wants the image turned; a damaged tag wants nothing."""
-    if image.format == "TIFF":  # Pillow turns these itself, whatever the setting
+    """Return the transposition that the EXIF tag asks for, or None if there is no valid tag."""
+    if image.format == "TIFF":  # Pillow always transposes a TIFF itself
         return None
     try:
         value = image.getexif().get(ORIENTATION)
@@ -223,14 +223,14 @@ ORIENTATIONS = {
 
 
 def to_rgb(image: DecodedImage) -> DecodedImage:
-    """Any pixel type as RGB. 16-bit grey keeps its upper eight bits, where Pillow alone would cut it off at 255."""
+    """Convert any pixel type to RGB. 16-bit grey keeps its upper eight bits; Pillow alone would clip it at 255."""
     if image.mode in SIXTEEN_BIT:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise Undecodable("pixels of 32 bits have no range that could be shown")
+        raise Undecodable("images with 32 bits per channel are not supported, since their range of values is unknown")
     return image.convert("RGB")
 
 
 def to_array(image: DecodedImage) -> NDArray[np.uint8]:
-    """(height, width, 3), RGB."""
+    """Return the pixels as an RGB array of shape (height, width, 3)."""
     return np.asarray(image, np.uint8)

@@ -1,4 +1,4 @@
 """The networks as PyTorch modules.
 
-Variants, layers, backbones and heads live here. Reading weights and running on a device do not.
+This package holds the variants, layers, backbone and heads. It must not read weights or run a model on a device.
 """

@@ -1,4 +1,4 @@
-"""The one network behind every variant: an image in, four feature maps out.
+"""The backbone of all variants: it turns an image into four feature maps.
 
 Legend: B batch · N tokens · C channels · H W map
 """
@@ -14,7 +14,7 @@ PATCHES = (4, 2, 2, 2)
 
 
 class Trunk(nn.Module):
-    """Four stages: a patch embedding, blocks, and one position convolution after the first block of each."""
+    """Four stages. Each has a patch embedding, blocks, and a position convolution after its first block."""
 
     def __init__(self, variant: Variant, family: Family) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Trunk(nn.Module):
             self.norm_list = nn.ModuleList(nn.LayerNorm(dim, eps=family.eps) for dim in variant.dims)
 
     def stage(self, stage: int, x: Tensor) -> tuple[Tensor, Size]:
-        """x: B C H W, the map before; tokens B N C over a map of the returned size."""
+        """Run one stage on the previous map (x: B C H W). Return tokens B N C and the size of their map."""
         tokens, size = self.patch_embeds[stage](x)
         blocks: Iterable[nn.Module] = self.blocks[stage].children()
         for index, block in enumerate(blocks):
@@ -39,7 +39,7 @@ class Trunk(nn.Module):
         return tokens, size
 
     def maps(self, x: Tensor, count: int = 4) -> tuple[Tensor, ...]:
-        """x: B 3 H W, normalised; the first `count` maps of strides 4, 8, 16, 32, B C H W each."""
+        """Return the first `count` of the maps at strides 4, 8, 16 and 32, B C H W each. x: B 3 H W, normalised."""
         maps = []
         for stage in range(count):
             x = to_map(*self.stage(stage, x))
@@ -48,7 +48,7 @@ class Trunk(nn.Module):
 
 
 def stage_blocks(variant: Variant, stage: int, family: Family) -> nn.ModuleList:
-    """The blocks of one stage; in SVT the even ones attend locally, in stage 4 too."""
+    """Return the blocks of one stage. In SVT the even blocks attend locally, in stage 4 as well."""
     dim, heads = variant.dims[stage], variant.heads[stage]
 
     def attention(index: int) -> nn.Module:

@@ -1,6 +1,6 @@
-"""The building blocks of a Twins backbone.
+"""The layers of a Twins backbone.
 
-Parameter names are those of the authors' `gvt.py` and of timm, so that their checkpoints load unchanged.
+Parameters have the names of the authors' `gvt.py` and of timm, so that their checkpoints load unchanged.
 
 Legend: B batch · N tokens · C channels · H W map · h heads · d channels per head · w window side · n windows
 """
@@ -15,7 +15,7 @@ Size = tuple[int, int]  # (height, width)
 
 
 class PatchEmbed(nn.Module):
-    """Cuts a map into patches and makes a token of each (the paper's patch embedding)."""
+    """Cut a map into patches and turn each patch into a token (the paper's patch embedding)."""
 
     def __init__(self, in_channels: int, dim: int, patch: int, family: Family) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=family.patch_eps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Size]:
-        """x: B C H W; tokens B N C over a map of the returned size."""
+        """Return tokens B N C and the size of their map. x: B C H W."""
         if self.rounding == "ceil":
             height, width = x.shape[-2:]
             x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
@@ -34,20 +34,20 @@ class PatchEmbed(nn.Module):
 
 
 class PositionConv(nn.Module):
-    """Position from a depth-wise convolution that sees the zero border (the paper's PEG; `PosCNN` upstream)."""
+    """Encode positions with a depth-wise convolution and zero padding (the paper's PEG; `PosCNN` upstream)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim))
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        """x: B N C over a map of `size`; the same shape back."""
+        """Return a tensor of the same shape. x: B N C over a map of `size`."""
         grid = to_map(x, size)
         return to_tokens(self.proj(grid) + grid)
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows of one side (the paper's LSA; `GroupAttention` upstream)."""
+    """Attention within square windows (the paper's LSA; `GroupAttention` upstream)."""
 
     def __init__(self, dim: int, heads: int, window: int, family: Family) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        """x: B N C over a map of `size`; the same shape back."""
+        """Return a tensor of the same shape. x: B N C over a map of `size`."""
         batch, w = x.shape[0], self.window
         height, width = size
         bottom, right = -height % w, -width % w
@@ -67,7 +67,7 @@ class WindowAttention(nn.Module):
         windows = grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (B n) (w w) C
 
         qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # (B n) (w w) 3 h d
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B n) h (w w) d: four dimensions, so fused kernels apply
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B n) h (w w) d: fused kernels need four dimensions
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.edge_mask(size, batch, x.device))
 
         y = self.proj(y.transpose(1, 2).flatten(2))  # (B n) (w w) C
@@ -76,10 +76,11 @@ class WindowAttention(nn.Module):
         return grid[:, :height, :width].flatten(1, 2)
 
     def edge_mask(self, size: Size, batch: int, device: torch.device) -> Tensor | None:
-        """Who may attend to whom, (B n) 1 (w w) (w w); None where everybody may.
+        """Return which tokens may attend to each other, (B n) 1 (w w) (w w), or None if all of them may.
 
-        Masking acts only where both sides are padded: with one pad of zero, upstream's slice of the mask selects the
-        whole map, so all tokens count as equal. The published masks were measured with that, so it stays.
+        The mask applies only where both sides are padded. With one padding of zero, the slice in the upstream code
+        selects the whole map, and all tokens are treated as equal. The published results were measured with this
+        behaviour, so this code keeps it.
         """
         w = self.window
         height, width = size
@@ -96,7 +97,7 @@ class WindowAttention(nn.Module):
 class SubsampledAttention(nn.Module):
     """Attention of every token to a sub-sampled map (the paper's GSA; `Attention` upstream).
 
-    `sr` is upstream's name of the sub-sampling convolution; its remainder rows and columns are dropped.
+    `sr` is the upstream name of the sub-sampling convolution, which drops the remaining rows and columns.
     """
 
     def __init__(self, dim: int, heads: int, reduction: int, family: Family) -> None:
@@ -110,7 +111,7 @@ class SubsampledAttention(nn.Module):
             self.norm = nn.LayerNorm(dim, eps=family.reduction_eps)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        """x: B N C over a map of `size`; the same shape back."""
+        """Return a tensor of the same shape. x: B N C over a map of `size`."""
         keys = self.norm(to_tokens(self.sr(to_map(x, size)))) if self.reduction > 1 else x
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B h N d
         kv = self.kv(keys).unflatten(-1, (2, self.heads, -1))  # B M 2 h d
@@ -120,7 +121,7 @@ class SubsampledAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers about an exact GELU."""
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -128,12 +129,12 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: … C; the same shape back."""
+        """Return a tensor of the same shape. x: … C."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each behind a norm and beside a residual."""
+    """Attention and an MLP, each with a norm before it and a residual connection around it."""
 
     def __init__(self, dim: int, mlp_ratio: int, attention: nn.Module, family: Family) -> None:
         super().__init__()
@@ -143,16 +144,16 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, mlp_ratio * dim)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        """x: B N C over a map of `size`; the same shape back."""
+        """Return a tensor of the same shape. x: B N C over a map of `size`."""
         x = x + self.attn(self.norm1(x), size)
         return x + self.mlp(self.norm2(x))
 
 
 def to_map(x: Tensor, size: Size) -> Tensor:
-    """B N C to B C H W."""
+    """Reshape tokens B N C to a map B C H W."""
     return x.transpose(1, 2).unflatten(2, size)
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """B C H W to B N C."""
+    """Reshape a map B C H W to tokens B N C."""
     return x.flatten(2).transpose(1, 2)

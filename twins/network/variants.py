@@ -1,7 +1,7 @@
-"""The Twins backbones, as data: what is the same in every port of a network, and what is not.
+"""The Twins backbones as data: what all ports of a network share (`Variant`) and where they differ (`Family`).
 
 Source: "Twins: Revisiting the Design of Spatial Attention in Vision Transformers" (arXiv 2104.13840) and its released
-code, which decides wherever the paper's tables 9 and 10 disagree with it.
+code. Where tables 9 and 10 of the paper disagree with the code, this module follows the code.
 """
 
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ Four = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Variant:
-    """One backbone. Four values each: one per stage, at strides 4, 8, 16, 32."""
+    """One backbone. A tuple has one value per stage; the stages have strides 4, 8, 16 and 32."""
 
     dims: Four
     depths: Four
     heads: Four
     mlp_ratios: Four
-    reductions: Four = (8, 4, 2, 1)  # of the keys in sub-sampled attention; the paper's sr ratio
-    window: int | None = None  # None: every block attends globally (PCPVT); 7: local and global alternate (SVT)
+    reductions: Four = (8, 4, 2, 1)  # sub-sampling of the keys in attention; the paper's sr ratio
+    window: int | None = None  # None: all blocks attend globally (PCPVT); 7: local and global blocks alternate (SVT)
 
     @property
     def kind(self) -> "Kind":
-        """The paper's name of the design."""
+        """Return the paper's name for the design."""
         return "pcpvt" if self.window is None else "svt"
 
 
 Kind = Literal["pcpvt", "svt"]
 
-WINDOW = 7  # leaves no trace in the weights: fixed by convention
+WINDOW = 7  # the weights do not depend on it, so it cannot be read from a checkpoint
 CHANNELS_PER_HEAD: dict[Kind, int] = {"pcpvt": 64, "svt": 32}
 
 PCPVT_DIMS, PCPVT_HEADS, PCPVT_RATIOS = (64, 128, 320, 512), (1, 2, 5, 8), (8, 8, 4, 4)
@@ -51,17 +51,17 @@ Rounding = Literal["floor", "ceil"]
 
 @dataclass(frozen=True)
 class Family:
-    """How the code base a checkpoint was trained in behaves where the ports differ."""
+    """How the code base in which a checkpoint was trained behaves where the ports differ."""
 
-    edge: Edge = "padded"  # windows over the map's edge: do padding tokens take part?
-    rounding: Rounding = "floor"  # of the map's size in the patch embeddings
-    eps: float = 1e-6  # of the blocks' norms and the last one
-    patch_eps: float = 1e-5  # of the patch embeddings' norms
-    reduction_eps: float = 1e-5  # of the norm behind the sub-sampling convolution
-    stage_norms: bool = False  # a norm after each stage, in the trunk: dense SVT
+    edge: Edge = "padded"  # whether padding tokens take part in windows across the edge of the map
+    rounding: Rounding = "floor"  # rounding of the map size in the patch embeddings
+    eps: float = 1e-6  # of the norms in the blocks and of the last norm
+    patch_eps: float = 1e-5  # of the norms in the patch embeddings
+    reduction_eps: float = 1e-5  # of the norm after the sub-sampling convolution
+    stage_norms: bool = False  # whether the trunk has a norm after each stage (SVT for dense prediction)
 
     def __post_init__(self) -> None:
         if self.edge not in get_args(Edge) or self.rounding not in get_args(Rounding):
-            raise ValueError(f"no family of networks behaves like {self.edge!r}, {self.rounding!r}")
+            raise ValueError(f"no family of networks has edge={self.edge!r} and rounding={self.rounding!r}")
         if min(self.eps, self.patch_eps, self.reduction_eps) <= 0:
-            raise ValueError("a norm's epsilon is greater than 0")
+            raise ValueError("the epsilon of a norm must be greater than 0")

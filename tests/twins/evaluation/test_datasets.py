@@ -9,7 +9,7 @@ from PIL import Image
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.errors import DatasetError
 from twins.evaluation import datasets
-from twins.evaluation.datasets import IGNORE_INDEX, Classified, Masked
+from twins.evaluation.datasets import IGNORE_INDEX, LabelledImage, MaskedImage
 from twins.images.decode import ImageError
 
 CARD = Card(
@@ -54,24 +54,24 @@ def touch(folder, *names):
 )
 def test_a_folder_is_named_as_its_class_by_synset_number_or_one_of_its_names(tmp_path, name, class_id):
     touch(tmp_path, f"{name}/x.JPEG")
-    assert datasets.classified(tmp_path, CARD) == [Classified(tmp_path / name / "x.JPEG", class_id)]
+    assert datasets.labelled_images(tmp_path, CARD) == [LabelledImage(tmp_path / name / "x.JPEG", class_id)]
 
 
 def test_class_folders_are_read_in_order_and_at_any_depth(tmp_path):
     touch(tmp_path, "tench/b.jpg", "tench/a.jpg", "tench/x/d.jpg", "tench/notes.txt", "garbage truck/c.png")
-    found = [item.path.name for item in datasets.classified(tmp_path, CARD)]
+    found = [item.path.name for item in datasets.labelled_images(tmp_path, CARD)]
     assert found == ["c.png", "a.jpg", "b.jpg", "d.jpg"]
 
 
 def test_photos_that_lie_only_in_deeper_folders_are_read(tmp_path):
     touch(tmp_path, "tench/a.jpg", "garbage truck/one/b.jpg", "garbage truck/two/c.jpg")
-    assert [item.class_id for item in datasets.classified(tmp_path, CARD)] == [1, 1, 0]
+    assert [item.class_id for item in datasets.labelled_images(tmp_path, CARD)] == [1, 1, 0]
 
 
 def test_a_number_that_names_a_class_is_that_class(tmp_path):
     card = replace(CARD, labels=(Label("1"), Label("2"), Label("3")))
     touch(tmp_path, "1/a.jpg", "3/b.jpg")
-    assert [item.class_id for item in datasets.classified(tmp_path, card)] == [0, 2]
+    assert [item.class_id for item in datasets.labelled_images(tmp_path, card)] == [0, 2]
 
 
 @pytest.mark.parametrize("text", ["", "ImageId,PredictionString\none,\n", "name,class\none,n02012849\n"])
@@ -79,19 +79,19 @@ def test_a_table_that_is_another_is_named(tmp_path, text):
     touch(tmp_path, "one.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text(text)
     with pytest.raises(DatasetError, match=r"LOC_val_solution\.csv"):
-        datasets.classified(tmp_path, CARD)
+        datasets.labelled_images(tmp_path, CARD)
 
 
 def test_a_folder_of_no_class_is_named(tmp_path):
     touch(tmp_path, "tench/a.jpg", "gnu/b.jpg")
-    with pytest.raises(DatasetError, match=r"gnu.*no classes of net are called 'gnu'; it has tench"):
-        datasets.classified(tmp_path, CARD)
+    with pytest.raises(DatasetError, match=r"gnu.*no classes of net are called 'gnu'; its classes are tench"):
+        datasets.labelled_images(tmp_path, CARD)
 
 
 def test_a_name_of_two_classes_is_refused(tmp_path):
     touch(tmp_path, "crane/a.jpg")
     with pytest.raises(DatasetError, match="2 classes of net are called 'crane'"):
-        datasets.classified(tmp_path, CARD)
+        datasets.labelled_images(tmp_path, CARD)
 
 
 def test_imagenets_own_validation_is_read_by_its_annotations(tmp_path):
@@ -101,7 +101,7 @@ def test_imagenets_own_validation_is_read_by_its_annotations(tmp_path):
         file = root / "Annotations" / "CLS-LOC" / "val" / f"ILSVRC2012_val_0000000{number}.xml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(ANNOTATION.format(synset))
-    found = datasets.classified(root / "Data" / "CLS-LOC" / "val", CARD)
+    found = datasets.labelled_images(root / "Data" / "CLS-LOC" / "val", CARD)
     assert [(item.path.stem[-1], item.class_id) for item in found] == [("1", 3), ("2", 0)]
 
 
@@ -109,15 +109,15 @@ def test_imagenets_own_validation_is_read_by_its_table(tmp_path):
     touch(tmp_path, "ILSVRC/Data/CLS-LOC/val/one.JPEG")
     table = "ImageId,PredictionString\none,n02012849 1 2 3 4 n01440764 1 2 3 4\n"
     (tmp_path / "LOC_val_solution.csv").write_text(table)
-    (found,) = datasets.classified(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "val", CARD)
+    (found,) = datasets.labelled_images(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "val", CARD)
     assert found.class_id == 2
 
 
 def test_an_image_that_the_table_lacks_is_named(tmp_path):
     touch(tmp_path, "two.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\none,n02012849 1 2 3 4\n")
-    with pytest.raises(DatasetError, match=r"two\.JPEG: not in"):
-        datasets.classified(tmp_path, CARD)
+    with pytest.raises(DatasetError, match=r"two\.JPEG: the image is not in"):
+        datasets.labelled_images(tmp_path, CARD)
 
 
 @pytest.mark.parametrize("text", ["<annotation/>", "no XML"])
@@ -126,41 +126,41 @@ def test_a_damaged_annotation_is_named(tmp_path, text):
     (tmp_path / "Annotations" / "val").mkdir(parents=True)
     (tmp_path / "Annotations" / "val" / "a.xml").write_text(text)
     with pytest.raises(DatasetError, match=r"a\.xml"):
-        datasets.classified(tmp_path / "val", CARD)
+        datasets.labelled_images(tmp_path / "val", CARD)
 
 
 def test_images_without_any_truth_are_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"neither Annotations/ nor LOC_val_solution\.csv"):
-        datasets.classified(touch(tmp_path, "a.jpg"), CARD)
+        datasets.labelled_images(touch(tmp_path, "a.jpg"), CARD)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no images"):
-        datasets.classified(tmp_path, CARD)
+    with pytest.raises(DatasetError, match="there are no images"):
+        datasets.labelled_images(tmp_path, CARD)
 
 
 def test_ade20ks_own_layout_is_known_and_its_zero_is_no_class(tmp_path):
     touch(tmp_path, "images/validation/a.jpg", "annotations/validation/a.png", "images/training/b.jpg")
-    layout, found = datasets.masked(tmp_path)
-    assert layout.zero_is_void
-    assert found == [Masked(tmp_path / "images/validation/a.jpg", tmp_path / "annotations/validation/a.png")]
+    layout, found = datasets.masked_images(tmp_path)
+    assert layout.reduce_zero_label
+    assert found == [MaskedImage(tmp_path / "images/validation/a.jpg", tmp_path / "annotations/validation/a.png")]
 
 
 def test_images_and_masks_side_by_side_are_known(tmp_path):
     touch(tmp_path, "images/b.jpg", "images/a.png", "masks/a.png", "masks/b.png")
-    layout, found = datasets.masked(tmp_path)
-    assert not layout.zero_is_void
+    layout, found = datasets.masked_images(tmp_path)
+    assert not layout.reduce_zero_label
     assert [item.mask.name for item in found] == ["a.png", "b.png"]
 
 
 def test_an_image_without_a_mask_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"no mask .*a\.png \(1 are missing\)"):
-        datasets.masked(touch(tmp_path, "images/a.jpg", "masks/b.png"))
+    with pytest.raises(DatasetError, match=r"there is no mask .*a\.png \(missing masks: 1\)"):
+        datasets.masked_images(touch(tmp_path, "images/a.jpg", "masks/b.png"))
 
 
 def test_another_layout_is_refused_with_those_that_are_known(tmp_path):
     with pytest.raises(DatasetError, match=r"images/validation/ with annotations/validation/ or images/ with masks/"):
-        datasets.masked(tmp_path)
+        datasets.masked_images(tmp_path)
 
 
 def saved(path, ids):
@@ -170,7 +170,7 @@ def saved(path, ids):
 
 
 @pytest.mark.parametrize(
-    ("ids", "zero_is_void", "expected"),
+    ("ids", "reduce_zero_label", "expected"),
     [
         (np.array([[0, 1, 255]], np.uint8), False, [0, 1, IGNORE_INDEX]),
         (np.array([[0, 1, 255]], np.uint8), True, [IGNORE_INDEX, 0, IGNORE_INDEX]),
@@ -178,9 +178,9 @@ def saved(path, ids):
         (np.array([[0, 300, 65535]], np.uint16), True, [IGNORE_INDEX, 299, IGNORE_INDEX]),
     ],
 )
-def test_a_masks_largest_number_is_no_class_and_zero_where_it_is_so_said(tmp_path, ids, zero_is_void, expected):
+def test_a_masks_largest_number_is_no_class_and_zero_where_it_is_so_said(tmp_path, ids, reduce_zero_label, expected):
     file = saved(tmp_path / "mask.png", ids)
-    assert datasets.read_mask(file, (1, 3), zero_is_void=zero_is_void).tolist() == [expected]
+    assert datasets.read_mask(file, (1, 3), reduce_zero_label=reduce_zero_label).tolist() == [expected]
 
 
 def test_a_palettes_colours_do_not_count(tmp_path):
@@ -188,10 +188,10 @@ def test_a_palettes_colours_do_not_count(tmp_path):
     image.putdata([0, 2])
     image.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])
     image.save(tmp_path / "mask.png")
-    assert datasets.read_mask(tmp_path / "mask.png", (1, 2), zero_is_void=False).tolist() == [[0, 2]]
+    assert datasets.read_mask(tmp_path / "mask.png", (1, 2), reduce_zero_label=False).tolist() == [[0, 2]]
 
 
 def test_a_mask_of_another_size_cannot_be_used(tmp_path):
     file = saved(tmp_path / "mask.png", np.zeros((2, 3), np.uint8))
-    with pytest.raises(ImageError, match=r"a mask of \(2, 3\) for an image of \(3, 2\)"):
-        datasets.read_mask(file, (3, 2), zero_is_void=False)
+    with pytest.raises(ImageError, match=r"the mask is \(2, 3\) and its image is \(3, 2\)"):
+        datasets.read_mask(file, (3, 2), reduce_zero_label=False)

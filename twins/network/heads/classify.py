@@ -1,4 +1,4 @@
-"""The classification network: the last stage's tokens, normalised, averaged, and one linear layer.
+"""The classification network: a norm and the mean over the tokens of the last stage, then one linear layer.
 
 Legend: B batch · N tokens · C channels · H W map · K classes
 """
@@ -15,7 +15,7 @@ from twins.tasks.sample import Sample
 
 
 class Classifier(Trunk):
-    """The trunk with the authors' classification head, under the authors' parameter names."""
+    """The trunk with the classification head and the parameter names of the authors' code."""
 
     def __init__(self, variant: Variant, family: Family, classes: int) -> None:
         super().__init__(variant, family)
@@ -23,11 +23,11 @@ class Classifier(Trunk):
         self.head = nn.Linear(variant.dims[3], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: B 3 H W, normalised; logits B K."""
+        """Return logits B K. x: B 3 H W, normalised."""
         return self.head(self.pooled(x))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """x: B 3 H W, normalised; the features that the last layer classifies, B C."""
+        """Return the features B C that the last layer classifies. x: B 3 H W, normalised."""
         *_, third = self.maps(x, count=3)
         tokens, _ = self.stage(3, third)
         return self.norm(tokens).mean(dim=1)

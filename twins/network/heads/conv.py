@@ -1,4 +1,4 @@
-"""The convolution that both segmentation heads are made of (`ConvModule` of mmcv), and its folding.
+"""The convolution layer of both segmentation heads (`ConvModule` of mmcv), and its batch norm folding.
 
 Legend: B batch · C channels in · D channels out · H W map
 """
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-EPS = 1e-5  # of the batch norms
+EPS = 1e-5  # epsilon of the batch norms
 
 
 class BatchNorm(nn.Module):
-    """Batch norm with frozen statistics. Its state has no counter of batches, which some files have and some lack."""
+    """Batch norm with frozen statistics. Its state has no batch counter, since only some files contain one."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -24,7 +24,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: B D H W; the same shape back."""
+        """Return a tensor of the same shape. x: B D H W."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPS)
 
 
@@ -37,11 +37,11 @@ class ConvNormRelu(nn.Module):
         self.bn: nn.Module = BatchNorm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: B C H W; B D H W."""
+        """Return B D H W. x: B C H W."""
         return F.relu(self.bn(self.conv(x)))
 
     def fold(self) -> None:
-        """Puts the batch norm into the convolution: the same function, up to the rounding of single precision."""
+        """Fold the batch norm into the convolution. The results change only by rounding in single precision."""
         if not isinstance(self.bn, BatchNorm):
             return
         mean, variance = self.bn.running_mean.double(), self.bn.running_var.double()
@@ -53,24 +53,24 @@ class ConvNormRelu(nn.Module):
 
 
 class Conv(nn.Module):
-    """A bare convolution with bias under the name that mmcv's wrapper gives it."""
+    """A convolution with bias, under the parameter name that mmcv's wrapper gives it."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: B C H W; B D H W."""
+        """Return B D H W. x: B C H W."""
         return self.conv(x)
 
 
 def fold(network: nn.Module) -> None:
-    """Folds every batch norm in `network` that stands behind a convolution."""
+    """Fold every batch norm in `network` that follows a convolution."""
     for module in network.modules():
         if isinstance(module, ConvNormRelu):
             module.fold()
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """x: B C … resized bilinearly to the map size of `like`, corners not aligned."""
+    """Return x (B C H W), resized bilinearly to the map size of `like` without aligned corners."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

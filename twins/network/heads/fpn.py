@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from twins.network.heads.conv import Conv, ConvNormRelu, resized
 from twins.network.variants import Four
 
-DOUBLINGS = (0, 1, 2, 3)  # from a level's stride, 4 to 32, to stride 4
+DOUBLINGS = (0, 1, 2, 3)  # from the stride of a level (4, 8, 16, 32) to stride 4
 
 
 class Pyramid(nn.Module):
-    """Four maps of one width, each knowing what the coarser ones saw."""
+    """Combine four maps into four maps of one width. Each adds the information of the coarser maps."""
 
     def __init__(self, dims: Four, channels: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Pyramid(nn.Module):
         self.fpn_convs = nn.ModuleList(Conv(channels, channels, 3) for _ in dims)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """maps: the trunk's four, finest first; four of B C H W at the same strides."""
+        """Return four maps B C H W at the strides of the trunk. maps: the four maps of the trunk, finest first."""
         levels = [conv(x) for conv, x in zip(self.lateral_convs, maps, strict=True)]
         for i in (2, 1, 0):
             levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
@@ -33,7 +33,7 @@ class Pyramid(nn.Module):
 
 
 class FpnHead(nn.Module):
-    """Every level convolved and doubled until it has stride 4, then their sum, then the classes."""
+    """Convolve and upsample each level to stride 4, add the levels, and classify each position."""
 
     def __init__(self, width: int, channels: int, classes: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class FpnHead(nn.Module):
         self.conv_seg = nn.Conv2d(channels, classes, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """levels: four of B C H W, finest first; logits B K H W at the finest level's size."""
+        """Return logits B K H W at the size of the finest level. levels: four maps B C H W, finest first."""
         heads = iter(self.scale_heads)
         total = next(heads)(levels[0])
         for head, level in zip(heads, levels[1:], strict=True):
@@ -50,7 +50,7 @@ class FpnHead(nn.Module):
 
 
 def scale_head(width: int, channels: int, doublings: int) -> nn.Sequential:
-    """A convolution before each doubling; one without any at stride 4."""
+    """Return a convolution before each doubling, or one convolution alone at stride 4."""
     layers: list[nn.Module] = []
     for i in range(max(1, doublings)):
         layers.append(ConvNormRelu(channels if i else width, channels, 3))

@@ -1,4 +1,6 @@
-"""The segmentation network: trunk, neck, head. Its parameter names are mmsegmentation's, the trunk's the authors'.
+"""The segmentation network: a trunk, a neck and a head.
+
+The trunk has the parameter names of the authors' code, the rest those of mmsegmentation.
 
 Legend: B batch · K classes · H W image
 """
@@ -10,7 +12,7 @@ from twins.network.heads.conv import fold
 
 
 class Segmenter(nn.Module):
-    """A trunk and what makes one map of logits of its four maps."""
+    """A trunk, and a neck and a head that turn its four maps into one map of logits."""
 
     def __init__(self, backbone: Trunk, neck: nn.Module, decode_head: nn.Module) -> None:
         super().__init__()
@@ -19,9 +21,9 @@ class Segmenter(nn.Module):
         self.decode_head = decode_head
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: B 3 H W, normalised; logits B K H/4 W/4, rounded as the trunk's family does."""
+        """Return logits B K H/4 W/4, rounded as the family of the trunk rounds. x: B 3 H W, normalised."""
         return self.decode_head(self.neck(self.backbone.maps(x)))
 
     def fold(self) -> None:
-        """Puts the batch norms into their convolutions; the parameters' names change, the function does not."""
+        """Fold the batch norms into their convolutions. The parameter names change; the results do not."""
         fold(self)

@@ -1,4 +1,4 @@
-"""The heads, as data: which parameters tell that a checkpoint has one, and the network it makes."""
+"""The heads as data: the parameter that identifies the head of a checkpoint, and how to build its network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Head:
-    """One kind of head. The keys are parameters with as many rows as the network has channels or classes there."""
+    """One kind of head. Both keys are parameter names."""
 
-    recognised_by: str  # a key that checkpoints with this head alone have
-    classes_in: str
-    build: Callable[[Variant, Family, State], nn.Module]  # from the weights' shapes; raises KeyError
+    recognised_by: str  # only checkpoints with this head have this parameter
+    classes_in: str  # the first dimension of this parameter is the number of classes
+    build: Callable[[Variant, Family, State], nn.Module]  # reads sizes from the shapes of the weights; raises KeyError
 
 
 def rows(state: State, key: str) -> int:
-    """The first dimension of a parameter."""
+    """Return the first dimension of a parameter."""
     return state[key].shape[0]
 
 
 def linear(variant: Variant, family: Family, state: State) -> nn.Module:
-    """One linear layer on the average of the last map."""
+    """Build a classifier: one linear layer on the mean of the last map."""
     return Classifier(variant, family, rows(state, "head.weight"))
 
 
 def fpn(variant: Variant, family: Family, state: State) -> nn.Module:
-    """Semantic FPN: in the published models 256 channels in the pyramid and 128 in the head."""
+    """Build Semantic FPN. The published models have 256 channels in the pyramid and 128 in the head."""
     width = rows(state, "neck.lateral_convs.0.conv.weight")
     channels = rows(state, "decode_head.scale_heads.0.0.conv.weight")
     head = FpnHead(width, channels, rows(state, "decode_head.conv_seg.weight"))
@@ -44,7 +44,7 @@ def fpn(variant: Variant, family: Family, state: State) -> nn.Module:
 
 
 def upernet(variant: Variant, family: Family, state: State) -> nn.Module:
-    """UPerNet: in the published models 512 channels."""
+    """Build UPerNet. The published models have 512 channels."""
     channels = rows(state, "decode_head.fpn_bottleneck.conv.weight")
     head = UperHead(variant.dims, channels, rows(state, "decode_head.conv_seg.weight"))
     return Segmenter(Trunk(variant, family), nn.Identity(), head)

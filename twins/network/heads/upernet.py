@@ -1,4 +1,4 @@
-"""UPerNet: a feature pyramid whose coarsest level has seen the whole image (`UPerHead` of mmsegmentation).
+"""UPerNet: a feature pyramid with pyramid pooling at its coarsest level (`UPerHead` of mmsegmentation).
 
 Source: "Unified Perceptual Parsing for Scene Understanding" (arXiv 1807.10221); the layer names are mmsegmentation's.
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from twins.network.heads.conv import ConvNormRelu, resized
 from twins.network.variants import Four
 
-POOLS = (1, 2, 3, 6)  # sides of the grids that the coarsest map is averaged to
+POOLS = (1, 2, 3, 6)  # sides of the grids to which the coarsest map is pooled
 
 
 class UperHead(nn.Module):
-    """Pyramid pooling on the coarsest map, a pyramid down from there, and all levels together at stride 4."""
+    """Pool the coarsest map, build a pyramid from it, and classify all levels together at stride 4."""
 
     def __init__(self, dims: Four, channels: int, classes: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class UperHead(nn.Module):
         self.conv_seg = nn.Conv2d(channels, classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """maps: the trunk's four, finest first; logits B K H W at the finest map's size."""
+        """Return logits B K H W at the size of the finest map. maps: the four maps of the trunk, finest first."""
         *fine, coarsest = maps
         levels = [conv(x) for conv, x in zip(self.lateral_convs, fine, strict=True)]
         levels.append(self.pool(coarsest))
@@ -43,5 +43,5 @@ class UperHead(nn.Module):
         return self.conv_seg(self.fpn_bottleneck(together))
 
     def pool(self, x: Tensor) -> Tensor:
-        """x: the coarsest map; B C H W, with its averages over coarser grids beside it before the convolution."""
+        """Return B C H W: the coarsest map x, concatenated with its averages over grids and convolved."""
         return self.bottleneck(torch.cat([x, *(resized(module(x), like=x) for module in self.psp_modules)], dim=1))
