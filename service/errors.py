@@ -6,6 +6,7 @@ class ServiceError(Exception):
 
     ServiceError
     ├── BadRequest
+    │   ├── RequestTimeout
     │   ├── TooLarge
     │   ├── NotAcceptable
     │   ├── UnsupportedMedia
@@ -16,6 +17,7 @@ class ServiceError(Exception):
     │   ├── Overloaded
     │   └── Unavailable
     ├── DeadlineExceeded
+    │   └── DeadlineAlreadyPassed
     ├── Cancelled
     └── Internal
     """
@@ -36,6 +38,13 @@ class BadRequest(ServiceError):
     title = "The request is malformed"
 
 
+class RequestTimeout(BadRequest):
+    """The client did not send the whole request before its deadline."""
+
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+
+
 class TooLarge(BadRequest):
     """The request or an image exceeds a limit: bytes, pixels, frames or number of images."""
 
@@ -51,7 +60,7 @@ class NotAcceptable(BadRequest):
 
 
 class UnsupportedMedia(BadRequest):
-    """The content is not an image, or its type is not supported."""
+    """The content is not an image of a supported type, or it is compressed."""
 
     code = "unsupported_media_type"
     title = "The content is not an image of a supported type"
@@ -104,6 +113,13 @@ class DeadlineExceeded(ServiceError):
 
     code = "deadline_exceeded"
     title = "The deadline cannot be met"
+
+
+class DeadlineAlreadyPassed(DeadlineExceeded):
+    """The deadline had passed when the request arrived, or less than a millisecond was left."""
+
+    code = "deadline_already_passed"
+    title = "The deadline had already passed"
 
 
 class Cancelled(ServiceError):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from service.errors import ServiceError
 from twins.card import TaskName
 from twins.render.formats import RenderedMask, RenderOptions
 from twins.tasks import Options, Result
@@ -26,7 +27,7 @@ class Call:
     """What is asked: images through one model."""
 
     task: TaskName
-    images: tuple[bytes, ...]
+    images: tuple[bytes | ServiceError, ...]  # an error stands for an image that could not be read from the request
     options: Options
     model: str | None = None  # None: the first one served for that task
     render_options: RenderOptions | None = None  # how a mask is to be handed out; None: as it is

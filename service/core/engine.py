@@ -18,6 +18,7 @@ from service.core.call import Answer, Call, Caller, Outcome, Timing
 from service.errors import (
     BadRequest,
     Cancelled,
+    DeadlineAlreadyPassed,
     DeadlineExceeded,
     Internal,
     Overloaded,
@@ -42,6 +43,8 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
     decode.TooLarge: errors.TooLarge,
     decode.Undecodable: errors.UnreadableImage,
 }
+
+SHORTEST_TIMEOUT_S = 0.001  # with less left, the deadline counts as passed: that is the client's fault
 
 log = logs.get()
 
@@ -108,8 +111,8 @@ class Engine:
         try:
             if math.isnan(timeout_s):
                 raise BadRequest("the request's timeout must be a number of seconds above 0")
-            if timeout_s <= 0:
-                raise DeadlineExceeded("the deadline had passed before the request came")
+            if timeout_s < SHORTEST_TIMEOUT_S:
+                raise DeadlineAlreadyPassed("the deadline had passed when the request arrived; set a later one")
             yield outcome
         except ServiceError as error:
             outcome.code = error.code
@@ -171,8 +174,10 @@ class Engine:
             raise answer
         return answer
 
-    async def one(self, data: bytes, card: Card, call: Call, outcome: Outcome) -> Answer | ServiceError:
+    async def one(self, data: bytes | ServiceError, card: Card, call: Call, outcome: Outcome) -> Answer | ServiceError:
         """One image's answer or error."""
+        if isinstance(data, ServiceError):
+            return data
         loop = asyncio.get_running_loop()
         encoded = [data]  # emptied if the call ends first: the executor may keep its work for long
         try:
@@ -246,7 +251,7 @@ class Engine:
         self.reserved_bytes += size_bytes
         outcome.reserved_bytes += size_bytes
 
-    def check_number(self, images: tuple[bytes, ...]) -> None:
+    def check_number(self, images: tuple[object, ...]) -> None:
         """Refuses too few and too many images."""
         if not images:
             raise BadRequest("no image in the request")

@@ -51,11 +51,9 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
 
     @app.exception_handler(HTTPException)
     async def refuse_for_framework(request: Request, error: HTTPException) -> Response:
-        response = problems.respond_to_framework(
-            error.status_code, scope.request_id(request), dict(error.headers or {})
-        )
-        engine.refused(caller_of(request), problems.framework_code(error.status_code))
-        return response
+        problem = problems.describe_status(error.status_code, scope.request_id(request))
+        engine.refused(caller_of(request), problem.code)
+        return problems.encode(problem, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def handle_unexpected(request: Request, _: Exception) -> Response:
@@ -80,7 +78,11 @@ async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Respons
         query = joined(request.query_params.multi_items())
         check_names(query, endpoint.options)
         given = await unwrap(
-            request, engine.settings, endpoint.body, reserve_bytes=partial(engine.reserve_bytes, outcome)
+            request,
+            engine.settings,
+            endpoint.body,
+            deadline=outcome.deadline,
+            reserve_bytes=partial(engine.reserve_bytes, outcome),
         )
         call = endpoint.call(given, query, ",".join(request.headers.getlist("accept")))
         answers = await cancel_on_disconnect(request, engine.predict(call, outcome))
@@ -114,8 +116,7 @@ async def open_call(request: Request, engine: Engine) -> AsyncIterator[Outcome]:
     caller = caller_of(request)
     with engine.call(caller) as outcome:
         engine.authenticate(caller.key)
-        async with asyncio.timeout_at(outcome.deadline):
-            yield outcome
+        yield outcome
 
 
 def caller_of(request: Request) -> Caller:

@@ -4,133 +4,162 @@ import asyncio
 import base64
 import binascii
 import difflib
+import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import BadRequest, Cancelled, TooLarge
+from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
+from service.rest.multipart import IMAGE_PARTS, MAX_FIELDS, Part, read_parts
 from service.settings import Settings
 
-IMAGE_PART, IMAGES_PART = "image", "images"
 ReserveBytes = Callable[[int], None]
 Chunks = AsyncGenerator[bytes, None]
+Image = bytes | ServiceError  # an image that cannot be read from the body is its own error
 
-CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 MAX_CONTENT_TYPE = 1024  # characters
-MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
+URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+USE_A_FORM = "send `-F image=@FILE`, or `--data-binary @FILE` with `-H 'Content-Type: image/jpeg'`"
+NOT_FETCHED = "URLs are not fetched; send the image's bytes"
 
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """What a body holds."""
+    """The content of a body."""
 
-    images: tuple[bytes, ...]
+    images: tuple[Image, ...]
     several: bool  # whether the answer is a list
     options: dict[str, str] = field(default_factory=dict)
 
 
 class ImageBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON form: one image or several, base64; each endpoint adds its options, as in the query."""
+    """The JSON form: one image or several in base64. Each endpoint adds its options, as in the query."""
 
     image: str | None = None
     images: list[str] | None = None
 
 
-class InMemoryParser(MultiPartParser):
-    """A multipart parser that never writes to disk, where the framework's own would from a megabyte on."""
-
-    spool_max_size = 0  # of the temporary file: 0 keeps it in memory for good
-
-
 async def unwrap(
-    request: Request, settings: Settings, form: type[ImageBody], *, reserve_bytes: ReserveBytes = lambda _: None
+    request: Request,
+    settings: Settings,
+    form: type[ImageBody],
+    *,
+    deadline: float,
+    reserve_bytes: ReserveBytes = lambda _: None,
 ) -> Unwrapped:
-    """Return the images and options of a request. `reserve_bytes` is called for every piece. Raises ServiceError."""
-    check_length(request, settings.max_body_bytes)
-    chunks = bounded(request, settings.max_body_bytes, reserve_bytes)
-    content_type = request.headers.get("content-type", "")
-    if len(content_type) > MAX_CONTENT_TYPE:
-        raise BadRequest("the content type is too long")
-    media_type, parameters = parse_options_header(content_type)
+    """Return the images and options of a request, which must arrive before `deadline` on the event loop's clock.
+
+    `reserve_bytes` is called with the size of every piece. Raises ServiceError.
+    """
+    check_encoding(request.headers)
+    check_length(request.headers, settings.max_body_bytes)
+    media_type, parameters = content_type(request.headers)
+    chunks = bounded(request, settings.max_body_bytes, deadline, reserve_bytes)
     if media_type == b"multipart/form-data":
-        if not parameters.get(b"boundary"):
-            raise BadRequest("the multipart content type names no boundary")
-        if parameters.get(b"charset", b"utf-8").lower() not in CHARSETS:
-            raise BadRequest("the multipart charset is not utf-8")
-        return await unwrap_multipart(request, chunks, settings.max_images)
+        parts = await read_parts(request.headers, parameters, chunks, settings.max_images)
+        return from_parts(parts)
     body = b"".join([chunk async for chunk in chunks])
     if media_type == b"application/json":
-        if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before a million texts are made of it
-            raise TooLarge(f"more than {settings.max_images} images, or countless options, in a request")
-        return await asyncio.to_thread(unwrap_json, body, form)  # megabytes of base64 would reserve_bytes up everybody
-    # whatever the label says: `curl --data-binary` calls an image a form, and the first bytes tell better
+        if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before decoding makes a million strings
+            raise TooLarge(f"the request has more than {settings.max_images} images, or far too many options")
+        return await asyncio.to_thread(unwrap_json, body, form)  # decoding megabytes would block the event loop
+    check_form_label(media_type, body)
+    # The first bytes of an image are more reliable than its content type.
     return Unwrapped((body,) if body else (), several=False)
 
 
-def check_length(request: Request, max_bytes: int) -> None:
-    """Refuses a body by its announced length, before it is read."""
-    announced = request.headers.get("content-length", "0")
+def content_type(headers: Headers) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return the media type in lower case, and its parameters. Raises BadRequest if the header is too long."""
+    text = headers.get("content-type", "")
+    if len(text) > MAX_CONTENT_TYPE:
+        raise BadRequest(f"the Content-Type header has more than {MAX_CONTENT_TYPE} characters")
+    return parse_options_header(text)
+
+
+def check_encoding(headers: Headers) -> None:
+    """Raise UnsupportedMedia for a compressed body: limits on bytes would not hold for what it expands to."""
+    encoding = headers.get("content-encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise UnsupportedMedia(f"the Content-Encoding {encoding[:40]!r} is not supported; send the body uncompressed")
+
+
+def check_length(headers: Headers, max_bytes: int) -> None:
+    """Raise TooLarge by the announced length, before the body is read."""
+    announced = headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large(max_bytes)
 
 
-async def bounded(request: Request, max_bytes: int, reserve_bytes: ReserveBytes) -> Chunks:
-    """The body's chunks, up to the limit."""
+def check_form_label(media_type: bytes, body: bytes) -> None:
+    """Raise UnsupportedMedia for a body that is labelled as an URL-encoded form and is not an image.
+
+    curl labels every body so. `--data-binary` leaves an image intact, and each image format has zero bytes in its
+    header; `-d @FILE` removes them, and a real form has none.
+    """
+    if media_type == b"application/x-www-form-urlencoded" and body and b"\0" not in body:
+        raise UnsupportedMedia(f"the body is not an image; `curl -d @FILE` alters the file's bytes: {USE_A_FORM}")
+
+
+async def bounded(request: Request, max_bytes: int, deadline: float, reserve_bytes: ReserveBytes) -> Chunks:
+    """Yield the body's chunks. Raises TooLarge, RequestTimeout, Cancelled."""
     left = max_bytes
-    try:
-        async for chunk in request.stream():
-            left -= len(chunk)
-            if left < 0:
-                raise too_large(max_bytes)
-            reserve_bytes(len(chunk))
-            yield chunk
-    except ClientDisconnect as error:
-        raise Cancelled("the client left before its request was complete") from error
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunk = await anext(stream, None)
+        except TimeoutError as error:
+            raise RequestTimeout("the deadline passed before the whole body had arrived") from error
+        except ClientDisconnect as error:
+            raise Cancelled("the client disconnected before its request was complete") from error
+        if chunk is None:
+            return
+        left -= len(chunk)
+        if left < 0:
+            raise too_large(max_bytes)
+        reserve_bytes(len(chunk))
+        yield chunk
 
 
 def too_large(max_bytes: int) -> TooLarge:
-    """The refusal of a body."""
+    """Return the error for a body that is too large."""
     return TooLarge(f"the request has more than {max_bytes} bytes")
 
 
-async def unwrap_multipart(request: Request, chunks: Chunks, max_images: int) -> Unwrapped:
-    """Parts called `image` (or `images`) are images, all others options."""
-    parser = InMemoryParser(
-        request.headers,
-        chunks,
-        max_files=max_images + 1,  # one more than allowed gets as far as the engine's own refusal
-        max_fields=MAX_FIELDS,
-        max_part_size=MAX_FIELD_BYTES,
-    )
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if "Too many files" in error.message:
-            raise TooLarge(f"more than {max_images} images in a request") from error
-        raise BadRequest(f"the multipart body is malformed: {error.message}") from error
-    except ValueError as error:  # of the codec that the content type names
-        raise BadRequest("the multipart body cannot be read in its charset") from error
-    images: list[bytes] = []
+def from_parts(parts: list[Part]) -> Unwrapped:
+    """Return the content of a form: files are images, text is options. Raises BadRequest for a file elsewhere."""
+    images: list[Image] = []
     options: list[tuple[str, str]] = []
-    for name, part in form.multi_items():
-        if isinstance(part, UploadFile):
-            if name not in (IMAGE_PART, IMAGES_PART):
-                raise BadRequest(f"a file in the part {name[:40]!r}; images go into parts named {IMAGE_PART!r}")
-            images.append(await part.read())
-        elif name in (IMAGE_PART, IMAGES_PART):
-            raise BadRequest(f"the part {name!r} is text, not a file: with curl, write -F {name}=@FILE")
+    for part in parts:
+        if isinstance(part.content, str):
+            options.append((part.name, part.content))
+        elif part.name in IMAGE_PARTS:
+            images.append(text_error(part.name, part.content, part.filename) or part.content)
         else:
-            options.append((name, part))
+            raise BadRequest(f"the part {part.name[:40]!r} is a file; images go into parts named 'image'")
     return Unwrapped(tuple(images), several=len(images) > 1, options=joined(options))
 
 
+def text_error(name: str, content: bytes, filename: str) -> BadRequest | None:
+    """Return the error for an image part that is a path or a URL, as when `@` is missing in `-F image=@FILE`."""
+    if filename or not TEXT.fullmatch(content):
+        return None
+    if URL.match(content.decode("ascii")):
+        return BadRequest(f"{name}: {NOT_FETCHED}")
+    return BadRequest(f"{name}: the part is text, not an image; with curl, write -F {name}=@FILE")
+
+
+TEXT = re.compile(rb"[ -~]{1,1024}")
+URL = re.compile(r"(?!data:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
 def joined(options: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Each option's text; one that is given several times is a list, which commas separate."""
+    """Return each option's text; an option that is given several times becomes a list separated by commas."""
     found: dict[str, str] = {}
     for name, text in options:
         found[name] = f"{found[name]},{text}" if name in found else text
@@ -138,40 +167,51 @@ def joined(options: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def unwrap_json(body: bytes, form: type[ImageBody]) -> Unwrapped:
-    """The JSON form."""
+    """Return the content of a JSON body. Raises BadRequest."""
     try:
         given = msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the JSON body is malformed: {error}") from error
     if (given.image is None) == (given.images is None):
         raise BadRequest('the JSON body needs either "image" or "images"')
-    texts = given.images if given.images is not None else [given.image or ""]
-    options = {name: getattr(given, name) for name in given.__struct_fields__ if name not in (IMAGE_PART, IMAGES_PART)}
+    texts = {"image": given.image or ""} if given.images is None else enumerated(given.images)
+    options = {name: getattr(given, name) for name in given.__struct_fields__ if name not in IMAGE_PARTS}
     return Unwrapped(
-        tuple(map(from_base64, texts)),
+        tuple(from_base64(name, text) for name, text in texts.items()),
         several=given.images is not None,
         options={name: as_text(value) for name, value in options.items() if value is not None},
     )
 
 
+def enumerated(texts: list[str]) -> dict[str, str]:
+    """Return the images of a list by the names that error messages give them."""
+    return {f"images[{index}]": text for index, text in enumerate(texts)}
+
+
 def as_text(value: object) -> str:
-    """An option's JSON value as the query has it."""
+    """Return an option's JSON value as text, as in the query."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def from_base64(text: str) -> bytes:
-    """An image from its base64 form, with or without the head of a data URL. Raises BadRequest."""
+def from_base64(name: str, text: str) -> Image:
+    """Return an image from its base64 form, or the error in its place.
+
+    Takes line breaks, the URL-safe alphabet, missing padding, and the prefix of a data URL.
+    """
+    if URL.match(text):
+        return BadRequest(f"{name}: {NOT_FETCHED}")
     _, comma, rest = text.partition(",")
     try:
-        return base64.b64decode(rest if comma else text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest("an image is not valid base64") from error
+        digits = (rest if comma else text).encode("ascii").translate(URL_SAFE, delete=b"\r\n")
+        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return BadRequest(f"{name}: not base64; encode the bytes of the image file, as `base64 FILE` does")
 
 
 def check_names(given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuses options that do not exist, with the closest that does."""
+    """Raise BadRequest for an option that does not exist, with the closest one that does."""
     for name in given:
         if name not in (known := tuple(known)):
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
             raise BadRequest(f"no option is called {name[:40]!r}; {hint}")

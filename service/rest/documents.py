@@ -44,16 +44,17 @@ def problem(*codes: int) -> dict[str, Any]:
 
 
 PROBLEMS = {
-    400: "Malformed request, or an option that is out of range",
-    401: "No key, or a wrong one",
-    404: "No such model",
-    406: "No form on offer is among those accepted",
-    413: "Bytes, pixels, frames or number of images over the limit",
-    415: "Not an image of a supported type",
+    400: "The request is malformed, or an option is out of range",
+    401: "The API key is missing or wrong",
+    404: "Unknown model",
+    406: "The client accepts none of the available response formats",
+    408: "The request did not arrive before its deadline",
+    413: "The bytes, pixels, frames or number of images exceed a limit",
+    415: "Not an image of a supported type, or a compressed body",
     422: "The image cannot be decoded",
     429: "Too many images are waiting; see Retry-After",
     500: "Internal error",
-    503: "Loading, stopping, or no live worker; see Retry-After",
+    503: "The service is loading or stopping, or no worker is alive; see Retry-After",
     504: "The deadline has passed or cannot be met",
 }
 

@@ -1,4 +1,4 @@
-"""Errors as HTTP tells them: `application/problem+json` (RFC 9457) with a stable code and the request's id."""
+"""Errors in HTTP: `application/problem+json` (RFC 9457) with a stable code and the request's id."""
 
 from http import HTTPStatus
 
@@ -13,6 +13,7 @@ STATUS: dict[type[ServiceError], int] = {
     errors.Unauthenticated: 401,
     errors.UnknownModel: 404,
     errors.NotAcceptable: 406,
+    errors.RequestTimeout: 408,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.UnreadableImage: 422,
@@ -23,11 +24,16 @@ STATUS: dict[type[ServiceError], int] = {
     errors.DeadlineExceeded: 504,
 }
 
+HEADERS: dict[type[ServiceError], dict[str, str]] = {
+    errors.Unauthenticated: {"WWW-Authenticate": "Bearer"},
+    errors.RequestTimeout: {"Connection": "close"},  # the rest of the body may never come
+}
+
 MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457's fields, and two of ours: `code` is stable, `request_id` is the one in the log."""
+    """The fields of RFC 9457, and two more: `code` is stable, and `request_id` is the one in the log."""
 
     type: str
     title: str
@@ -38,36 +44,34 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def status(error: ServiceError) -> int:
-    """The nearest ancestor's status."""
+    """Return the status of the error's nearest ancestor in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def describe(error: ServiceError, request_id: str) -> Problem:
-    """An error as a problem."""
+    """Return an error as a problem."""
     return Problem(f"urn:twins:{error.code}", error.title, status(error), error.detail, error.code, request_id)
 
 
 def respond(error: ServiceError, request_id: str) -> Response:
-    """An error as a response."""
-    headers = {}
+    """Return an error as a response."""
+    headers = dict(HEADERS.get(type(error), {}))
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, errors.Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
     return encode(describe(error, request_id), headers)
 
 
-def respond_to_framework(code: int, request_id: str, headers: dict[str, str] | None = None) -> Response:
-    """The framework's own refusals, such as of an unknown path, in the same form."""
-    phrase, name = HTTPStatus(code).phrase, framework_code(code)
-    return encode(Problem(f"urn:twins:{name}", phrase, code, phrase, name, request_id), headers or {})
+def describe_status(code: int, request_id: str, detail: str = "") -> Problem:
+    """Return a refusal that has a status but no class of its own, such as an unknown path, as a problem."""
+    phrase, name = HTTPStatus(code).phrase, status_code_name(code)
+    return Problem(f"urn:twins:{name}", phrase, code, detail or phrase, name, request_id)
 
 
-def framework_code(status_code: int) -> str:
-    """The stable code of such a refusal."""
-    return HTTPStatus(status_code).phrase.lower().replace(" ", "_")
+def status_code_name(code: int) -> str:
+    """Return the stable code of such a refusal."""
+    return HTTPStatus(code).phrase.lower().replace(" ", "_")
 
 
 def encode(problem: Problem, headers: dict[str, str]) -> Response:
-    """A problem as a response."""
+    """Return a problem as a response."""
     return Response(msgspec.json.encode(problem), problem.status, headers, MEDIA_TYPE)

@@ -1,4 +1,4 @@
-"""Errors as gRPC tells them: a status, the code and the request's id beside it."""
+"""Errors in gRPC: a status; the code and the request's id are in the trailing metadata."""
 
 import grpc
 
@@ -7,6 +7,7 @@ from service.errors import ServiceError
 
 STATUS: dict[type[ServiceError], grpc.StatusCode] = {
     errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.RequestTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -18,5 +19,5 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
 
 
 def status(error: ServiceError) -> grpc.StatusCode:
-    """The nearest ancestor's status."""
+    """Return the status of the error's nearest ancestor in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from service import errors
 from tests.prometheus import CONFIG, needs_prometheus, promtool, rules
 from tools.documents import OPERATIONS
 from tools.tables import metric_rows
@@ -83,3 +84,12 @@ def test_an_alert_is_tested_where_it_comes_and_where_it_does_not(name):
 def alert_cases(test: dict) -> list[dict]:
     """A test's expectations of alerts."""
     return test.get("alert_rule_test", [])
+
+
+SERVER_ERRORS = {errors.Internal, errors.Unavailable, errors.Overloaded, errors.DeadlineExceeded}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+def test_only_errors_of_the_service_count_as_failed(rule):
+    for codes in re.findall(r'code=~"([^"]+)"', rule["expr"]):
+        assert set(codes.split("|")) - {"ok"} == {error.code for error in SERVER_ERRORS}

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections import Counter
 
 import grpc
@@ -62,6 +63,18 @@ def test_a_request_with_more_images_than_there_can_be_room_for_is_refused_for_go
 def test_a_deadline_that_passes_is_told_in_time_and_the_sample_is_dropped(frozen, cat):
     response = httpx.post(f"{frozen.http}/classify", content=cat, headers={"X-Request-Timeout": "0.5"}, timeout=10)
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+
+
+def test_a_body_that_stalls_is_answered_408_and_its_connection_closed(narrow):
+    host, _, port = narrow.http.removeprefix("http://").partition(":")
+    before = narrow.metric("twins_requests_total", code="request_timeout")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        head = b"POST /classify HTTP/1.1\r\nHost: x\r\nX-Request-Timeout: 0.3\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head + bytes(500))
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # up to the end of the connection
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"request_timeout"' in answer
+    assert narrow.metric("twins_requests_total", code="request_timeout") == before + 1
 
 
 def test_the_service_recovers_from_overload(narrow, cat):

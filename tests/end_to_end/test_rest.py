@@ -1,11 +1,14 @@
 """REST as its users see it."""
 
 import base64
+import json
 import socket
+import subprocess
 
 import httpx
 import pytest
 
+from tests.end_to_end.conftest import CAT
 from tests.server import wait_until
 
 
@@ -53,6 +56,31 @@ def test_several_images_answer_a_list_in_order_with_an_error_in_a_bad_ones_place
     assert (bad["error"]["code"], bad["error"]["status"]) == ("unsupported_media_type", 415)
 
 
+def test_an_image_that_is_not_base64_fails_alone_in_its_place(client, cat):
+    good = base64.urlsafe_b64encode(cat).decode()
+    response = client.post("/classify", json={"images": [good, "%%%", "https://example.org/cat.jpg", good]})
+    first, bad, url, last = response.json()
+    assert (response.status_code, first["predictions"][0]["label"]) == (200, "cat")
+    assert first == last
+    assert bad["error"]["detail"].startswith("images[1]: not base64")
+    assert "URLs are not fetched" in url["error"]["detail"]
+
+
+def test_an_image_part_needs_no_file_name(client, cat):
+    head = b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert best(client.post("/classify", content=head + cat + b"\r\n--b--\r\n", headers=headers)) == "cat"
+
+
+@pytest.mark.parametrize("arguments", [["-d", "@FILE"], ["--data-binary", "@FILE", "-H", "Content-Encoding: gzip"]])
+def test_curl_is_refused_with_what_to_write_instead(server, arguments):
+    called = [word.replace("FILE", str(CAT)) for word in arguments]
+    ran = subprocess.run(["curl", "-s", *called, f"{server.http}/classify"], capture_output=True, check=True)
+    problem = json.loads(ran.stdout)
+    assert (problem["status"], problem["code"]) == (415, "unsupported_media_type")
+    assert ("--data-binary" if "-d" in arguments else "Content-Encoding") in problem["detail"]
+
+
 def test_images_in_json_answer_a_list_even_if_there_is_one(client, cat):
     response = client.post("/classify", json={"images": [base64.b64encode(cat).decode()], "top_k": 1})
     assert [len(entry["predictions"]) for entry in response.json()] == [1]
@@ -94,7 +122,12 @@ REFUSALS = {
     "an option that is no number": ({"params": {"top_k": "many"}}, 400, "bad_request", "whole number"),
     "a timeout that is no number": ({"headers": {"X-Request-Timeout": "soon"}}, 400, "bad_request", "timeout"),
     "a negative timeout": ({"headers": {"X-Request-Timeout": "-1"}}, 400, "bad_request", "timeout"),
-    "a timeout that nobody can meet": ({"headers": {"X-Request-Timeout": "0.000001"}}, 504, "deadline_exceeded", ""),
+    "a timeout that nobody can meet": (
+        {"headers": {"X-Request-Timeout": "0.000001"}},
+        504,
+        "deadline_already_passed",
+        "",
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from service.rpc import statuses
 
 CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.BadRequest: (400, grpc.StatusCode.INVALID_ARGUMENT),
+    errors.RequestTimeout: (408, grpc.StatusCode.DEADLINE_EXCEEDED),
     errors.Unauthenticated: (401, grpc.StatusCode.UNAUTHENTICATED),
     errors.UnknownModel: (404, grpc.StatusCode.NOT_FOUND),
     errors.NotAcceptable: (406, grpc.StatusCode.INVALID_ARGUMENT),
@@ -24,6 +25,7 @@ CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.Refused: (503, grpc.StatusCode.UNAVAILABLE),
     errors.Unavailable: (503, grpc.StatusCode.UNAVAILABLE),
     errors.DeadlineExceeded: (504, grpc.StatusCode.DEADLINE_EXCEEDED),
+    errors.DeadlineAlreadyPassed: (504, grpc.StatusCode.DEADLINE_EXCEEDED),
 }
 
 
@@ -79,6 +81,10 @@ def test_a_refusal_says_when_to_come_back():
 def test_who_has_no_key_is_told_how_to_show_one():
     response = problems.respond(errors.Unauthenticated("no key"), "id-1")
     assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_request_that_stalls_loses_its_connection():
+    assert problems.respond(errors.RequestTimeout("slow"), "id-1").headers["connection"] == "close"
 
 
 def test_problems_have_their_own_media_type():

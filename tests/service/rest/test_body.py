@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import tempfile
 
 import msgspec
@@ -11,20 +12,31 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from service.errors import BadRequest, Cancelled, ServiceError, TooLarge
-from service.rest.body import MAX_FIELD_BYTES, MAX_FIELDS, Unwrapped, check_names, from_base64, unwrap
+from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
+from service.rest.body import Unwrapped, check_names, from_base64, unwrap
 from service.rest.endpoints import CLASSIFY
+from service.rest.multipart import MAX_FIELD_BYTES, MAX_FIELDS
 from service.settings import Settings
 
 IMAGE = b"\x89PNG\r\n\x1a\n\x00 not decoded here \xff"
 BOUNDARY = "b0undary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 MAX_BYTES, MAX_IMAGES = 8 * 2**20, 3
+BOUNDARY_END = len("--") + len(BOUNDARY) + len("--")
 
 
-def request(body: bytes, content_type: str | None, *, chunk: int = 65536, length: int | None = None) -> Request:
-    """A request as the server hands it over: in chunks."""
+def request(
+    body: bytes,
+    content_type: str | None,
+    *,
+    chunk: int = 65536,
+    length: int | None = None,
+    encoding: str | None = None,
+) -> Request:
+    """Return a request as the server hands it over: in chunks."""
     headers = [(b"content-length", str(len(body) if length is None else length).encode())]
+    if encoding is not None:
+        headers.append((b"content-encoding", encoding.encode()))
     if content_type is not None:
         headers.append((b"content-type", content_type.encode("latin-1")))
     pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)] or [b""]
@@ -43,22 +55,23 @@ def limits(max_bytes: int) -> Settings:
     return Settings(max_body_bytes=max_bytes, max_images=MAX_IMAGES)
 
 
-def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how: int) -> Unwrapped:
-    """What a body holds."""
-    return asyncio.run(unwrap(request(body, content_type, **how), limits(max_bytes), CLASSIFY.body))
+def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how) -> Unwrapped:
+    """Return the content of a body."""
+    return asyncio.run(unwrap(request(body, content_type, **how), limits(max_bytes), CLASSIFY.body, deadline=math.inf))
 
 
-def refusal(body: bytes, content_type: str | None, **how: int) -> ServiceError:
-    """What whoever sends a body is told."""
+def refusal(body: bytes, content_type: str | None, **how) -> ServiceError:
+    """Return the error that a body raises."""
     with pytest.raises(ServiceError) as caught:
         unwrapped(body, content_type, **how)
     return caught.value
 
 
-def part(name: str, content: bytes, filename: str | None = "cat.jpg") -> bytes:
-    """One part of a form; without a file's name it is a text field."""
-    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
-    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+def part(name: str, content: bytes, filename: str | None = "cat.jpg", *, more: str = "", header: str = "") -> bytes:
+    """Return one part of a form; `more` follows in its disposition, and `header` is another header."""
+    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "") + more
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n{header}\r\n"
+    return head.encode() + content + b"\r\n"
 
 
 def form(*parts: bytes) -> bytes:
@@ -97,6 +110,22 @@ def test_a_form_with_several_images_keeps_their_order():
 
 def test_several_images_in_a_form_are_answered_with_a_list():
     assert unwrapped(form(part("image", IMAGE), part("images", IMAGE)), FORM).several
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"more": "; filename*=utf-8''k%C3%A4tzchen.png"},
+        {"header": "Content-Type: image/png\r\n"},
+        {"header": "content-type: application/octet-stream\r\nContent-Length: 20\r\n"},
+        {"more": '; filename=""'},
+    ],
+    ids=["name alone", "filename*", "image/png", "octet-stream", "empty filename"],
+)
+@pytest.mark.parametrize("image", [IMAGE, bytes(200_000)], ids=["small", "large"])
+def test_an_image_part_needs_no_file_name(how, image):
+    assert unwrapped(form(part("image", image, None, **how)), FORM) == Unwrapped((image,), several=False)
 
 
 def test_a_forms_text_fields_are_options():
@@ -159,7 +188,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(label):
     async def scene() -> None:
         sent = request(b"", label, length=1001)
         sent._receive = None  # reading would fail
-        await unwrap(sent, limits(1000), CLASSIFY.body)
+        await unwrap(sent, limits(1000), CLASSIFY.body, deadline=math.inf)
 
     with pytest.raises(TooLarge, match="1000 bytes"):
         asyncio.run(scene())
@@ -198,8 +227,21 @@ def test_a_file_in_another_part_is_refused_with_the_right_name():
     assert "'image'" in refusal(form(part("file", IMAGE)), FORM).detail
 
 
-def test_a_file_that_is_sent_as_text_is_refused_with_the_remedy():
-    assert "-F image=@FILE" in refusal(form(part("image", b"cat.jpg", None)), FORM).detail
+def test_a_file_in_another_part_is_refused_however_it_is_marked():
+    for how in ({"more": "; filename*=utf-8''cat.jpg"}, {"header": "Content-Type: image/png\r\n"}):
+        assert "'image'" in refusal(form(part("file", IMAGE, None, **how)), FORM).detail
+
+
+def test_an_image_part_that_is_the_files_name_is_refused_with_the_remedy():
+    (error,) = unwrapped(form(part("image", b"cat.jpg", None)), FORM).images
+    assert isinstance(error, BadRequest)
+    assert "-F image=@FILE" in error.detail
+
+
+def test_an_image_part_that_is_a_url_is_not_fetched():
+    (error,) = unwrapped(form(part("image", b"https://example.org/cat.jpg", None)), FORM).images
+    assert isinstance(error, BadRequest)
+    assert "URLs are not fetched" in error.detail
 
 
 @pytest.mark.parametrize(
@@ -256,10 +298,74 @@ def test_malformed_json_is_a_bad_request(body):
     assert type(refusal(body, "application/json")) is BadRequest
 
 
-@pytest.mark.parametrize("text", ["aGk", "aG k=", "aGk=\n", "a*k=", "ÄÖÜ=", "aGk=="])
-def test_what_is_not_base64_is_a_bad_request(text):
-    with pytest.raises(BadRequest):
-        from_base64(text)
+@pytest.mark.parametrize("text", ["a", "aG k=", "a*k=", "ÄÖÜ=", "aGk==", "%%%", "cat.jpg"])
+def test_what_is_not_base64_is_named_by_its_position(text):
+    error = from_base64("images[2]", text)
+    assert isinstance(error, BadRequest)
+    assert error.detail.startswith("images[2]: not base64")
+
+
+@pytest.mark.parametrize("text", ["+/8=", "-_8=", "-_8", "+/\r\n8=\r\n", "\n-_8", "data:;base64,-_8"])
+def test_base64_may_be_url_safe_unpadded_and_in_lines(text):
+    assert from_base64("image", text) == b"\xfb\xff"
+
+
+@pytest.mark.parametrize("text", ["https://example.org/cat.jpg", "HTTP://x/a,b", "s3://bucket/cat", "file:///cat"])
+def test_a_url_in_an_images_place_is_not_fetched(text):
+    error = from_base64("image", text)
+    assert isinstance(error, BadRequest)
+    assert error.detail == "image: URLs are not fetched; send the image's bytes"
+
+
+def test_an_image_that_is_not_base64_leaves_its_neighbours_alone():
+    first, bad, last = unwrapped(as_json(images=[encoded(), "%%%", encoded()]), "application/json").images
+    assert (first, last) == (IMAGE, IMAGE)
+    assert isinstance(bad, BadRequest)
+    assert bad.detail.startswith("images[1]: not base64")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
+@pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
+def test_a_compressed_body_is_refused_by_the_name_of_its_header(label, encoding):
+    error = refusal(IMAGE, label, encoding=encoding)
+    assert type(error) is UnsupportedMedia
+    assert "Content-Encoding" in error.detail
+
+
+def test_the_encoding_that_changes_nothing_is_taken():
+    assert unwrapped(IMAGE, "image/png", encoding="identity").images == (IMAGE,)
+
+
+@pytest.mark.parametrize("body", [IMAGE.replace(b"\0", b""), b"image=cat.jpg&top_k=3"])
+def test_what_curl_sends_without_data_binary_is_refused_with_the_remedy(body):
+    error = refusal(body, "application/x-www-form-urlencoded")
+    assert type(error) is UnsupportedMedia
+    assert "--data-binary @FILE" in error.detail
+    assert "-F image=@FILE" in error.detail
+
+
+@pytest.mark.parametrize("lost", range(1, BOUNDARY_END + 1))
+def test_a_form_whose_end_is_missing_is_called_unterminated(lost):
+    assert "not terminated" in refusal(form(part("image", IMAGE))[: -len("\r\n") - lost], FORM).detail
+
+
+def test_a_form_may_end_without_a_line_break():
+    assert unwrapped(form(part("image", IMAGE))[:-2], FORM).images == (IMAGE,)
+
+
+@pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
+def test_a_body_that_stalls_is_the_clients_fault(label):
+    async def receive() -> dict:
+        await asyncio.Event().wait()
+        raise AssertionError("the body went on")
+
+    async def scene() -> None:
+        headers = [(b"content-type", label.encode())]
+        sent = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+        await unwrap(sent, limits(MAX_BYTES), CLASSIFY.body, deadline=asyncio.get_running_loop().time() + 0.01)
+
+    with pytest.raises(RequestTimeout):
+        asyncio.run(scene())
 
 
 def test_a_client_that_leaves_in_the_middle_is_told_nothing():
@@ -268,7 +374,7 @@ def test_a_client_that_leaves_in_the_middle_is_told_nothing():
 
     async def scene() -> None:
         sent = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
-        await unwrap(sent, limits(MAX_BYTES), CLASSIFY.body)
+        await unwrap(sent, limits(MAX_BYTES), CLASSIFY.body, deadline=math.inf)
 
     with pytest.raises(Cancelled):
         asyncio.run(scene())
@@ -280,7 +386,7 @@ def test_a_misspelt_option_is_refused_with_the_right_one():
 
 
 def test_an_option_like_no_other_is_refused_with_all():
-    with pytest.raises(BadRequest, match="known are model, top_k"):
+    with pytest.raises(BadRequest, match="the options are model, top_k"):
         check_names(["xyz"], ("model", "top_k"))
 
 
