@@ -41,7 +41,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-tables: .venv/installed-dev  ## writes README's tables from the code, and the dashboard from its panels
+tables: .venv/installed-dev  ## writes the documents' tables from the code, and the dashboard from its panels
 	$(BIN)/python -m tools.tables
 	$(BIN)/python -m tools.dashboard
 

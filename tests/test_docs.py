@@ -11,7 +11,20 @@ import twins
 from service.processes.models import parse_references
 from service.settings import load
 from tools import tables
-from tools.documents import ARCHITECTURE, CARDS, DECISIONS, DOCUMENTS, README, ROOT, blocks, prose
+from tools.documents import (
+    ARCHITECTURE,
+    CARDS,
+    DECISIONS,
+    DOCUMENTS,
+    HTTP,
+    OPERATIONS,
+    PAGES,
+    README,
+    ROOT,
+    SETTINGS,
+    blocks,
+    prose,
+)
 from twins.images.decode import FORMATS, Limits
 from twins.zoo import labels
 from twins.zoo.models import ZOO
@@ -35,6 +48,25 @@ def test_links_lead_somewhere(document):
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked), target
+
+
+def test_the_readme_links_every_page():
+    text = README.read_text("utf-8")
+    assert all(f"(docs/{page.name})" in text for page in PAGES if page != README)
+
+
+def test_the_readme_has_at_most_200_lines():
+    assert len(README.read_text("utf-8").splitlines()) <= 200
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_prose_is_wrapped_at_100_columns(document):
+    assert not [line for line in prose(document).splitlines() if len(line) > 100 and not is_exempt(line)]
+
+
+def is_exempt(line: str) -> bool:
+    """Whether a line may be long: a table, or something that would fit without its links."""
+    return line.startswith("|") or len(re.sub(r"\]\([^)]*\)", "]", line)) <= 100
 
 
 def anchors(document: Path) -> set[str]:
@@ -69,13 +101,13 @@ def test_paths_exist(document):
 
 
 def test_the_tree_shows_what_is_there():
-    (tree,) = [text for language, text in blocks(README) if language == "tree"]
+    (tree,) = [text for language, text in blocks(ARCHITECTURE) if language == "tree"]
     shown = set(tree_paths(tree))
     assert not [path for path in shown if not (ROOT / path).exists()]
     modules = {
         path.relative_to(ROOT).as_posix() for name in ("twins", "service") for path in (ROOT / name).glob("*.py")
     }
-    assert modules - shown <= {"service/__init__.py"}, "README's tree lacks these"
+    assert modules - shown <= {"service/__init__.py"}, "the tree in ARCHITECTURE.md lacks these"
 
 
 def tree_paths(tree: str) -> list[str]:
@@ -94,7 +126,7 @@ def tree_paths(tree: str) -> list[str]:
 
 
 def test_the_limits_of_images_are_the_codes():
-    text = prose(README)
+    text = prose(HTTP)
     limits = Limits()
     assert f"{limits.max_bytes // 2**20} MiB, {limits.max_pixels // 10**6} million pixels" in text
     assert f"{limits.max_side:,} pixels a side or {limits.max_frames:,} frames" in text
@@ -105,7 +137,7 @@ def test_the_limits_of_images_are_the_codes():
 
 
 def test_the_exit_codes_are_the_codes():
-    given = set(map(int, re.findall(r"^\| (\d+) \|", prose(README), re.MULTILINE)))
+    given = set(map(int, re.findall(r"^\| (\d+) \|", prose(OPERATIONS), re.MULTILINE)))
     modules = [
         importlib.import_module(name)
         for name in ("service.processes.supervisor", "service.cli.main", "service.cli.classify")
@@ -114,7 +146,7 @@ def test_the_exit_codes_are_the_codes():
 
 
 def test_the_settings_file_is_read(tmp_path):
-    (toml,) = [text for language, text in blocks(README) if language == "toml"]
+    (toml,) = [text for language, text in blocks(SETTINGS) if language == "toml"]
     file = tmp_path / "twins.toml"
     file.write_text(toml)
     settings = load({"config": str(file)}, environ={})

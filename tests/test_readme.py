@@ -1,4 +1,4 @@
-"""README's examples, against a real service."""
+"""Run the examples of README and of the pages in `docs/`, against a real service."""
 
 import json
 import re
@@ -21,12 +21,12 @@ from service.rpc import server as rpc
 from service.settings import load
 from tests import segmentation
 from tests.server import Server
-from tools.documents import README, ROOT, Example, commands, examples
+from tools.documents import PAGES, ROOT, Example, commands, examples
 from twins.checkpoints import checkpoint
 
-SHELL = examples(README, "sh", "json")
-PYTHON = examples(README, "python", "text")
-COMMANDS = [command for example in SHELL for command in commands(example.text)]
+SHELL = list(dict.fromkeys(example for page in PAGES for example in examples(page, "sh", "json")))
+PYTHON = list(dict.fromkeys(example for page in PAGES for example in examples(page, "python", "text")))
+COMMANDS = list(dict.fromkeys(command for example in SHELL for command in commands(example.text)))
 CHANGING = {"request_id"}  # fields that are new each time
 
 

@@ -1,4 +1,7 @@
-"""The documents' tables, made from the code. `python -m tools.tables` writes them; `test_docs` compares them."""
+"""Generate the tables of the documents from the code.
+
+`python -m tools.tables` writes them, and `tests/test_docs.py` compares them.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +17,7 @@ from service.rest import problems
 from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
 from tests.golden import names
-from tools.documents import OPERATIONS, README
+from tools.documents import ERRORS, METRICS, MODELS, OPERATIONS, README, SETTINGS
 from twins.checkpoints import checkpoint
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
@@ -23,14 +26,14 @@ from twins.zoo.models import ZOO, HubFile, Packaged, Url, ZooEntry
 
 
 def table(head: Iterable[str], entries: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     head = list(head)
     lines = [head, ["---"] * len(head), *entries]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def settings() -> str:
-    """Every setting, in the order of the code."""
+    """Return the table of all settings, in the order of the code."""
     entries = (
         (f"`{flag_name(name)}`", f"`{PREFIX}{name.upper()}`", default_of(name), field.description or "")
         for name, field in Settings.model_fields.items()
@@ -39,13 +42,13 @@ def settings() -> str:
 
 
 def default_of(name: str) -> str:
-    """A default as a user would write it."""
+    """Return the default of a setting as a user would write it."""
     text = default_text(Settings.model_fields[name].default)
     return f"`{text}`" if text else ""
 
 
 def metric_rows() -> Iterator[tuple[str, ...]]:
-    """Name, type, labels and meaning of every metric."""
+    """Yield the name, type, labels and meaning of every metric."""
     for collector in vars(metrics).values():
         if isinstance(collector, MetricWrapperBase):
             (described,) = collector.describe()
@@ -55,26 +58,37 @@ def metric_rows() -> Iterator[tuple[str, ...]]:
 
 
 def metric_table() -> str:
-    """Every metric."""
+    """Return the table of all metrics."""
     return table(("name", "type", "labels", "meaning"), sorted(metric_rows()))
 
 
 def models() -> str:
-    """Every model known by name."""
+    """Return the table of all models of the zoo."""
     head = ("name", "task", "accuracy, %", "parameters", "licence", "weights", "pinned")
     return table(head, (model_row(name, entry) for name, entry in ZOO.items()))
 
 
 def model_row(name: str, entry: ZooEntry) -> tuple[str, ...]:
-    """One model."""
+    """Return the row of one model."""
     known = {"revision": getattr(entry.source, "revision", None), "sha256": entry.source.sha256}
     pinned = ", ".join(word for word, value in known.items() if value)
     millions = f"{parameters(entry) / 1e6:.1f} M"
     return f"`{name}`", entry.task, figures(entry), millions, entry.licence, place(entry), pinned
 
 
+def short_models() -> str:
+    """Return the table of published accuracies: a row per backbone, a column per head."""
+    heads = ("linear", "fpn", "upernet")
+    figures: dict[str, dict[str, float]] = {}
+    for entry in ZOO.values():
+        if entry.published:
+            figures.setdefault(entry.variant, {})[entry.head] = next(iter(entry.published.figures.values()))
+    rows = ((f"`twins_{variant}`", *(f"{found[head]:.1f}" for head in heads)) for variant, found in figures.items())
+    return table(("backbone", "top-1", "mIoU, Semantic FPN", "mIoU, UPerNet"), rows)
+
+
 def place(entry: ZooEntry) -> str:
-    """Where a model's weights come from."""
+    """Return the source of a model's weights."""
     return {
         HubFile: f"`{getattr(entry.source, 'repo', '')}`",
         Packaged: "in the package",
@@ -83,12 +97,12 @@ def place(entry: ZooEntry) -> str:
 
 
 def parameters(entry: ZooEntry) -> int:
-    """How many numbers a model has."""
+    """Return the number of parameters of a model."""
     return sum(parameter.numel() for parameter in network(entry).parameters())
 
 
 def weights() -> str:
-    """What each model's weights take, in MB, by the bytes of a number."""
+    """Return the table of the size of each model's weights in MB, by precision."""
     entries = (
         (f"`{name}`", *(f"{parameters(entry) * size / 1e6:,.0f}" for size in (4, 2))) for name, entry in ZOO.items()
     )
@@ -96,7 +110,7 @@ def weights() -> str:
 
 
 def network(entry: ZooEntry) -> torch.nn.Module:
-    """A model's network without values; no memory is taken for them."""
+    """Return a model's network without values, which takes no memory."""
     if isinstance(entry.source, Packaged):
         return checkpoint.skeleton(checkpoint.load(hub.packaged(entry.source)))
     if entry.task == "segment":
@@ -106,7 +120,7 @@ def network(entry: ZooEntry) -> torch.nn.Module:
 
 
 def errors() -> str:
-    """Every error that a client may be told."""
+    """Return the table of all errors that a client may get."""
     told = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
     entries = (
         (
@@ -121,7 +135,7 @@ def errors() -> str:
 
 
 def kinds(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
-    """The classes below `root`, without the one that only stands for its children."""
+    """Yield the classes below `root`, without the one that only groups others."""
     for kind in root.__subclasses__():
         if kind is not Refused:
             yield kind
@@ -132,19 +146,24 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metric_table,
     "models": models,
+    "models-short": short_models,
     "errors": errors,
     "weights": weights,
 }
 
 
 PLACES = [
-    *((README, name) for name in ("settings", "metrics", "models", "errors")),
-    *((OPERATIONS, name) for name in ("metrics", "weights")),
+    (README, "models-short"),
+    (SETTINGS, "settings"),
+    (METRICS, "metrics"),
+    (MODELS, "models"),
+    (ERRORS, "errors"),
+    (OPERATIONS, "weights"),
 ]
 
 
 def between(name: str) -> re.Pattern[str]:
-    """What stands between the markers of a table."""
+    """Return the pattern of the text between the markers of a table."""
     return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
 
 

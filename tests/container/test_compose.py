@@ -11,7 +11,7 @@ from service.processes import supervisor
 from service.settings import Settings, load
 from tests.container.engine import compose
 from tests.container.images import CPU_FILES
-from tools.documents import README, ROOT, commands, examples
+from tools.documents import PAGES, ROOT, commands, examples
 
 pytestmark = pytest.mark.container
 
@@ -109,12 +109,13 @@ def test_the_default_base_is_the_dockerfiles():
 
 
 def documented() -> list[str]:
-    """README's commands that call Docker."""
-    return [line for example in examples(README, "sh", "json") for line in commands(example.text) if "docker" in line]
+    """Return the documents' commands that call Docker."""
+    shown = [example for page in PAGES for example in examples(page, "sh", "json")]
+    return list(dict.fromkeys(line for example in shown for line in commands(example.text) if "docker" in line))
 
 
 @pytest.mark.parametrize("command", [line for line in documented() if "compose" in line])
-def test_readmes_compose_commands_are_right(command):
+def test_the_documents_compose_commands_are_right(command):
     variables, _, rest = command.partition("docker compose")
     environ = dict(part.split("=", 1) for part in variables.split())
     files = tuple(re.findall(r"-f (\S+)", rest)) or GPU_FILES
@@ -123,7 +124,7 @@ def test_readmes_compose_commands_are_right(command):
     assert {name: environment[name] for name in environ} == environ
 
 
-def test_readmes_build_uses_the_dockerfile():
+def test_the_documents_build_uses_the_dockerfile():
     (command,) = [line for line in documented() if "compose" not in line]
     tag = config(GPU_FILES)["twins"]["image"]
     assert command == f"docker build --file docker/Dockerfile --tag {tag} ."

@@ -8,7 +8,7 @@ import pytest
 import twins
 from service.settings import load
 from tests.container import images
-from tools.documents import README, prose
+from tools.documents import OPERATIONS, prose
 from twins.zoo.models import ZOO, Packaged
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
@@ -44,14 +44,14 @@ def config(engine) -> dict:
 
 
 def table() -> dict[str, int]:
-    """The sizes that the README tells, in MB."""
-    text = prose(README).partition("<!-- size -->")[2].partition("<!-- /size -->")[0]
+    """Return the sizes that docs/operations.md states, in MB."""
+    text = prose(OPERATIONS).partition("<!-- size -->")[2].partition("<!-- /size -->")[0]
     return {
         name: int(size.replace(",", "")) for name, size in re.findall(r"^\| (.*?) \| ([\d,]+) \|$", text, re.MULTILINE)
     }
 
 
-def test_its_size_is_what_the_readme_says_and_lies_where_it_says(engine, inside):
+def test_its_size_is_what_the_documents_say_and_lies_where_they_say(engine, inside):
     sizes = engine.docker("history", "--human=false", "--format", "{{.Size}}", images.SERVICE).split()
     own, dependencies, system, base = (size for size in map(int, sizes) if size > MB)
     du = "cd /opt/twins/lib/python3*/site-packages && du --summarize --block-size 1 --total"
@@ -65,7 +65,7 @@ def test_its_size_is_what_the_readme_says_and_lies_where_it_says(engine, inside)
     }
     assert found.keys() == table().keys()
     measured = {name: round(size / MB) for name, size in found.items()}
-    assert measured == pytest.approx(table(), rel=0.1, abs=1), "README's sizes are not these"
+    assert measured == pytest.approx(table(), rel=0.1, abs=1), "the sizes in docs/operations.md are not these"
 
 
 def test_the_labels_tell_version_revision_and_base(config):
