@@ -1,4 +1,4 @@
-"""Prints what the project depends on, a line each, for `pip --requirement`: `python dependencies.py pyproject.toml`."""
+"""Print the dependencies of the project for `pip --requirement`: `python dependencies.py pyproject.toml`."""
 
 import sys
 import tomllib

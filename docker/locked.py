@@ -1,4 +1,4 @@
-"""Fails if anything is installed whose version constraints.txt does not fix: `python locked.py constraints.txt`."""
+"""Fail if an installed version is not the one in constraints.txt: `python locked.py constraints.txt`."""
 
 import re
 import sys
@@ -6,18 +6,20 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 
-def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
+def normalised(name: str) -> str:
+    """Return the normalised name of a package, as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> str | None:
-    """The complaint, if there is one."""
+    """Return an error message, or None if all versions are listed."""
     lines = (line.split("==") for line in Path(sys.argv[1]).read_text("utf-8").splitlines())
-    locked = {normal(name): version for name, version in lines}
-    installed = {normal(each.name): each.version.partition("+")[0] for each in distributions()}  # 2.13.0+cpu is 2.13.0
-    loose = sorted(f"{name}=={version}" for name, version in installed.items() if locked.get(name) != version)
-    return f"not in {sys.argv[1]}: {' '.join(loose)}" if loose else None
+    locked = {normalised(name): version for name, version in lines}
+    installed = {
+        normalised(each.name): each.version.partition("+")[0] for each in distributions()
+    }  # 2.13.0+cpu is 2.13.0
+    unlisted = sorted(f"{name}=={version}" for name, version in installed.items() if locked.get(name) != version)
+    return f"installed but not listed in {sys.argv[1]}: {' '.join(unlisted)}" if unlisted else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Grafana's dashboard, made from its panels. `python -m tools.dashboard` writes it; a test compares the two."""
+"""Generate the Grafana dashboard from its panels: `python -m tools.dashboard`. A test compares the two."""
 
 import json
 import re
@@ -9,17 +9,17 @@ from tools.panels import ROWS, Panel
 
 DASHBOARD = ROOT / "docker" / "grafana" / "dashboards" / "twins.json"
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
-WIDTH = 24  # of a row, in Grafana's units
+WIDTH = 24  # of a row, in grid units of Grafana
 
 
 def runbook() -> str:
-    """The alerts' paragraphs, as the document has them."""
+    """Return the sections on alerts from the operations document."""
     text = OPERATIONS.read_text("utf-8").partition("\n## Alerts\n")[2].partition("\n## ")[0]
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).strip()  # links lead nowhere from here
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).strip()  # relative links do not work in Grafana
 
 
 def query(index: int, legend: str, expression: str, panel: Panel) -> dict[str, Any]:
-    """One target."""
+    """Return one target of a panel."""
     form = "heatmap" if panel.kind == "heatmap" else "time_series"
     return {
         "refId": chr(ord("A") + index),
@@ -30,23 +30,23 @@ def query(index: int, legend: str, expression: str, panel: Panel) -> dict[str, A
     }
 
 
-def drawn(panel: Panel, **place: Any) -> dict[str, Any]:
-    """A panel as Grafana has it."""
+def panel_json(panel: Panel, **position: Any) -> dict[str, Any]:
+    """Return a panel in the JSON of Grafana."""
     custom = {"fillOpacity": 10, "stacking": {"mode": "normal"}} if panel.stacked else {}
     return {
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.why,
+        "description": panel.description,
         "datasource": SOURCE,
         "targets": [query(i, legend, text, panel) for i, (legend, text) in enumerate(panel.queries.items())],
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": custom}, "overrides": []},
         "options": panel.options,
-        **place,
+        **position,
     }
 
 
 def panels() -> list[dict[str, Any]]:
-    """All of them, row by row."""
+    """Return all panels, row by row, and the runbook."""
     made: list[dict[str, Any]] = []
     y = 0
     for title, row in ROWS.items():
@@ -55,7 +55,7 @@ def panels() -> list[dict[str, Any]]:
         for panel in row:
             if x + panel.width > WIDTH:
                 x, y = 0, y + panel.height
-            made.append(drawn(panel, id=len(made) + 1, gridPos=grid(x, y, panel.width, panel.height)))
+            made.append(panel_json(panel, id=len(made) + 1, gridPos=grid(x, y, panel.width, panel.height)))
             x += panel.width
         y += row[-1].height
     return [
@@ -71,12 +71,12 @@ def panels() -> list[dict[str, Any]]:
 
 
 def grid(x: int, y: int, width: int, height: int) -> dict[str, int]:
-    """A place."""
+    """Return the position and size of a panel."""
     return {"x": x, "y": y, "w": width, "h": height}
 
 
 def dashboard() -> dict[str, Any]:
-    """All of it."""
+    """Return the whole dashboard."""
     made = panels()
     to_runbook = {
         "type": "link",
@@ -109,10 +109,10 @@ def dashboard() -> dict[str, Any]:
     }
 
 
-def written() -> str:
-    """The file's text."""
+def dashboard_text() -> str:
+    """Return the text of the dashboard file."""
     return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    DASHBOARD.write_text(written(), "utf-8")
+    DASHBOARD.write_text(dashboard_text(), "utf-8")

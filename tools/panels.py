@@ -1,6 +1,6 @@
-"""The dashboard's panels, row by row. `tools.dashboard` draws them.
+"""The panels of the dashboard, row by row. `tools.dashboard` turns them into the JSON of Grafana.
 
-Queries read recorded series where there is one, and otherwise the service's own.
+Queries use recorded series where there are any, and otherwise the metrics of the service.
 """
 
 from dataclasses import dataclass, field
@@ -12,23 +12,23 @@ WINDOW = "[$__rate_interval]"
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; `queries` are legends and expressions."""
+    """One panel. `queries` maps legends to expressions."""
 
     title: str
     queries: dict[str, str]
     unit: str = "short"
     kind: str = "timeseries"
-    why: str = ""  # what it is good for
+    description: str = ""
     width: int = 8
     height: int = 8
     stacked: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def number(title: str, query: str, unit: str = "short", why: str = "") -> Panel:
-    """A panel that shows one figure."""
+def number(title: str, query: str, unit: str = "short", description: str = "") -> Panel:
+    """Return a panel that shows one number."""
     shown = {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "area"}
-    return Panel(title, {"": query}, unit, "stat", why, width=4, height=4, options=shown)
+    return Panel(title, {"": query}, unit, "stat", description, width=4, height=4, options=shown)
 
 
 QUANTILES = {"p50": 'quantile="0.5"', "p95": 'quantile="0.95"', "p99": 'quantile="0.99"'}
@@ -37,12 +37,14 @@ STAGES = "job_model_stage:twins_stage_duration_seconds:quantile_rate5m"
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Now": (
-        number("Ready workers", "sum(twins_worker_up)", why="Runbook: TwinsNoReadyWorker"),
+        number("Ready workers", "sum(twins_worker_up)", description="Runbook: TwinsNoReadyWorker"),
         number("Requests", "sum(job_model_code:twins_requests:rate5m)", "reqps"),
         number("Failed", "max(job:twins_requests_failed:ratio_rate5m)", "percentunit", "Runbook: TwinsErrorBudgetBurn"),
         number("Slower than a second", f"max(job_model:twins_requests_slow:ratio_rate5m{{{MODEL}}})", "percentunit"),
         number("Queue", "max(instance:twins_in_flight_images:ratio)", "percentunit", "Runbook: TwinsRefusing"),
-        number("Restarts", "sum(twins_process_restarts_total) or vector(0)", why="Runbook: TwinsWorkerRestarting"),
+        number(
+            "Restarts", "sum(twins_process_restarts_total) or vector(0)", description="Runbook: TwinsWorkerRestarting"
+        ),
     ),
     "Traffic": (
         Panel(
@@ -55,7 +57,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Requests by outcome",
             {"{{code}}": 'sum by (code) (job_model_code:twins_requests:rate5m{model=~"$model|"})'},
             "reqps",
-            why="Requests that name no model that exists are among them.",
+            description="Includes requests that name an unknown model.",
         ),
         Panel(
             "Requests by protocol",
@@ -69,7 +71,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Failed, by model",
             {"{{model}}": f"job_model:twins_requests_failed:ratio_rate5m{{{MODEL}}}"},
             "percentunit",
-            why="Of the requests that were right, those without an answer. Runbook: TwinsErrorBudgetBurn",
+            description="The fraction of valid requests without an answer. Runbook: TwinsErrorBudgetBurn",
         ),
         Panel(
             "Failed, by window",
@@ -79,21 +81,23 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 "6 hours": "job:twins_requests_failed:ratio_rate6h",
             },
             "percentunit",
-            why="What the alert looks at. Runbook: TwinsErrorBudgetBurn",
+            description="The series that the alert uses. Runbook: TwinsErrorBudgetBurn",
         ),
-        Panel("Images refused", {"{{reason}}": f"sum by (reason) (rate(twins_images_refused_total{WINDOW}))"}, "cps"),
+        Panel("Images rejected", {"{{reason}}": f"sum by (reason) (rate(twins_images_refused_total{WINDOW}))"}, "cps"),
         Panel(
-            "Processes started again",
+            "Process restarts",
             {"{{process}}, {{reason}}": "sum by (process, reason) (twins_process_restarts_total)"},
-            why="Runbook: TwinsWorkerRestarting",
+            description="Runbook: TwinsWorkerRestarting",
         ),
         Panel(
-            "Images sent again",
+            "Images retried",
             {"{{model}}": f"sum by (model) (twins_retries_total{{{MODEL}}})"},
-            why="Because the worker that held them died.",
+            description="Images that were sent again because the worker that held them died.",
         ),
         Panel(
-            "Ready workers", {"{{instance}}": "sum by (instance) (twins_worker_up)"}, why="Runbook: TwinsNoReadyWorker"
+            "Ready workers",
+            {"{{instance}}": "sum by (instance) (twins_worker_up)"},
+            description="Runbook: TwinsNoReadyWorker",
         ),
     ),
     "Latency": (
@@ -104,7 +108,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 for name, label in QUANTILES.items()
             },
             "s",
-            why="From a request's headers to its answer. Runbook: TwinsSlow",
+            description="Time from the headers of a request to its answer. Runbook: TwinsSlow",
         ),
         *(
             Panel(
@@ -121,14 +125,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 f" / sum by (stage) (rate(twins_stage_duration_seconds_count{{{MODEL}}}{WINDOW}))"
             },
             "s",
-            why="The mean of each stage: together, what an image takes.",
+            description="The mean time of each stage. The sum is the time that an image takes.",
             stacked=True,
         ),
         Panel(
             "Slower than a second",
             {"{{model}}": f"job_model:twins_requests_slow:ratio_rate5m{{{MODEL}}}"},
             "percentunit",
-            why="Runbook: TwinsSlow",
+            description="Runbook: TwinsSlow",
         ),
     ),
     "Batching": (
@@ -145,13 +149,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Images in flight",
             {"{{instance}}": "twins_in_flight_images", "{{instance}}, limit": "twins_in_flight_limit_images"},
-            why="At the limit requests are refused. Runbook: TwinsRefusing",
+            description="At the limit, requests are rejected. Runbook: TwinsRefusing",
         ),
         Panel(
             "Device busy",
             {"{{instance}} {{worker}}": "instance_worker:twins_worker_busy:ratio_rate5m"},
             "percentunit",
-            why="Near 100 %: the device is the limit. Far below, with a queue: decoding is.",
+            description="Near 100 %, the device is the limit. Far below 100 % with a queue, decoding is the limit.",
         ),
         Panel("Waiting for the device", {"{{instance}} {{worker}}": "twins_queue_depth"}),
     ),
@@ -161,11 +165,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "GPU memory",
             {
                 "{{instance}} {{gpu}}": "twins_gpu_memory_used_bytes",
-                "{{instance}} {{gpu}}, all": "twins_gpu_memory_total_bytes",
+                "{{instance}} {{gpu}}, total": "twins_gpu_memory_total_bytes",
                 "{{instance}} {{worker}} {{kind}}": "twins_device_memory_bytes",
             },
             "bytes",
-            why="Runbook: TwinsDeviceMemory",
+            description="Runbook: TwinsDeviceMemory",
         ),
         Panel("Memory of processes", {"{{instance}} {{process}}": "twins_process_resident_memory_bytes"}, "bytes"),
         Panel(
@@ -180,7 +184,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "GPU clocks held back",
             {"{{instance}} {{gpu}} {{reason}}": "twins_gpu_throttled"},
-            why="1: for that reason. A power cap under load is normal; heat is not.",
+            description="1 if the clocks are reduced for this reason. A power cap under load is normal; heat is not.",
         ),
     ),
 }

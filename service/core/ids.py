@@ -1,4 +1,4 @@
-"""Request ids: the client's if it is harmless, else one of ours."""
+"""Request ids: the id that the client sends if it is safe, otherwise a new one."""
 
 import re
 import secrets
@@ -10,11 +10,11 @@ SAFE = re.compile(rf"[\w.:@/+=-]{{1,{ID_LIMIT}}}", re.ASCII)
 
 
 def choose_id(given: str) -> str:
-    """`given`, or 128 random bits where it is empty or could break a log or a header."""
+    """Return `given`, or 128 random bits if it is empty or could break a log line or a header."""
     return given if SAFE.fullmatch(given) else secrets.token_hex(16)
 
 
 def check_id(given: str) -> None:
-    """Raises BadRequest for an id that would be a burden to carry."""
+    """Raise BadRequest if the id is too long."""
     if len(given) > ID_LIMIT:
-        raise BadRequest(f"the id has {len(given)} characters; at most {ID_LIMIT} are taken")
+        raise BadRequest(f"the id has {len(given)} characters; the limit is {ID_LIMIT}")

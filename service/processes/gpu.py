@@ -1,7 +1,7 @@
-"""What the machine's GPUs tell of themselves. The only module that knows NVML, NVIDIA's library for that.
+"""Read the state of the GPUs with NVML, NVIDIA's management library. Only this module uses it.
 
-Read by the supervisor, so that a GPU is seen while its worker is dead; of the whole machine, as other programs' use of
-a GPU explains a slow service. Where there is no driver, there are no metrics, and nothing is said about it.
+The supervisor reads the GPUs, so that a GPU remains visible while its worker is dead. It reads all GPUs of the machine,
+since a slow service may have its cause in other programs that use a GPU. A machine without a driver has no GPU metrics.
 """
 
 import threading
@@ -14,18 +14,18 @@ import pynvml as nvml
 
 from service import logs, metrics
 
-EVERY_S = 2.0
+INTERVAL_S = 2.0
 
 READINGS: dict[str, Callable[[Any], float]] = {
     "utilization": lambda gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu / 100,
     "memory_used": lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
     "memory_total": lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).total,
-    "power": lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000,  # of milliwatts
+    "power": lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000,  # NVML reports milliwatts
     "power_limit": lambda gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000,
     "temperature": lambda gpu: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU),
 }
 
-REASONS = {
+THROTTLE_REASONS = {
     "power_cap": nvml.nvmlClocksEventReasonSwPowerCap,
     "power_brake": nvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
     "heat": nvml.nvmlClocksEventReasonSwThermalSlowdown,
@@ -33,45 +33,45 @@ REASONS = {
     "hardware": nvml.nvmlClocksEventReasonHwSlowdown,
     "sync_boost": nvml.nvmlClocksEventReasonSyncBoost,
 }
-"""For which clocks are held back; NVML's others are idleness and what somebody has set."""
+"""The reasons for reduced clocks. NVML has others for an idle GPU and for clocks set by a user."""
 
-NOT_TOLD = (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND, nvml.NVML_ERROR_NO_PERMISSION)
-"""A card, a slice of one or an old driver may not tell everything."""
+UNSUPPORTED = (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND, nvml.NVML_ERROR_NO_PERMISSION)
+"""Not every card, MIG slice or driver supports every reading."""
 
 NO_DRIVER = (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED)
-"""An ordinary machine without a GPU: nothing to speak of."""
+"""The errors of a machine without a GPU, which is not worth a warning."""
 
 log = logs.get()
 
 
 def watch() -> None:
-    """Keeps the gauges true from now on, in a thread that nobody waits for: calls may hang with the driver."""
+    """Update the gauges in a daemon thread, since calls to the driver may hang."""
     threading.Thread(target=run, name="gpu", daemon=True).start()
 
 
 def run() -> None:
-    """Finds the GPUs and reads them for ever."""
+    """Find the GPUs and read them in a loop."""
     try:
         gpus = find()
     except nvml.NVMLError as error:
-        say = log.debug if error.value in NO_DRIVER else log.warning
-        say("no GPU to watch", detail=str(error))
+        write = log.debug if error.value in NO_DRIVER else log.warning
+        write("no GPU to watch", detail=str(error))
         return
     while gpus:
         for name, gpu in gpus.items():
             read(name, gpu)
-        time.sleep(EVERY_S)
+        time.sleep(INTERVAL_S)
 
 
 def find() -> dict[str, Any]:
-    """The handles of all GPUs, by number. Raises NVMLError where there is no driver."""
+    """Return the handles of all GPUs by number. Raise NVMLError if there is no driver."""
     nvml.nvmlInit()
     gpus = {}
     for number in range(nvml.nvmlDeviceGetCount()):
         try:
             gpu = nvml.nvmlDeviceGetHandleByIndex(number)
             metrics.gpu_found(str(number), nvml.nvmlDeviceGetUUID(gpu), nvml.nvmlDeviceGetName(gpu))
-        except nvml.NVMLError as error:  # one that is lost must not hide the others
+        except nvml.NVMLError as error:  # a lost GPU must not hide the others
             log.warning("GPU cannot be watched", gpu=number, detail=str(error))
             continue
         gpus[str(number)] = gpu
@@ -79,19 +79,22 @@ def find() -> dict[str, Any]:
 
 
 def read(name: str, gpu: Any) -> None:
-    """All that one GPU tells."""
-    for reading, ask in READINGS.items():
-        if (value := told(ask, gpu)) is not None:
+    """Update all gauges of one GPU."""
+    for reading, read_value in READINGS.items():
+        if (value := value_or_nan(read_value, gpu)) is not None:
             metrics.gpu_reading(name, reading, value)
-    reasons = told(nvml.nvmlDeviceGetCurrentClocksEventReasons, gpu)
+    reasons = value_or_nan(nvml.nvmlDeviceGetCurrentClocksEventReasons, gpu)
     if reasons is not None:
-        for reason, bit in REASONS.items():
+        for reason, bit in THROTTLE_REASONS.items():
             metrics.gpu_throttled(name, reason, nan if isnan(reasons) else bool(int(reasons) & bit))
 
 
-def told(ask: Callable[[Any], float], gpu: Any) -> float | None:
-    """A GPU's answer: None if it never tells that, NaN if it fell silent: no old figure shall pass for a new one."""
+def value_or_nan(read_value: Callable[[Any], float], gpu: Any) -> float | None:
+    """Return a reading: None if the GPU does not support it, NaN if it no longer answers.
+
+    NaN replaces the last value, so that an old value is not mistaken for a new one.
+    """
     try:
-        return ask(gpu)
+        return read_value(gpu)
     except nvml.NVMLError as error:
-        return None if error.value in NOT_TOLD else nan
+        return None if error.value in UNSUPPORTED else nan

@@ -1,4 +1,4 @@
-"""Calls that would go on for ever end when the service stops: health watches and reflection."""
+"""End the calls that never end by themselves, health watches and reflection, when the service stops."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,14 +13,14 @@ Request = TypeVar("Request")
 
 
 class ClosingHealth(HealthServicer):  # type: ignore[misc]
-    """The standard health service, whose watches end with the service."""
+    """The standard health service. Its watches end when the service stops."""
 
     def __init__(self, closing: asyncio.Event) -> None:
         super().__init__()
         self.closing = closing
 
     async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802
-        """As the standard has it."""
+        """See the base class."""
         watching = asyncio.create_task(super().Watch(request, context))
         closing = asyncio.create_task(self.closing.wait())
         try:
@@ -33,20 +33,20 @@ class ClosingHealth(HealthServicer):  # type: ignore[misc]
 
 
 class ClosingReflection(ReflectionServicer):  # type: ignore[misc]
-    """The standard reflection service, whose streams end with the service."""
+    """The standard reflection service. Its streams end when the service stops."""
 
     def __init__(self, names: tuple[str, ...], closing: asyncio.Event) -> None:
         super().__init__(names)
         self.closing = closing
 
     async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:  # noqa: N802
-        """As the standard has it."""
+        """See the base class."""
         async for response in super().ServerReflectionInfo(until(self.closing, requests), context):
             yield response
 
 
 async def until(closing: asyncio.Event, requests: AsyncIterator[Request]) -> AsyncIterator[Request]:
-    """The requests of a stream, up to the moment when the service stops."""
+    """Yield the requests of a stream until the service stops."""
     stopping = asyncio.create_task(closing.wait())
     try:
         while True:
@@ -63,5 +63,5 @@ async def until(closing: asyncio.Event, requests: AsyncIterator[Request]) -> Asy
 
 
 async def read(requests: AsyncIterator[Request]) -> Request | None:
-    """One more request; None at the end."""
+    """Return the next request, or None at the end of the stream."""
     return await anext(aiter(requests), None)

@@ -33,7 +33,7 @@ ON_CUDA_ALONE = "twins_device_memory_bytes"  # as PyTorch tells it
 
 
 def test_the_dashboard_is_what_its_panels_say():
-    assert dashboard.DASHBOARD.read_text("utf-8") == dashboard.written(), "run `python -m tools.dashboard`"
+    assert dashboard.DASHBOARD.read_text("utf-8") == dashboard.dashboard_text(), "run `python -m tools.dashboard`"
 
 
 def test_grafanas_own_model_reads_the_dashboard():
@@ -64,7 +64,7 @@ def test_what_is_provisioned_fits_together():
 
 def test_panels_send_the_reader_to_paragraphs_that_exist():
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
-    named = {name for panel in PANELS for name in re.findall(r"Runbook: (\w+)", panel.why)}
+    named = {name for panel in PANELS for name in re.findall(r"Runbook: (\w+)", panel.description)}
     assert named
     assert named <= alerts
 

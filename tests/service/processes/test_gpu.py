@@ -85,7 +85,7 @@ def test_a_gpu_is_called_by_its_number_and_described_by_name_and_uuid(environ):
 def test_the_reasons_that_hold_clocks_back_are_told_apart(environ):
     shown = samples(python(READ, **environ).stdout)
     throttled = {key[2]: value for key, value in shown.items() if key[:2] == ("twins_gpu_throttled", "0")}
-    assert throttled == {reason: float(reason == "power_cap") for reason in gpu.REASONS}
+    assert throttled == {reason: float(reason == "power_cap") for reason in gpu.THROTTLE_REASONS}
 
 
 @nvml.needs_compiler
@@ -99,7 +99,7 @@ def test_what_a_gpu_never_tells_is_left_out(environ):
 def test_a_gpu_that_falls_silent_does_not_keep_its_last_figures(environ):
     shown = samples(python(READ, environ["FAKE_NVML_LOST"], **environ).stdout)
     readings = {key: value for key, value in shown.items() if key[0] != "twins_gpu_info" and key[1:2] == ("0",)}
-    assert len(readings) == len(gpu.READINGS) + len(gpu.REASONS)
+    assert len(readings) == len(gpu.READINGS) + len(gpu.THROTTLE_REASONS)
     assert all(map(math.isnan, readings.values()))
 
 

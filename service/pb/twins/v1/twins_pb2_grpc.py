@@ -65,37 +65,38 @@ class TwinsServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Classify(self, request, context):
-        """The best classes of one image.
+        """Classifies one image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """Many images over one call. An answer carries its request's id and may overtake others; a bad image has an error
-        of its own and ends nothing. Fetch the answers while you write: beyond 64 that wait to be fetched, reading stops.
+        """Classifies many images over one call. Each answer carries the id of its request, and answers may arrive in another
+        order. A bad image gets an error of its own and does not end the stream. Read answers while you send requests: the
+        service stops reading while 64 answers wait for the client.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Segment(self, request, context):
-        """A class for every pixel of one image. A mask has a byte a pixel at most, two from 256 classes on: clients that take
-        large ones raise their limit of received bytes.
+        """Finds the class of every pixel of one image. A mask takes up to one byte per pixel, or two with 256 classes or more.
+        To receive large masks, raise the maximum message size of the client.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SegmentStream(self, request_iterator, context):
-        """As ClassifyStream, but for one thing: it stops to read while 64 answers wait to be fetched.
+        """Segments many images over one call, with the same rules as ClassifyStream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """The models served, as GET /models has them.
+        """Lists the served models, like GET /models.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
