@@ -17,7 +17,7 @@ from service.cli.report import percent, span
 from tools.tables import table
 from twins.evaluation import scores
 from twins.runtime.runner import Runner
-from twins.tasks import classify
+from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
 BATCH = 8
@@ -68,12 +68,12 @@ def outdoor_cats(runner: Runner, data: Path) -> str:
     return f"cats of masks-val and masks-test: {right} of {len(found)} ({span(scores.wilson(right, len(found)))} %)"
 
 
-def best(runner: Runner, paths: Sequence[Path]) -> Iterator[tuple[classify.Prediction, Path]]:
+def best(runner: Runner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
     """The best class of each image."""
-    options = classify.Options(top_k=1)
+    options = ClassifyOptions(top_k=1)
     for ran in run(list(paths), runner, options, BATCH):
         assert ran.output is not None, f"{ran.path}: {ran.error}"
-        yield classify.postprocess(ran.output, runner.card, options).predictions[0], ran.path
+        yield CLASSIFY.postprocess(ran.output, runner.card, options).predictions[0], ran.path
 
 
 def strangers(runner: Runner) -> str:

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from service.cli.images import open_runner, run
 from tools.documents import ROOT
 from twins.render.formats import RenderOptions
-from twins.tasks import classify, segment
-from twins.tasks.classify import Prediction
+from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
+from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo.models import DEFAULT_MODELS
 
 CAT = ROOT / "examples" / "cat.jpg"
@@ -25,7 +25,7 @@ INK, BARS, PAPER = "#1f2328", "#2f81f7", "#ffffff"
 
 def classified(photo: Path) -> Image.Image:
     """The photo, and beside it its five best classes."""
-    options = classify.Options(top_k=5)
+    options = ClassifyOptions(top_k=5)
     runner = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
     (ran,) = run([photo], runner, options, 1, keep=True)
     assert ran.output is not None
@@ -34,7 +34,7 @@ def classified(photo: Path) -> Image.Image:
     sheet = Image.new("RGB", (image.width + PANEL, image.height), PAPER)
     sheet.paste(image)
     draw = ImageDraw.Draw(sheet)
-    for i, prediction in enumerate(classify.postprocess(ran.output, runner.card, options).predictions):
+    for i, prediction in enumerate(CLASSIFY.postprocess(ran.output, runner.card, options).predictions):
         write(draw, prediction, image.width + 15, 40 + i * LINE)
     return sheet
 
@@ -49,11 +49,11 @@ def write(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, top: int
 
 def overlaid(photo: Path) -> Image.Image:
     """The photo under its mask, as `/segment` makes it."""
-    options = segment.Options()
+    options = SegmentOptions()
     runner = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
     (ran,) = run([photo], runner, options, 1, keep=True)
     assert ran.output is not None
-    found = segment.postprocess(ran.output, runner.card, options)
+    found = SEGMENT.postprocess(ran.output, runner.card, options)
     return shrunk(Image.open(io.BytesIO(RenderOptions("overlay").render(found, runner.card, ran.image).content)))
 
 

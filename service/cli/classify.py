@@ -13,7 +13,7 @@ from rich.table import Table
 
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
 from twins.card import TOP_K_LIMIT, Card
-from twins.tasks import classify as task
+from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
 
@@ -22,7 +22,7 @@ class Line:
     """One image's outcome."""
 
     file: str
-    predictions: tuple[task.Prediction, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
     error: str | None = None
 
 
@@ -45,7 +45,7 @@ def classify(  # noqa: PLR0913 - one for each flag
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     runner = open_runner(model, labels, device, "classify")
-    options = task.Options(top_k)
+    options = ClassifyOptions(top_k)
     failed = 0
     found = run(files, runner, options, batch)
     for ran in track(found, "classifying", len(files), console=Console(stderr=True), disable=not watched(files)):
@@ -61,11 +61,11 @@ def watched(files: Sequence[Path]) -> bool:
     return len(files) > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
 
 
-def finish(ran: ImageResult, card: Card, options: task.Options) -> Line:
+def finish(ran: ImageResult, card: Card, options: ClassifyOptions) -> Line:
     """A file's classes, or its error."""
     if ran.output is None:
         return Line(str(ran.path), error=ran.error)
-    return Line(str(ran.path), task.postprocess(ran.output, card, options).predictions)
+    return Line(str(ran.path), CLASSIFY.postprocess(ran.output, card, options).predictions)
 
 
 def write_json(line: Line) -> None:

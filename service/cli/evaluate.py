@@ -15,7 +15,8 @@ from service.cli.report import Report, write
 from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
 from twins.images.decode import ImageError
-from twins.tasks import classify, segment
+from twins.tasks.classify import ClassifyOptions
+from twins.tasks.segment import SEGMENT, SegmentOptions
 
 if TYPE_CHECKING:
     from twins.runtime.runner import Runner
@@ -70,7 +71,7 @@ def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
     items = datasets.labelled_images(folder, runner.card)
     count = scores.ClassifierCount(runner.card.labels)
     failed = []
-    ran = run([item.path for item in items], runner, classify.Options(), batch)
+    ran = run([item.path for item in items], runner, ClassifyOptions(), batch)
     for item, one in zip(items, watched(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
@@ -86,13 +87,13 @@ def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, reduce_zero
     reduce_zero_label = layout.reduce_zero_label if reduce_zero_label is None else reduce_zero_label
     count = scores.SegmenterCount(runner.card.labels)
     failed = []
-    options = segment.Options()
+    options = SegmentOptions()
     ran = run([item.path for item in items], runner, options, batch)
     for item, one in zip(items, watched(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
             continue
-        answer = segment.postprocess(one.output, runner.card, options).mask
+        answer = SEGMENT.postprocess(one.output, runner.card, options).mask
         try:
             truth = datasets.read_mask(item.mask, answer.shape, reduce_zero_label=reduce_zero_label)
             datasets.check_classes(truth, item.mask, len(runner.card.labels))

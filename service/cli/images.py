@@ -13,7 +13,8 @@ from twins.card import Card, TaskName
 from twins.errors import TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
-from twins.tasks import TASKS, Options
+from twins.tasks import TASKS
+from twins.tasks.options import Options
 from twins.tasks.sample import Output, Sample
 from twins.zoo.models import parse_reference
 

@@ -18,7 +18,7 @@ from service.cli.images import EXIT_SOME_FAILED, STDIN, ImageResult, expand, ope
 from twins.card import Card
 from twins.render.document import Masks, RegionBody, body
 from twins.render.formats import RenderedMask, RenderOptions
-from twins.tasks import segment as task
+from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo.models import DEFAULT_MODELS
 
 SUFFIX = {"png": ".png", "palette": ".png", "overlay": ".png", "json": ".json", "hf": ".json", "npy": ".npy"}
@@ -85,9 +85,9 @@ def segment(  # noqa: PLR0913 - one for each flag
     files = expand(images)
     make_folder(output)
     runner = open_runner(model, labels, device, "segment")
-    wanted = task.Options(classes=tuple(name.strip() for name in classes.split(",") if name.strip()), **options)
+    wanted = SegmentOptions(classes=tuple(name.strip() for name in classes.split(",") if name.strip()), **options)
     options_ = RenderOptions(form, masks=masks, opacity=opacity, listed=True)
-    task.check(wanted, runner.card)
+    SEGMENT.check(wanted, runner.card)
     options_.check(runner.card)
     screen = Console()
     found = watched(run(files, runner, wanted, batch, keep=options_.needs_image), len(files), screen)
@@ -133,11 +133,11 @@ def lowered(path: Path) -> Path:
     return path.resolve().with_name(path.name.lower())
 
 
-def finish(ran: ImageResult, card: Card, options: task.Options, options_: RenderOptions, target: Path) -> Line:
+def finish(ran: ImageResult, card: Card, options: SegmentOptions, options_: RenderOptions, target: Path) -> Line:
     """Writes a file's mask; what is in it, or its error."""
     if ran.output is None:
         return Line(str(ran.path), error=ran.error)
-    rendered = options_.render(task.postprocess(ran.output, card, options), card, ran.image)
+    rendered = options_.render(SEGMENT.postprocess(ran.output, card, options), card, ran.image)
     try:
         target.write_bytes(rendered.content)
     except OSError as error:

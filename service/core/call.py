@@ -1,12 +1,11 @@
 """What a protocol hands to the engine, and what comes back."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from service.errors import ServiceError
-from twins.card import TaskName
-from twins.render.formats import RenderedMask, RenderOptions
-from twins.tasks import Options, Result
+from twins.render.formats import RenderOptions
+from twins.tasks.options import Options
 
 Protocol = Literal["http", "grpc"]
 
@@ -26,7 +25,7 @@ class Caller:
 class Call:
     """What is asked: images through one model."""
 
-    task: TaskName
+    task: str
     images: tuple[bytes | ServiceError, ...]  # an error stands for an image that could not be read from the request
     options: Options
     model: str | None = None  # None: the first one served for that task
@@ -48,7 +47,7 @@ class Timing:
 class Answer:
     """One image's result."""
 
-    result: Result | RenderedMask  # rendered where the call has a render_options
+    result: Any  # the task's result; a RenderedMask where the call has render_options
     timing: Timing
 
 

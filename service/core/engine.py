@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from service import errors, logs, metrics
 from service.core.admission import Admission
@@ -29,14 +30,12 @@ from service.errors import (
 from service.ipc.pool import WorkerPool, no_worker
 from service.ipc.transport import WorkerStates
 from service.settings import Settings, cores
-from twins.card import Card, TaskName
+from twins.card import Card
 from twins.errors import BadOption
 from twins.images import decode
 from twins.images.decode import DecodedImage, ImageError
-from twins.render.formats import RenderedMask
-from twins.tasks import TASKS, Result
+from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
-from twins.tasks.segmentation import Segmentation
 
 IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
     decode.NotAnImage: errors.UnsupportedMedia,
@@ -213,7 +212,7 @@ class Engine:
             metrics.image_refused(error.reason)
             raise IMAGE_ERRORS[type(error)](str(error)) from error
         decoded = time.perf_counter()
-        sample = TASKS[card.task].preprocess(image, card, call.options)
+        sample = TASKS[call.task].preprocess(image, card, call.options)
         kept = image if call.render_options and call.render_options.needs_image else None
         return Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
 
@@ -230,18 +229,18 @@ class Engine:
             raise no_worker()
         return list(self.cards.values())
 
-    def card(self, name: str | None, task: TaskName | None = None) -> Card:
+    def card(self, name: str | None, task: str | None = None) -> Card:
         """A served model's card. Raises UnknownModel, BadRequest for another task's, Unavailable while loading."""
         served = self.served()
         if name is None:
-            if (first := next((card for card in served if card.task == task), None)) is None:
+            if (first := next((card for card in served if task and TASKS[task].serves(card)), None)) is None:
                 raise UnknownModel(f"no model for the task {task} is served; served: {', '.join(self.cards)}")
             return first
         if name not in self.cards:
             raise UnknownModel(f"no model {name[:80]!r} is served; served: {', '.join(self.cards)}")
         card = self.cards[name]
-        if task is not None and card.task != task:
-            raise BadRequest(f"{name} is a model to {card.task} with, not to {task}")
+        if task is not None and not TASKS[task].serves(card):
+            raise BadRequest(f"the model {name} is for the task {card.task}; it cannot {task}")
         return card
 
     def reserve_bytes(self, outcome: Outcome, size_bytes: int) -> None:
@@ -261,7 +260,7 @@ class Engine:
 
     def check_options(self, call: Call, card: Card) -> None:
         """Raises BadOption for what the model does not have, before any image costs anything."""
-        TASKS[card.task].check(call.options, card)
+        TASKS[call.task].check(call.options, card)
         if call.render_options:
             call.render_options.check(card)
 
@@ -270,11 +269,7 @@ class Engine:
         return {"always": True, "never": False, "model": card.exif_orientation}[self.settings.exif]
 
 
-def finish(output: Output, card: Card, call: Call, image: DecodedImage | None) -> Result | RenderedMask:
-    """The answer to an output, in the form that the call wants: all work on it is done here, in a thread."""
-    result: Result = TASKS[card.task].postprocess(output, card, call.options)
-    return (
-        call.render_options.render(result, card, image)
-        if call.render_options and isinstance(result, Segmentation)
-        else result
-    )
+def finish(output: Output, card: Card, call: Call, image: DecodedImage | None) -> Any:
+    """Return the result of an output, rendered if the call asks for it. All this work is done in a thread."""
+    result = TASKS[call.task].postprocess(output, card, call.options)
+    return call.render_options.render(result, card, image) if call.render_options else result

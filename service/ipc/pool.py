@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service import logs, metrics
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
 from service.ipc.transport import Abandon, Array, ClientSocket, Done, Failed, Job, Running, WorkerInfo, WorkerStates
+from twins.tasks import encode_params
 from twins.tasks.sample import Output, Sample
 
 MAX_CRASHES = 2  # a sample that was on the device in so many is answered with an error and never sent again
@@ -133,13 +134,13 @@ class WorkerPool:
 
     async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
         """One sample through one model, on another worker if the first one dies. Raises ServiceError."""
-        crashes = 0
+        crashes, params = 0, encode_params(sample.params)
         for losses in range(MAX_LOSSES):
             connection = await self.least_busy()
             if losses:
                 metrics.retried(model)
             try:
-                job = Job(next(self.ids), model, expires, upcoming, sample.output_size, sample.confidence)
+                job = Job(next(self.ids), model, sample.task, params, expires, upcoming)
                 return await connection.ask(job, sample)
             except WorkerLost as lost:
                 log.warning(

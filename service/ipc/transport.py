@@ -35,10 +35,10 @@ class Job(Message, frozen=True):
 
     id: int
     model: str
+    task: str
+    params: bytes  # the task's own, which only the task decodes
     expires: float  # on the machine's monotonic clock, seconds
     upcoming: int  # further samples this frontend is preparing at the moment
-    output_size: tuple[int, int] | None = None  # this and the next: as in a `Sample`
-    confidence: bool = False
 
 
 class Abandon(Message, frozen=True):

@@ -34,21 +34,14 @@ from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.models import labels_file_for, parse_references
 from service.settings import Settings, cores
-from twins.card import TaskName
 from twins.errors import DeviceMissing, TwinsError
 from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner, choose_device
+from twins.tasks import TASKS, decode_params
 from twins.tasks.sample import Output, Sample
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
 
-MAX_BATCH: dict[tuple[str, TaskName], int] = {
-    ("cuda", "classify"): 32,
-    ("cuda", "segment"): 8,
-    ("cpu", "classify"): 8,
-    ("cpu", "segment"): 1,  # a mask takes seconds there, and company makes none faster
-}
-"""By kind of device and task, where the settings leave it open."""
 GAUGES_S = 1.0
 ACK_TIMEOUT_S = 5.0  # for the supervisor to take our last word, which would be lost if we left at once
 EXIT_FATAL, EXIT_DEVICE_LOST = 3, 4
@@ -58,7 +51,7 @@ log = logs.get()
 Arguments = TypeVarTuple("Arguments")
 Returned = TypeVar("Returned")
 
-Key = tuple[str, tuple[int, ...]]  # a model's name, the pixels' shape
+Key = tuple[str, str, tuple[int, ...]]  # a model's name, the task, the pixels' shape
 
 
 @dataclass(frozen=True)
@@ -94,17 +87,14 @@ class Worker:
         self.server_socket = ServerSocket(address(config.folder, config.name))
         self.batcher: Batcher[Key, Queued, SampleOutput] = Batcher(
             self.run_batch,
-            max_batch=lambda key: self.max_batch(key[0]),
+            max_batch=lambda key: self.max_batch(key[1]),
             max_delay_s=settings.max_delay_ms / 1000,
             has_upcoming=self.has_upcoming,
         )
 
-    def max_batch(self, model: str) -> int:
-        """The most samples of a model that run together."""
-        runner = self.runners.get(model)
-        if runner is None:  # its samples will be refused one by one
-            return 1
-        return self.settings.max_batch or MAX_BATCH[self.kind, runner.card.task]
+    def max_batch(self, task: str) -> int:
+        """Return the largest number of samples of a task that run together."""
+        return self.settings.max_batch or TASKS[task].max_batch[self.kind]
 
     def has_upcoming(self) -> bool:
         """Whether a frontend is preparing samples, as far as it has told lately."""
@@ -151,7 +141,7 @@ class Worker:
         began = time.monotonic()
         runner = Runner(load(reference, labels_file=labels_file_for(reference, self.settings)), self.plan)
         self.runners[reference.name] = runner
-        runner.warm_up(doubling(self.max_batch(reference.name)))
+        runner.warm_up(doubling(self.max_batch(runner.card.task)))
         took_s = time.monotonic() - began
         metrics.model_loaded(reference.name, self.config.role, took_s)
         log.info("model loaded", model=reference.name, device=self.plan.device, seconds=round(took_s, 2))
@@ -184,10 +174,10 @@ class Worker:
     async def answer(self, peer: bytes, job: Job, arrays: tuple[Array, ...]) -> None:
         """One job, from its sample to the reply."""
         arrived = asyncio.get_running_loop().time()
-        sample = Sample(arrays[0].view(np.uint8), job.output_size, job.confidence)
+        sample = Sample(arrays[0].view(np.uint8), decode_params(job.task, job.params))
         try:
             queued = Queued(peer, job.id, sample)
-            ran = await self.batcher.submit((job.model, sample.pixels.shape), queued, expires=job.expires)
+            ran = await self.batcher.submit((job.model, job.task, sample.pixels.shape), queued, expires=job.expires)
         except Exception as error:  # whatever a batch raised
             failure = self.explain(error)
             await self.server_socket.send(peer, Failed(job.id, failure.code, failure.detail))
@@ -210,7 +200,7 @@ class Worker:
 
     async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleOutput]:
         """One batch on the device; the frontends are told first, in case it is the last."""
-        model, _ = key
+        model, *_ = key
         for peer in {queued.peer for queued in batch}:
             await self.server_socket.send(peer, Running(tuple(queued.id for queued in batch if queued.peer == peer)))
         samples = [queued.sample for queued in batch]

@@ -19,7 +19,7 @@ from service.errors import Cancelled, Internal, ServiceError
 from service.rest import documents, problems, scope
 from service.rest.accept import choose
 from service.rest.body import check_names, joined, unwrap
-from service.rest.endpoints import CLASSIFY, SEGMENT, Endpoint
+from service.rest.endpoints import CLASSIFY_ENDPOINT, SEGMENT_ENDPOINT, Endpoint
 from service.rest.scope import RequestScope
 from service.rest.wire import Failure, ModelList, Status, encode, listed, server_timing
 from twins import __version__
@@ -65,11 +65,11 @@ def add_inference(app: FastAPI, engine: Engine) -> None:
 
     @app.post("/classify", openapi_extra=documents.CLASSIFY, tags=["inference"], summary="The best classes of images")
     async def classify_images(request: Request) -> Response:
-        return await infer(request, engine, CLASSIFY)
+        return await infer(request, engine, CLASSIFY_ENDPOINT)
 
     @app.post("/segment", openapi_extra=documents.SEGMENT, tags=["inference"], summary="A class for every pixel")
     async def segment_images(request: Request) -> Response:
-        return await infer(request, engine, SEGMENT)
+        return await infer(request, engine, SEGMENT_ENDPOINT)
 
 
 async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:

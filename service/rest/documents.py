@@ -5,9 +5,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from service.rest.endpoints import CLASSIFY as CLASSIFY_ENDPOINT
-from service.rest.endpoints import SEGMENT as SEGMENT_ENDPOINT
-from service.rest.endpoints import Endpoint
+from service.rest.endpoints import CLASSIFY_ENDPOINT, SEGMENT_ENDPOINT, Endpoint
 from service.rest.problems import MEDIA_TYPE, Problem
 from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status
 from twins.card import Card

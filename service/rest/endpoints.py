@@ -14,7 +14,8 @@ from service.rest.body import ImageBody, Unwrapped, check_names
 from twins.card import TOP_K_LIMIT, TaskName
 from twins.render.document import Masks
 from twins.render.formats import JPEG, JSON, MEDIA_TYPES, NPY, PNG, Form, RenderOptions
-from twins.tasks import classify, segment
+from twins.tasks.classify import ClassifyOptions
+from twins.tasks.segment import SegmentOptions
 
 FORMATS: tuple[Form, ...] = ("json", "png", "palette", "overlay", "hf", "npy")
 
@@ -128,7 +129,7 @@ def body(name: str, options: Mapping[str, Option]) -> type[ImageBody]:
 def classify_call(given: Unwrapped, options: dict[str, Any], _: str) -> Call:
     """The best classes."""
     model = options.pop("model", None)
-    return Call("classify", given.images, classify.Options(**options), model)
+    return Call("classify", given.images, ClassifyOptions(**options), model)
 
 
 def segment_call(given: Unwrapped, options: dict[str, Any], accept: str) -> Call:
@@ -139,7 +140,7 @@ def segment_call(given: Unwrapped, options: dict[str, Any], accept: str) -> Call
     return Call(
         "segment",
         given.images,
-        segment.Options(**options),
+        SegmentOptions(**options),
         model,
         RenderOptions(form, media_type=media_type, **appearance),
     )
@@ -164,5 +165,5 @@ def choose_form(wanted: str | None, accept: str, *, several: bool) -> tuple[Form
     return OFFERS[liked], liked
 
 
-CLASSIFY = Endpoint("classify", CLASSIFY_OPTIONS, body("ClassifyBody", CLASSIFY_OPTIONS), classify_call)
-SEGMENT = Endpoint("segment", SEGMENT_OPTIONS, body("SegmentBody", SEGMENT_OPTIONS), segment_call)
+CLASSIFY_ENDPOINT = Endpoint("classify", CLASSIFY_OPTIONS, body("ClassifyBody", CLASSIFY_OPTIONS), classify_call)
+SEGMENT_ENDPOINT = Endpoint("segment", SEGMENT_OPTIONS, body("SegmentBody", SEGMENT_OPTIONS), segment_call)

@@ -7,8 +7,8 @@ from service.core.call import Answer, Call, Outcome, Timing
 from service.errors import BadRequest
 from service.pb.twins.v1 import twins_pb2 as pb
 from twins.render.formats import JPEG, Form, RenderedMask, RenderOptions
-from twins.tasks import classify, segment
-from twins.tasks.classify import Classification
+from twins.tasks.classify import Classification, ClassifyOptions
+from twins.tasks.segment import SegmentOptions
 from twins.tasks.segmentation import Region
 
 FORMS: Mapping[int, tuple[Form, str]] = {
@@ -32,7 +32,7 @@ SIZES: Mapping[int, Literal["original", "model"]] = {
 
 def classify_call(request: pb.ClassifyRequest) -> Call:
     """What a client asks for. Raises BadOption."""
-    options = classify.Options(top_k=request.top_k) if request.HasField("top_k") else classify.Options()
+    options = ClassifyOptions(top_k=request.top_k) if request.HasField("top_k") else ClassifyOptions()
     return Call("classify", images(request.image), options, request.model or None)
 
 
@@ -43,7 +43,7 @@ def segment_call(request: pb.SegmentRequest) -> Call:
             raise BadRequest(f"{value} is no value of an enumeration here")
     form, media_type = FORMS[request.format]
     opacity = request.opacity if request.HasField("opacity") else RenderOptions.opacity
-    options = segment.Options(
+    options = SegmentOptions(
         SIZES[request.size], tuple(request.classes), request.threshold, confidence=request.confidence
     )
     render_options = RenderOptions(form, media_type, opacity=opacity, listed=True)

@@ -10,7 +10,7 @@ from tests.golden import cases, seeded
 from twins.card import Normalisation
 from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner
-from twins.tasks import classify
+from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
 
@@ -46,7 +46,7 @@ def test_the_way_of_an_image_is_timms(pipeline, size):
     case, runner = pipeline
     given = next(p for p in case.facts["pictures"] if p["name"].endswith(size))
     pixels = seeded.image(given["name"], given["height"], given["width"])
-    sample = classify.preprocess(Image.fromarray(pixels), runner.card)
+    sample = CLASSIFY.preprocess(Image.fromarray(pixels), runner.card, ClassifyOptions())
 
     scale = Normalisation()
     reference = case.expected[f"input-{size}.value"]
@@ -57,6 +57,6 @@ def test_the_way_of_an_image_is_timms(pipeline, size):
     off_by = np.abs(found - reference) * np.array(scale.std)[channel]
     assert off_by.max() <= 1 / 255 + 1e-6
 
-    best = classify.postprocess(runner.forward([sample])[0], runner.card, classify.Options(top_k=5))
+    best = CLASSIFY.postprocess(runner.forward([sample])[0], runner.card, ClassifyOptions(top_k=5))
     assert [p.class_id for p in best.predictions] == case.expected[f"top5-{size}.index"].tolist()
     assert np.allclose([p.score for p in best.predictions], case.expected[f"top5-{size}.score"], atol=1e-3)

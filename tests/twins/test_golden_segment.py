@@ -11,7 +11,7 @@ from tests import segmentation
 from tests.golden import cases, seeded
 from twins.images import decode
 from twins.runtime.runner import Plan, Runner
-from twins.tasks import segment
+from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
 
@@ -49,8 +49,8 @@ def test_masks_are_the_references(given):
         buffer = io.BytesIO()
         Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(buffer, "png")
         image = decode.decode(buffer.getvalue(), decode.Limits(), exif_orientation=runner.card.exif_orientation)
-        output = runner.forward([segment.preprocess(image, runner.card)])[0]
-        found = segment.postprocess(output, runner.card, segment.Options())
+        output = runner.forward([SEGMENT.preprocess(image, runner.card, SegmentOptions())])[0]
+        found = SEGMENT.postprocess(output, runner.card, SegmentOptions())
         expected = case.expected[f"mask-{entry['height']}x{entry['width']}"]
         assert found.mask.dtype == np.uint8
         assert (found.mask == expected).mean() >= SAME_PIXELS

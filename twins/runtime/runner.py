@@ -3,23 +3,18 @@
 Legend: B batch · C channels · H W map
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from twins.card import Card, TaskName
-from twins.network.heads import classify
+from twins.card import Card
 from twins.runtime.plan import Plan, Precision
-from twins.runtime.reduce import masks
+from twins.runtime.reduce import REDUCTIONS
+from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
 from twins.zoo.loading import Loaded
-
-Reduction = Callable[[Tensor, Sequence[Sample]], list[tuple[Tensor, ...]]]
-
-REDUCTIONS: dict[TaskName, Reduction] = {"classify": classify.reduce, "segment": masks.reduce}
-"""What each task keeps of a network's answer for a batch, on the device: some arrays for each sample."""
 
 
 class Runner:
@@ -31,15 +26,14 @@ class Runner:
         self.dtype = choose_dtype(self.device, plan.precision)
         network = loaded.network.to(self.device, self.dtype)
         self.network = torch.compile(network) if plan.compile else network
-        self.reduce = REDUCTIONS[self.card.task]
         scale = self.card.normalisation
         self.mean = torch.tensor(scale.mean, device=self.device).mul(255).view(1, 3, 1, 1)
         self.std = torch.tensor(scale.std, device=self.device).mul(255).view(1, 3, 1, 1)
 
     def forward(self, samples: Sequence[Sample]) -> list[Output]:
-        """An output per sample, in order; all samples have one shape. A batch too large for the device runs in halves.
+        """Return an output per sample, in order. A batch too large for the device runs in halves.
 
-        Raises torch.OutOfMemoryError only if one sample alone is too large.
+        All samples have one task and one shape. Raises torch.OutOfMemoryError only if one sample alone is too large.
         """
         try:
             return self.forward_at_once(samples)
@@ -55,7 +49,9 @@ class Runner:
     def forward_at_once(self, samples: Sequence[Sample]) -> list[Output]:
         """As `forward`, in one batch."""
         pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))  # B H W C
-        reduced = self.reduce(self.network(self.normalise(pixels)), samples)
+        reduction = REDUCTIONS[samples[0].task]
+        logits = getattr(self.network, reduction.method)(self.normalise(pixels))
+        reduced = reduction.reduce(logits, samples)
         return [Output(tuple(tensor.cpu().numpy() for tensor in tensors)) for tensors in reduced]
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -65,7 +61,7 @@ class Runner:
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
         """Runs each batch size once, so that no client pays for the first time."""
-        blank = Sample(np.zeros((*self.card.geometry.usual_size, 3), np.uint8))
+        blank = TASKS[self.card.task].blank(self.card)
         for size in batch_sizes:
             self.forward([blank] * size)
 

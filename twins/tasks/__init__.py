@@ -1,14 +1,26 @@
-"""One file a task: preprocess, postprocess, result type. No torch: this runs in the frontends."""
+"""One file per task: options, preprocessing, postprocessing and the type of the result.
 
-from types import ModuleType
+Only `TASKS` may be used where the task is not known. No torch: tasks run in the frontends.
+"""
 
-from twins.card import TaskName
-from twins.tasks import classify, segment
-from twins.tasks.segmentation import Segmentation
+from collections.abc import Mapping
 
-Options = classify.Options | segment.Options
-Result = classify.Classification | Segmentation
+import msgspec
 
-TASKS: dict[TaskName, ModuleType] = {"classify": classify, "segment": segment}
-"""A task's module has `Options`, `check(options, card)`, `preprocess(image, card, options)` and
-`postprocess(output, card, options)`."""
+from twins.tasks.classify import CLASSIFY
+from twins.tasks.sample import Params
+from twins.tasks.segment import SEGMENT
+from twins.tasks.task import AnyTask
+
+TASKS: Mapping[str, AnyTask] = {task.name: task for task in (CLASSIFY, SEGMENT)}
+"""Every task by its name."""
+
+
+def encode_params(params: Params) -> bytes:
+    """Return a sample's parameters as bytes, which another process decodes."""
+    return msgspec.msgpack.encode(params)
+
+
+def decode_params(task: str, data: bytes) -> Params:
+    """Return the parameters that `encode_params` encoded for a sample of that task."""
+    return msgspec.msgpack.decode(data, type=TASKS[task].params)

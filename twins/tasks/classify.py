@@ -1,27 +1,38 @@
 """Classification: an image in, the best classes out.
 
-Preprocessing is timm's evaluation: short side resized, bicubic with Pillow's antialiasing, centre crop.
+Preprocessing is timm's evaluation transform: resize the short side (bicubic, with Pillow's antialiasing), centre crop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from PIL import Image
 
-from twins.card import TOP_K_LIMIT, Card, Geometry
-from twins.errors import BadOption
+from twins.card import TOP_K_LIMIT, Card, Geometry, TaskName
 from twins.images.decode import DecodedImage, to_array
-from twins.tasks.sample import Output, Sample
+from twins.tasks.options import Describe, Options
+from twins.tasks.sample import Output, Params, Sample
+from twins.tasks.task import Task
+
+ELONGATED = 64
+"""The ratio of sides above which only the centre crop is resized: a whole image of that shape would take gigabytes."""
 
 
 @dataclass(frozen=True)
-class Options:
+class ClassifyOptions(Options):
     """What a client may ask for."""
 
-    top_k: int = 5  # 1 to TOP_K_LIMIT; a network of fewer classes answers them all
+    top_k: Annotated[
+        int, Describe("Number of classes to return; a model with fewer classes returns all of them.", 1, TOP_K_LIMIT)
+    ] = 5
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.top_k <= TOP_K_LIMIT:
-            raise BadOption(f"top_k is {self.top_k}; it must be from 1 to {TOP_K_LIMIT}")
+
+@dataclass(frozen=True)
+class ClassifyParams(Params):
+    """Classification needs to know nothing about a sample."""
+
+    task: ClassVar[str] = "classify"
 
 
 @dataclass(frozen=True)
@@ -41,52 +52,63 @@ class Classification:
     predictions: tuple[Prediction, ...]
 
 
-ELONGATED = 64
-"""The ratio of sides above which only what the crop keeps is resized: a ribbon as a whole would take gigabytes."""
+class Classify(Task[ClassifyOptions, Classification]):
+    """The best classes of an image."""
+
+    name = "classify"
+    summary = "Return the best classes of images"
+    model_task: TaskName = "classify"
+    options = ClassifyOptions
+    params = ClassifyParams
+    max_batch: ClassVar[Mapping[str, int]] = {"cuda": 32, "cpu": 8}
+
+    def check(self, options: ClassifyOptions, card: Card) -> None:
+        """Accept all options: a model with fewer classes than `top_k` returns all of them."""
+
+    def preprocess(self, image: DecodedImage, card: Card, options: ClassifyOptions) -> Sample:  # noqa: ARG002
+        """Return the image resized and cropped as the model's geometry says."""
+        return Sample(to_array(resized(image, card.geometry)), ClassifyParams())
+
+    def postprocess(self, output: Output, card: Card, options: ClassifyOptions) -> Classification:
+        """Name the class ids. `output` has ids (k,) and scores (k,), best first."""
+        ids, scores = output.arrays
+        best = zip(ids[: options.top_k].tolist(), scores[: options.top_k].tolist(), strict=True)
+        return Classification(tuple(prediction(card, class_id, score) for class_id, score in best))
 
 
-def check(options: Options, card: Card) -> None:
-    """Every model takes all options: one of fewer classes than asked for answers them all."""
+CLASSIFY = Classify()
 
 
-def preprocess(image: DecodedImage, card: Card, options: Options | None = None) -> Sample:  # noqa: ARG001
-    """The image resized and cropped as the model's geometry says; the options change nothing here."""
-    geometry = card.geometry
+def resized(image: DecodedImage, geometry: Geometry) -> DecodedImage:
+    """Return the image resized to the geometry's short side and cropped in the centre if the geometry has a crop."""
     size = resized_size(image.size, geometry)
     if geometry.crop and max(size) > ELONGATED * min(size):
-        return Sample(to_array(resized_crop(image, size, geometry.crop)))
-    resized = image.resize(size, Image.Resampling.BICUBIC)
-    return Sample(to_array(resized.crop(centre_box(size, geometry.crop)) if geometry.crop else resized))
-
-
-def postprocess(output: Output, card: Card, options: Options) -> Classification:
-    """Names for the class ids; `output` has ids (k,) and scores (k,), best first."""
-    ids, scores = output.arrays
-    best = zip(ids[: options.top_k].tolist(), scores[: options.top_k].tolist(), strict=True)
-    return Classification(tuple(prediction(card, class_id, score) for class_id, score in best))
+        return resized_crop(image, size, geometry.crop)
+    whole = image.resize(size, Image.Resampling.BICUBIC)
+    return whole.crop(centre_box(size, geometry.crop)) if geometry.crop else whole
 
 
 def prediction(card: Card, class_id: int, score: float) -> Prediction:
-    """One entry of the answer."""
+    """Return one entry of the result."""
     label = card.labels[class_id]
     return Prediction(label.name, class_id, score, label.synset)
 
 
 def resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
-    """(width, height) with the short side as the geometry wants it; the long side is rounded down."""
+    """Return (width, height) with the geometry's short side; the long side is rounded down."""
     width, height = size
     short, target = min(size), geometry.short_side
     return (max(1, target * width // short), max(1, target * height // short))
 
 
 def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
-    """The square of `side` pixels in the middle, halves rounded to even; both sides are at least that long."""
+    """Return the centre square of `side` pixels, with halves rounded to even. Both sides must be at least that long."""
     left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
     return (left, top, left + side, top + side)
 
 
 def resized_crop(image: DecodedImage, size: tuple[int, int], side: int) -> DecodedImage:
-    """The centre crop of the image as resized to `size`, without the rest: the same but for rounding in between."""
+    """Return the centre crop of the image resized to `size` without resizing the rest; equal but for rounding."""
     across, down = image.width / size[0], image.height / size[1]
     left, top, right, bottom = centre_box(size, side)
     box = (left * across, top * down, right * across, bottom * down)

@@ -18,9 +18,8 @@ from service.ipc.pool import PoolOutput
 from service.ipc.transport import WorkerStates
 from service.settings import Settings
 from tests.service.counting import counted
-from twins import tasks
 from twins.card import Card, Geometry, Label, Normalisation
-from twins.tasks.classify import Options
+from twins.tasks.classify import ClassifyOptions
 from twins.tasks.sample import Output
 
 SIDE = 8
@@ -107,7 +106,7 @@ def caller(timeout_s: float | None = None, key: str | None = None) -> Caller:
 async def predict(engine: Engine, *images: bytes, model=None, timeout_s=None, top_k=5):
     """A whole call's answers."""
     with engine.call(caller(timeout_s)) as outcome:
-        return await engine.predict(Call("classify", images, Options(top_k), model), outcome)
+        return await engine.predict(Call("classify", images, ClassifyOptions(top_k), model), outcome)
 
 
 async def best(engine: Engine, image: bytes, model: str | None = None) -> str:
@@ -156,7 +155,7 @@ async def test_an_image_is_refused_as_what_it_is(make, data, kind):
 
 async def test_one_image_alone_raises_its_error(engine):
     with pytest.raises(errors.UnsupportedMedia), engine.call(caller()) as outcome:
-        await engine.predict_one(Call("classify", (b"no image",), Options()), outcome)
+        await engine.predict_one(Call("classify", (b"no image",), ClassifyOptions()), outcome)
 
 
 async def test_a_workers_error_is_that_of_its_image(engine, pool):
@@ -249,7 +248,7 @@ async def test_a_worker_is_told_the_calls_deadline(make, pool):
     engine = make(request_timeout_s=10)
     asker = caller()
     with engine.call(asker) as outcome:
-        await engine.predict(Call("classify", (png(),), Options()), outcome)
+        await engine.predict(Call("classify", (png(),), ClassifyOptions()), outcome)
     assert pool.asked[0][1] == asker.arrived + 10
 
 
@@ -413,7 +412,7 @@ async def logged(engine):
     """What is logged of a call with a key."""
     with capture_logs() as lines:
         with engine.call(caller(key="secret")) as outcome:
-            await engine.predict(Call("classify", (png(),), Options()), outcome)
+            await engine.predict(Call("classify", (png(),), ClassifyOptions()), outcome)
         return lines
 
 
@@ -424,9 +423,3 @@ async def test_a_request_is_one_line_in_the_log(logged):
 
 async def test_the_log_holds_neither_images_nor_keys(logged):
     assert not any("secret" in str(line) or "PNG" in str(line) for line in logged)
-
-
-async def test_every_task_has_what_the_engine_calls():
-    for module in tasks.TASKS.values():
-        assert callable(module.preprocess)
-        assert callable(module.postprocess)

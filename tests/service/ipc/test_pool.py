@@ -12,9 +12,11 @@ from service.errors import Internal, ServiceError, Unavailable
 from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, WorkerPool
 from service.ipc.transport import Abandon, Done, Failed, Job, Running, ServerSocket, WorkerInfo, WorkerStates, address
 from tests.service.counting import counted
+from twins.tasks import decode_params
 from twins.tasks.sample import Sample
+from twins.tasks.segment import SegmentParams
 
-SAMPLE = Sample(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+SAMPLE = Sample(np.arange(12, dtype=np.uint8).reshape(2, 2, 3), SegmentParams((4, 5), confidence=True))
 NEVER = float("inf")
 PATIENCE_S = 30
 
@@ -104,6 +106,7 @@ async def test_a_sample_reaches_the_worker_as_it_was(pool, workers):
     _, job, pixels = await workers[0].job()
     call.cancel()
     assert (job.model, job.upcoming, job.expires, pixels.tolist()) == ("nano", 2, NEVER, SAMPLE.pixels.tolist())
+    assert decode_params(job.task, job.params) == SAMPLE.params
 
 
 async def test_an_answer_comes_back_with_its_timing(pool, workers):

@@ -43,7 +43,7 @@ CARD = Card(
     measured=Accuracy({"top1": 73.0}, "a garden", "a walk"),
 )
 MESSAGES = st.one_of(
-    st.builds(Job, IDS, st.text(), SECONDS, SMALL),
+    st.builds(Job, IDS, st.text(), st.text(), st.binary(), SECONDS, SMALL),
     st.builds(Abandon, IDS),
     st.builds(Running, st.lists(IDS).map(tuple)),
     st.builds(Done, IDS, SECONDS, SECONDS, SMALL),

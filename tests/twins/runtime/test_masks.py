@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from twins.runtime.reduce import masks
 from twins.tasks.sample import Sample
+from twins.tasks.segment import SegmentParams
 
 SIDES = st.integers(1, 70)
 
@@ -32,7 +33,7 @@ def smooth(classes: int, height: int, width: int, seed: int) -> torch.Tensor:
 
 
 def sample(inner: tuple[int, int], output: tuple[int, int] | None, *, confidence: bool = False) -> Sample:
-    return Sample(np.zeros((*inner, 3), np.uint8), output, confidence)
+    return Sample(np.zeros((*inner, 3), np.uint8), SegmentParams(output, confidence))
 
 
 @pytest.fixture
@@ -107,9 +108,10 @@ import resource, sys
 import numpy as np, torch
 from twins.runtime.reduce import masks
 from twins.tasks.sample import Sample
+from twins.tasks.segment import SegmentParams
 logits = torch.randn(1, 150, 128, 171, generator=torch.Generator().manual_seed(0))
 def run(size, confidence):
-    masks.reduce(logits, [Sample(np.zeros((512, 683, 3), np.uint8), size, confidence)])
+    masks.reduce(logits, [Sample(np.zeros((512, 683, 3), np.uint8), SegmentParams(size, confidence))])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 small = run((8, 8), False)
 print(run(tuple(map(int, sys.argv[1:3])), sys.argv[3] == "True") - small)

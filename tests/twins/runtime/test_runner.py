@@ -12,6 +12,7 @@ from twins.network.heads.classify import Classifier
 from twins.network.variants import Family
 from twins.runtime.plan import Plan
 from twins.runtime.runner import Runner, choose_dtype
+from twins.tasks.classify import ClassifyParams
 from twins.tasks.sample import Sample
 from twins.zoo.loading import Loaded, load
 from twins.zoo.models import DEFAULT_MODELS, parse_reference
@@ -38,7 +39,7 @@ def tiny(nano):
 
 def samples(count, height=112, width=112):
     random = np.random.default_rng(0)
-    return [Sample(random.integers(0, 256, (height, width, 3), np.uint8)) for _ in range(count)]
+    return [Sample(random.integers(0, 256, (height, width, 3), np.uint8), ClassifyParams()) for _ in range(count)]
 
 
 def ids(outputs):
@@ -67,8 +68,8 @@ def test_the_classes_of_an_image_do_not_depend_on_its_neighbours(runner):
 def test_an_extreme_neighbour_changes_nothing(runner):
     sample, black, white = (
         samples(1)[0],
-        Sample(np.zeros((112, 112, 3), np.uint8)),
-        Sample(np.full((112, 112, 3), 255, np.uint8)),
+        Sample(np.zeros((112, 112, 3), np.uint8), ClassifyParams()),
+        Sample(np.full((112, 112, 3), 255, np.uint8), ClassifyParams()),
     )
     assert np.allclose(
         by_class(runner.forward([black, sample, white])[1:2]), by_class(runner.forward([sample])), atol=1e-5

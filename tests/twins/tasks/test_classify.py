@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.crafted import image
 from twins.card import TOP_K_LIMIT, Card, Geometry, Label, Normalisation
-from twins.network.heads.classify import reduce
+from twins.runtime.reduce.top_k import reduce
 from twins.tasks import classify
-from twins.tasks.classify import Options, Prediction
+from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.tasks.sample import Output
 from twins.zoo.models import centre_crop
 
@@ -33,7 +33,7 @@ SIDES = st.integers(1, 5000)
 
 def answer(logits, top_k=5):
     ((ids, scores),) = reduce(torch.tensor([logits]), [])
-    return classify.postprocess(Output((ids.numpy(), scores.numpy())), CARD, Options(top_k)).predictions
+    return CLASSIFY.postprocess(Output((ids.numpy(), scores.numpy())), CARD, ClassifyOptions(top_k)).predictions
 
 
 # answers
@@ -66,12 +66,12 @@ def test_a_network_of_fewer_classes_answers_them_all():
 @pytest.mark.parametrize("top_k", [0, -1, TOP_K_LIMIT + 1])
 def test_a_top_k_out_of_bounds_is_refused_with_the_bounds(top_k):
     with pytest.raises(ValueError, match="from 1 to 1000"):
-        Options(top_k)
+        ClassifyOptions(top_k)
 
 
 @pytest.mark.parametrize("top_k", [1, TOP_K_LIMIT])
 def test_the_bounds_of_top_k_are_allowed(top_k):
-    assert Options(top_k).top_k == top_k
+    assert ClassifyOptions(top_k).top_k == top_k
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 4])
@@ -142,7 +142,7 @@ def test_the_crop_is_centred_with_halves_to_even(size, corner):
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (1, 1), (3000, 20), (112, 112)], ids=str)
 def test_every_image_becomes_the_networks_input(size):
-    pixels = classify.preprocess(image(size=size), CARD).pixels
+    pixels = CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions()).pixels
     assert (pixels.shape, pixels.dtype) == ((112, 112, 3), np.uint8)
 
 
@@ -150,23 +150,23 @@ def test_every_image_becomes_the_networks_input(size):
 def test_a_ribbon_is_resized_as_the_whole_would_be(size):
     whole = image(size=size).resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BICUBIC)
     expected = np.asarray(whole.crop(classify.centre_box(whole.size, 112)), int)
-    assert np.abs(classify.preprocess(image(size=size), CARD).pixels - expected).mean() < 0.1
+    assert np.abs(CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions()).pixels - expected).mean() < 0.1
 
 
 @pytest.mark.parametrize("size", [(16_384, 1), (1, 16_384), (16_384, 250), (6_000, 100)], ids=str)
 def test_no_image_grows_without_bound(monkeypatch, size):
     made, original = [], Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, to, *rest: (made.append(to), original(self, to, *rest))[1])
-    classify.preprocess(image(size=size), CARD)
+    CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions())
     assert made[0][0] * made[0][1] <= 64 * 124**2
 
 
 def test_without_a_crop_the_whole_image_is_kept():
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=100))
-    assert classify.preprocess(image(size=(200, 300)), card).pixels.shape == (150, 100, 3)
+    assert CLASSIFY.preprocess(image(size=(200, 300)), card, ClassifyOptions()).pixels.shape == (150, 100, 3)
 
 
 def test_rows_come_before_columns_and_red_before_blue():
     square = image(size=(112, 112))
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=112, crop=112))
-    assert np.array_equal(classify.preprocess(square, card).pixels, np.asarray(square))
+    assert np.array_equal(CLASSIFY.preprocess(square, card, ClassifyOptions()).pixels, np.asarray(square))

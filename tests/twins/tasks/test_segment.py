@@ -18,6 +18,7 @@ from twins.render import palette
 from twins.runtime.runner import Plan, Runner
 from twins.tasks import segment
 from twins.tasks.sample import Output
+from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo import labels
 from twins.zoo.loading import Loaded
 from twins.zoo.models import MMSEG_GEOMETRY
@@ -68,15 +69,15 @@ def test_an_image_becomes_as_large_as_both_bounds_allow(size, resized):
 
 
 def test_the_answer_has_the_images_size_or_the_networks():
-    original = segment.preprocess(image(100, 150), CARD)
-    assert (original.input_size, original.output_size) == ((64, 96), (100, 150))
-    model = segment.preprocess(image(100, 150), CARD, segment.Options(size="model"))
-    assert (model.input_size, model.output_size) == ((64, 96), (64, 96))
+    original = SEGMENT.preprocess(image(100, 150), CARD, SegmentOptions())
+    assert (original.input_size, original.params.output_size) == ((64, 96), (100, 150))
+    model = SEGMENT.preprocess(image(100, 150), CARD, SegmentOptions(size="model"))
+    assert (model.input_size, model.params.output_size) == ((64, 96), (64, 96))
 
 
 @pytest.mark.parametrize(("options", "wanted"), [({}, False), ({"threshold": 0.5}, True), ({"confidence": True}, True)])
 def test_confidences_are_computed_only_where_they_are_needed(options, wanted):
-    assert segment.preprocess(image(64, 64), CARD, segment.Options(**options)).confidence is wanted
+    assert SEGMENT.preprocess(image(64, 64), CARD, SegmentOptions(**options)).params.confidence is wanted
 
 
 @pytest.mark.parametrize(
@@ -84,12 +85,12 @@ def test_confidences_are_computed_only_where_they_are_needed(options, wanted):
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        segment.Options(**options)
+        SegmentOptions(**options)
 
 
 def test_a_class_the_model_does_not_have_is_refused_before_it_costs_anything():
     with pytest.raises(ValueError, match="no class 'dog'"):
-        segment.preprocess(image(64, 64), CARD, segment.Options(classes=("dog",)))
+        SEGMENT.preprocess(image(64, 64), CARD, SegmentOptions(classes=("dog",)))
 
 
 @pytest.mark.parametrize(
@@ -98,28 +99,28 @@ def test_a_class_the_model_does_not_have_is_refused_before_it_costs_anything():
 )
 def test_other_classes_than_the_wanted_have_none(classes, mask):
     output = Output((np.array([[0, 1, 2, 3]], np.uint8),))
-    assert segment.postprocess(output, CARD, segment.Options(classes=classes)).mask.tolist() == [mask]
+    assert SEGMENT.postprocess(output, CARD, SegmentOptions(classes=classes)).mask.tolist() == [mask]
 
 
 def test_pixels_below_the_threshold_have_no_class():
     output = Output((np.array([[0, 1, 2]], np.uint8), np.array([[127, 128, 255]], np.uint8)))
-    found = segment.postprocess(output, CARD, segment.Options(threshold=0.5))
+    found = SEGMENT.postprocess(output, CARD, SegmentOptions(threshold=0.5))
     assert found.mask.tolist() == [[255, 1, 2]]
 
 
 def test_masks_of_many_classes_have_a_value_of_their_own_for_none():
     card = replace(CARD, labels=labels.numbered(300))
     output = Output((np.array([[255, 299]], np.uint16),))
-    found = segment.postprocess(output, card, segment.Options(classes=("255",)))
+    found = SEGMENT.postprocess(output, card, SegmentOptions(classes=("255",)))
     assert found.mask.tolist() == [[255, found.ignore_index]]
 
 
 def test_images_of_ten_sizes_in_one_batch_are_answered_as_alone(runner):
-    samples = [segment.preprocess(image(100 + 2 * i, 150 + 3 * i), CARD) for i in range(10)]
+    samples = [SEGMENT.preprocess(image(100 + 2 * i, 150 + 3 * i), CARD, SegmentOptions()) for i in range(10)]
     assert {sample.input_size for sample in samples} == {(64, 96)}
     together = runner.forward(samples)
     for sample, output in zip(samples, together, strict=True):
-        assert output.arrays[0].shape == sample.output_size
+        assert output.arrays[0].shape == sample.params.output_size
         assert np.array_equal(output.arrays[0], runner.forward([sample])[0].arrays[0])
 
 

@@ -3,15 +3,10 @@
 Legend: B batch · N tokens · C channels · H W map · K classes
 """
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 
-from twins.card import TOP_K_LIMIT
 from twins.network.backbone import Trunk
 from twins.network.variants import Family, Variant
-from twins.tasks.sample import Sample
 
 
 class Classifier(Trunk):
@@ -31,14 +26,3 @@ class Classifier(Trunk):
         *_, third = self.maps(x, count=3)
         tokens, _ = self.stage(3, third)
         return self.norm(tokens).mean(dim=1)
-
-
-def reduce(logits: Tensor, _: Sequence[Sample]) -> list[tuple[Tensor, ...]]:
-    """logits: B K. For each sample its best classes and their softmax scores, best first: k int32 and k float32.
-
-    A stable sort: among equal scores the lower class id comes first, whatever the number of classes asked for. The
-    batch leaves the device as a whole: one transfer costs less than one for each sample.
-    """
-    scores = torch.softmax(logits.float(), dim=1)
-    scores, ids = scores.sort(dim=1, descending=True, stable=True)
-    return list(zip(ids[:, :TOP_K_LIMIT].int().cpu(), scores[:, :TOP_K_LIMIT].cpu(), strict=True))

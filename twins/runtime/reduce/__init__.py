@@ -1,1 +1,21 @@
-"""What is kept of the logits on the device before the download, one file each."""
+"""What is kept of a network's output on the device before the download, one file per reduction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from twins.runtime.reduce import masks, top_k
+from twins.tasks.sample import Sample
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How a task gets its outputs from a network."""
+
+    reduce: Callable[[Tensor, Sequence[Sample]], list[tuple[Tensor, ...]]]  # the batch's output to arrays per sample
+    method: str = "__call__"  # the network's method whose output is reduced
+
+
+REDUCTIONS: Mapping[str, Reduction] = {"classify": Reduction(top_k.reduce), "segment": Reduction(masks.reduce)}
+"""By the task's name."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from twins.card import MAX_UINT8_CLASSES
 from twins.tasks.sample import Sample
+from twins.tasks.segment import SegmentParams
 
 STRIP_BYTES = 32 * 2**20
 """Of the largest tensor of a strip, or of one row where that is more. At most four of that size live at a time: a mask
@@ -47,20 +48,22 @@ def reduce(logits: Tensor, samples: Sequence[Sample]) -> list[tuple[Tensor, ...]
 
 def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
     """logits: K h w. As `reduce`."""
-    output = sample.output_size or sample.input_size
+    params = sample.params
+    assert isinstance(params, SegmentParams)
+    output = params.output_size or sample.input_size
     dtype = torch.uint8 if logits.shape[0] <= MAX_UINT8_CLASSES else torch.uint16
     # made before the strips: kept between theirs, its parts would pin the freed memory of each
     mask = torch.empty(output, dtype=dtype, device=logits.device)
-    confidences = torch.empty(output if sample.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
+    confidences = torch.empty(output if params.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
     for first, rows in strips(logits, sample.input_size, output):
-        classes = candidate_classes(rows, everyone=sample.confidence)
+        classes = candidate_classes(rows, everyone=params.confidence)
         values = widen(widen(rows[classes], sample.input_size[1]), output[1])
         best = values.max(dim=0)  # R X
         here = slice(first, first + rows.shape[1])
         mask[here] = classes[best.indices].to(dtype)
-        if sample.confidence:
+        if params.confidence:
             confidences[here] = confidence(values, best.values)
-    return (mask, confidences) if sample.confidence else (mask,)
+    return (mask, confidences) if params.confidence else (mask,)
 
 
 def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
