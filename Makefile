@@ -46,9 +46,10 @@ tables: .venv/installed-dev  ## generates the tables of the documents and the da
 	$(BIN)/python -m tools.dashboard
 
 # mapping service/pb to proto makes the generated modules import each other from service.pb
-proto: .venv/installed-dev  ## generates service/pb from proto/
+proto: .venv/installed-dev  ## generates service/pb from proto/, with a copy of the source for clients
 	$(BIN)/python -m grpc_tools.protoc --proto_path=service/pb=proto \
 	    --python_out=. --pyi_out=. --grpc_python_out=. proto/twins/v1/twins.proto
+	cp proto/twins/v1/twins.proto service/pb/twins/v1/
 
 prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests, without installing it
 

@@ -27,6 +27,8 @@ from twins.checkpoints import checkpoint
 SHELL = list(dict.fromkeys(example for page in PAGES for example in examples(page, "sh", "json")))
 PYTHON = list(dict.fromkeys(example for page in PAGES for example in examples(page, "python", "text")))
 COMMANDS = list(dict.fromkeys(command for example in SHELL for command in commands(example.text)))
+STUBS = [example for example in SHELL if "protoc" in example.text]
+STUB_CLIENTS = [example for example in PYTHON if "\nimport twins_pb2\n" in example.text]
 CHANGING = {"request_id"}  # fields that are new each time
 
 
@@ -80,6 +82,8 @@ def assert_alike(found: object, expected: object) -> None:
 def kind(command: str) -> str:
     """Which test is for a command."""
     words = command.split()
+    if any(command in example.text for example in STUBS):
+        return "stubs"
     if "grpcurl" in words:
         return "grpcurl"
     if "docker" in words:
@@ -90,7 +94,9 @@ def kind(command: str) -> str:
 
 
 def test_every_command_is_of_a_kind_that_is_tested():
-    known = {"make", "pip", "curl", "download", "grpcurl", "docker"} | {f"twins {name}" for name in twins.commands}
+    known = {"make", "pip", "curl", "download", "grpcurl", "docker", "stubs"} | {
+        f"twins {name}" for name in twins.commands
+    }
     assert set(map(kind, COMMANDS)) <= known
 
 
@@ -112,7 +118,16 @@ def test_a_download_is_an_image_of_the_photos_size(command, server, tmp_path):
     assert Image.open(target).size == (451, 300)
 
 
-@pytest.mark.parametrize("example", PYTHON, ids=lambda e: e.text.split()[1])
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_stubs_that_are_made_in_an_empty_folder_reach_the_service(server, tmp_path):
+    (stubs,), (client,) = STUBS, STUB_CLIENTS
+    bash(addressed(stubs.text, server), tmp_path)
+    code = [sys.executable, "-c", addressed(client.text, server)]
+    ran = subprocess.run(code, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert ran.stdout == client.expected
+
+
+@pytest.mark.parametrize("example", [e for e in PYTHON if e not in STUB_CLIENTS], ids=lambda e: e.text.split()[1])
 def test_python_prints_what_is_shown(example: Example, server):
     code = addressed(example.text, server)
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.resources import files
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +27,8 @@ from twins import __version__
 from twins.render.formats import JSON
 
 MARKDOWN = "text/markdown"
+PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
+"""The source of the gRPC interface, from which clients generate their code."""
 
 Returned = TypeVar("Returned")
 
@@ -186,5 +189,15 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
-        links = {"service": "twins", "version": __version__, "models": "/models", "docs": "/docs"}
+        links = {
+            "service": "twins",
+            "version": __version__,
+            "models": "/models",
+            "docs": "/docs",
+            "proto": "/twins.proto",
+        }
         return Response(msgspec.json.encode(links), media_type=JSON)
+
+    @app.get("/twins.proto", include_in_schema=False)
+    async def show_proto() -> Response:
+        return Response(PROTO.read_bytes(), media_type="text/plain")

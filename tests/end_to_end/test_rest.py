@@ -200,7 +200,7 @@ def test_the_models_and_their_cards_are_told(client):
 
 
 def test_health_documents_and_index_answer(client):
-    for path in ("/livez", "/readyz", "/healthz", "/docs", "/openapi.json", "/"):
+    for path in ("/livez", "/readyz", "/healthz", "/docs", "/openapi.json", "/twins.proto", "/"):
         assert client.get(path).status_code == 200, path
 
 

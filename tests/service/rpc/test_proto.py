@@ -31,3 +31,8 @@ def test_a_generated_module_is_up_to_date(path, fresh):
 
 def test_every_generated_module_is_committed(fresh):
     assert [path.relative_to(fresh) for path in sorted(fresh.rglob("*_pb2*"))] == GENERATED
+
+
+def test_the_source_that_the_service_serves_is_this_one():
+    source = Path("twins", "v1", "twins.proto")
+    assert (ROOT / "service" / "pb" / source).read_text() == (ROOT / "proto" / source).read_text()
