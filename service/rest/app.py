@@ -35,7 +35,9 @@ Returned = TypeVar("Returned")
 
 def build(engine: Engine) -> FastAPI:
     """The application over an engine."""
-    app = FastAPIOffline(title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None)
+    app = FastAPIOffline(
+        title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None, redirect_slashes=False
+    )
     app.add_middleware(RequestScope, engine=engine)
     documents.add(app)
     add_error_handlers(app, engine)
@@ -54,13 +56,25 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
 
     @app.exception_handler(HTTPException)
     async def refuse_for_framework(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if "Allow" in headers:
+            headers["Allow"] = allowed(headers["Allow"])
+            if request.method == "OPTIONS":
+                engine.refused(caller_of(request), "ok")
+                return Response(status_code=204, headers=headers)
         problem = problems.describe_status(error.status_code, scope.request_id(request))
         engine.refused(caller_of(request), problem.code)
-        return problems.encode(problem, dict(error.headers or {}))
+        return problems.encode(problem, headers)
 
     @app.exception_handler(Exception)
     async def handle_unexpected(request: Request, _: Exception) -> Response:
         return problems.respond(Internal("see the server's log under this request's id"), scope.request_id(request))
+
+
+def allowed(methods: str) -> str:
+    """Return the methods of a path for `Allow`: those of its route, OPTIONS, and HEAD where there is GET."""
+    routed = {method.strip() for method in methods.split(",")}
+    return ", ".join(sorted(routed | {"OPTIONS"} | ({"HEAD"} if "GET" in routed else set())))
 
 
 def add_inference(app: FastAPI, engine: Engine) -> None:

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
 from service.rest.multipart import IMAGE_PARTS, MAX_FIELDS, Part, read_parts
+from service.rest.scope import MALFORMED
 from service.settings import Settings
 
 ReserveBytes = Callable[[int], None]
@@ -106,7 +107,7 @@ def check_form_label(media_type: bytes, body: bytes) -> None:
 
 
 async def bounded(request: Request, max_bytes: int, deadline: float, reserve_bytes: ReserveBytes) -> Chunks:
-    """Yield the body's chunks. Raises TooLarge, RequestTimeout, Cancelled."""
+    """Yield the body's chunks. Raises TooLarge, RequestTimeout, BadRequest, Cancelled."""
     left = max_bytes
     stream = request.stream()
     while True:
@@ -116,6 +117,8 @@ async def bounded(request: Request, max_bytes: int, deadline: float, reserve_byt
         except TimeoutError as error:
             raise RequestTimeout("the deadline passed before the whole body had arrived") from error
         except ClientDisconnect as error:
+            if malformed := getattr(request.state, MALFORMED, None):
+                raise BadRequest(malformed) from error
             raise Cancelled("the client disconnected before its request was complete") from error
         if chunk is None:
             return
