@@ -12,13 +12,14 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-STAGES = ("decode", "preprocess", "queue", "infer", "postprocess")
+STAGES = ("decode_queue", "decode", "preprocess", "queue", "infer", "postprocess")
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 REQUESTS = Counter(
     "twins_requests", "Number of requests that were answered or rejected.", ["model", "protocol", "code"]
 )
+IMAGES = Counter("twins_images", "Number of images that were answered or rejected.", ["model", "protocol", "code"])
 DURATION = Histogram(
     "twins_request_duration_seconds",
     "Time from the headers of a request to its answer.",
@@ -117,6 +118,12 @@ def request(model: str, protocol: str, code: str, duration_s: float) -> None:
     """Record a finished request. `model` is empty if the request names no model that is served."""
     REQUESTS.labels(model, protocol, code).inc()
     DURATION.labels(model, protocol).observe(duration_s)
+
+
+def images(model: str, protocol: str, code: str, count: int) -> None:
+    """Record that so many images of a request have got an answer or an error."""
+    if count:
+        IMAGES.labels(model, protocol, code).inc(count)
 
 
 def stage(model: str, name: str, duration_s: float) -> None:

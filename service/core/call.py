@@ -1,8 +1,10 @@
-"""What a protocol hands to the engine, and what comes back."""
+"""The types that a protocol and the engine exchange."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from service.core.memory import MemoryAccount
 from service.errors import ServiceError
 from twins.render.formats import RenderOptions
 from twins.tasks.options import Options
@@ -12,30 +14,31 @@ Protocol = Literal["http", "grpc"]
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and how."""
+    """The client that sends a request."""
 
     request_id: str
     protocol: Protocol
     arrived: float  # on the event loop's clock
-    timeout_s: float | None = None  # the client's own deadline, counted from then; nan: one that makes no sense
+    timeout_s: float | None = None  # the client's own timeout, from the arrival on; NaN if it cannot be read
     key: str | None = None
 
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked: images through one model."""
+    """A request to run images through one model."""
 
     task: str
     images: tuple[bytes | ServiceError, ...]  # an error stands for an image that could not be read from the request
     options: Options
-    model: str | None = None  # None: the first one served for that task
-    render_options: RenderOptions | None = None  # how a mask is to be handed out; None: as it is
+    model: str | None = None  # None: the first model that is served for the task
+    render_options: RenderOptions | None = None  # how a mask is rendered; None: it is returned as it is
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Where an image's time went, in seconds."""
+    """The time that an image spent in each stage, in seconds."""
 
+    decode_queue: float  # waiting for a thread that decodes
     decode: float
     preprocess: float
     queue: float
@@ -47,17 +50,18 @@ class Timing:
 class Answer:
     """One image's result."""
 
-    result: Any  # the task's result; a RenderedMask where the call has render_options
+    result: Any  # the task's result; a RenderedMask if the call has render options
     timing: Timing
 
 
 @dataclass
 class Outcome:
-    """What is to be counted and logged of a call, gathered on its way."""
+    """What is counted and logged of a call. It is filled in while the call runs."""
 
     caller: Caller
     deadline: float
+    memory: MemoryAccount
     model: str = ""
     images: int = 0
-    reserved_bytes: int = 0
+    image_codes: Counter[str] = field(default_factory=Counter)  # of the images that have an answer or an error
     code: str = "ok"

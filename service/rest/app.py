@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -99,7 +98,7 @@ async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Respons
             engine.settings,
             endpoint.body,
             deadline=outcome.deadline,
-            reserve_bytes=partial(engine.reserve_bytes, outcome),
+            reserve_bytes=outcome.memory.reserve,
         )
         call = endpoint.call(given, query, ",".join(request.headers.getlist("accept")))
         answers = await cancel_on_disconnect(request, engine.predict(call, outcome))

@@ -105,6 +105,7 @@ def region_message(region: Region, runs: str) -> pb.Region:
 def timing_message(timing: Timing) -> pb.Timing:
     """Where an image's time went."""
     return pb.Timing(
+        decode_queue=timing.decode_queue,
         decode=timing.decode,
         preprocess=timing.preprocess,
         queue=timing.queue,

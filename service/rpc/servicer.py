@@ -87,7 +87,7 @@ class Servicer(pb_grpc.TwinsServicer):
         with self.engine.call(caller) as outcome:
             self.engine.authenticate(caller.key)
             check_id(request.id)
-            self.engine.reserve_bytes(outcome, len(request.image))
+            outcome.memory.reserve(len(request.image))
             response = respond(request, await self.engine.predict_one(call(request), outcome), outcome)
         await self.answering.wait()
         return response

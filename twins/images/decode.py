@@ -12,7 +12,7 @@ import io
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +26,8 @@ from twins.images import structure as blocks
 from twins.images.structure import Block
 
 DecodedImage = Image.Image
+
+Reserve = Callable[[int], None]  # called with the number of pixels that are about to be decoded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 
@@ -116,10 +118,11 @@ class Limits:
     max_run_pixels: int = 1_000_000  # of a BMP compressed by run lengths, which Pillow decodes in Python
 
 
-def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> DecodedImage:
+def decode(data: bytes, limits: Limits, *, exif_orientation: bool, reserve: Reserve = lambda _: None) -> DecodedImage:
     """Return the first frame as an RGB image with 8 bits per channel. Raise NotAnImage, TooLarge or Undecodable.
 
-    Transparency is ignored, as in the evaluation of the published models.
+    Transparency is ignored, as in the evaluation of the published models. `reserve` is called once, after the header
+    has been checked and before any pixel is decoded; whatever it raises is raised.
     """
     if len(data) > limits.max_bytes:
         raise TooLarge(f"the image has {len(data)} bytes; the limit is {limits.max_bytes}")
@@ -130,6 +133,7 @@ def decode(data: bytes, limits: Limits, *, exif_orientation: bool) -> DecodedIma
         check_size(image, limits)
         check_tiles(image, limits)
         check_frames(image, limits)
+        reserve(image.width * image.height)
         image.seek(0)
         image.load()  # reading the EXIF tag first would load a PNG as well and hide that it is damaged
         orientation = read_orientation(image) if exif_orientation else None
@@ -228,7 +232,7 @@ def to_rgb(image: DecodedImage) -> DecodedImage:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise Undecodable("images with 32 bits per channel are not supported, since their range of values is unknown")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def to_array(image: DecodedImage) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.admission import LONGEST_RETRY_S, Admission, DeviceTime
+from service.core.admission import LONGEST_RETRY_S, Admission, MeanTime
 from service.errors import DeadlineExceeded, Overloaded
 from tests.clock import now, run
 
@@ -16,7 +16,7 @@ def admission():
 
 def paced(admission: Admission, per_image_s: float) -> Admission:
     """The same, after a measurement."""
-    admission.device_times[""].record(per_image_s * 4, batch_size=4)
+    admission.device_times[""].record(per_image_s * 4, images=4)
     return admission
 
 
@@ -79,7 +79,7 @@ def test_a_refusal_leaves_the_count_alone(admission):
 
 
 def test_preparing_counts_only_what_is_being_prepared(admission):
-    with admission.prepared(), admission.prepared():
+    with admission.preparation(), admission.preparation():
         inside = admission.preparing
     assert (inside, admission.preparing) == (2, 0)
 
@@ -121,8 +121,8 @@ def test_the_advised_wait_has_an_upper_bound(admission):
 
 
 def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
-    admission.device_times["masks"].record(10.0, batch_size=1)
-    admission.device_times["classes"].record(0.02, batch_size=1)
+    admission.device_times["masks"].record(10.0, images=1)
+    admission.device_times["classes"].record(0.02, images=1)
 
     async def scene():
         with admission.admitted(4, model="classes", deadline=NEVER, workers=1):
@@ -132,7 +132,7 @@ def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
 
 
 def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
-    admission.device_times["masks"].record(10.0, batch_size=1)
+    admission.device_times["masks"].record(10.0, images=1)
 
     async def scene():
         with admission.admitted(1, model="masks", deadline=NEVER, workers=1):
@@ -143,13 +143,13 @@ def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
 
 
 def test_the_pace_forgets_slowly():
-    pace = DeviceTime()
+    pace = MeanTime()
     for per_image_s in (1.0, 2.0):
-        pace.record(per_image_s, batch_size=1)
+        pace.record(per_image_s, images=1)
     assert pace.per_image_s == pytest.approx(1.1)
 
 
 def test_the_pace_is_per_image_of_a_batch():
-    pace = DeviceTime()
-    pace.record(1.0, batch_size=4)
-    assert pace.wait_s(8, workers=1) == pytest.approx(2.0)
+    pace = MeanTime()
+    pace.record(1.0, images=4)
+    assert pace.wait_s(8, parallel=1) == pytest.approx(2.0)

@@ -1,9 +1,13 @@
 """The core over a pool of ours: whose error is whose, what is refused, and what is counted."""
 
 import asyncio
+import gc
 import io
+import random
+import sys
+import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service import errors, metrics
-from service.core.call import Call, Caller
+from service.core.call import Answer, Call, Caller
 from service.core.engine import Engine
 from service.errors import ServiceError
 from service.ipc.pool import PoolOutput
@@ -19,6 +23,8 @@ from service.ipc.transport import WorkerStates
 from service.settings import Settings
 from tests.service.counting import counted
 from twins.card import Card, Geometry, Label, Normalisation
+from twins.errors import BadOption
+from twins.images import decode as images
 from twins.tasks.classify import ClassifyOptions
 from twins.tasks.sample import Output
 
@@ -43,6 +49,8 @@ class FakePool:
         self.fault: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.held = 0  # further samples that are never answered
+        self.abandoned = 0
 
     @property
     def available(self) -> bool:
@@ -53,11 +61,34 @@ class FakePool:
     async def submit(self, model, sample, *, expires, upcoming=0) -> PoolOutput:
         self.asked.append((model, expires, upcoming))
         await self.gate.wait()
+        if self.held:
+            self.held -= 1
+            await self.never()
         if self.fault is not None:
             raise self.fault
         light = float(sample.pixels[: SIDE // 2].mean() / 255)
         ids = np.int64([1, 0] if light > 0.5 else [0, 1])
         return PoolOutput(Output((ids, np.float32([max(light, 1 - light), min(light, 1 - light)]))), 0.1, 0.4, 4)
+
+    async def never(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.abandoned += 1
+
+
+def wide_png(side: int) -> bytes:
+    """A black image of that side."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, "PNG")
+    return file.getvalue()
+
+
+async def until(condition: Callable) -> None:
+    """Let the event loop run until the condition is true."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def png(shade: int = 255, **save) -> bytes:
@@ -252,16 +283,184 @@ async def test_a_worker_is_told_the_calls_deadline(make, pool):
     assert pool.asked[0][1] == asker.arrived + 10
 
 
-async def test_the_unforeseen_is_never_shown(engine, pool):
+async def test_an_unforeseen_error_is_never_shown(engine, pool):
     pool.fault = RuntimeError("/etc/secret")
-    told = await refusal(engine, png())
-    assert (type(told), "secret" in told.detail) == (errors.Internal, False)
+    (error,) = await predict(engine, png())
+    assert (type(error), "secret" in error.detail) == (errors.Internal, False)
 
 
-async def test_what_fails_unforeseen_is_not_in_work_any_more(engine, pool):
+async def test_an_unforeseen_error_is_logged_with_its_cause_and_the_requests_id(engine, pool):
     pool.fault = RuntimeError("out of luck")
-    await refusal(engine, png())
+    with capture_logs() as lines:
+        await predict(engine, png())
+    assert [line["exc_info"] for line in lines if line.get("request_id") == "id-1" and "exc_info" in line] == [
+        pool.fault
+    ]
+
+
+async def test_an_image_that_fails_unforeseen_is_not_in_flight_any_more(engine, pool):
+    pool.fault = RuntimeError("out of luck")
+    await predict(engine, png())
     assert engine.admission.in_flight == 0
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), AttributeError("a decoder's bug")], ids=["memory", "decoder"])
+async def test_an_image_that_breaks_the_decoder_leaves_the_other_images_their_answers(engine, monkeypatch, fault):
+    decode, broken = images.decode, png(7)
+
+    def break_on_one(data, *arguments, **options):
+        if data == broken:
+            raise fault
+        return decode(data, *arguments, **options)
+
+    monkeypatch.setattr(images, "decode", break_on_one)
+    first, error, last = await predict(engine, png(255), broken, png(0))
+    assert type(error) is errors.Internal
+    assert [answer.result.predictions[0].label for answer in (first, last)] == ["light", "dark"]
+
+
+# ---------------------------------------------------------------------- deadlines of several images
+
+
+async def test_images_that_are_ready_at_the_deadline_are_returned_with_errors_for_the_others(make, pool):
+    pool.held = 1
+    answers = await predict(make(request_timeout_s=0.5), png(), png())
+    assert {type(answer) for answer in answers} == {Answer, errors.DeadlineExceeded}
+
+
+async def test_the_job_of_an_image_that_is_late_is_abandoned(make, pool):
+    pool.held = 1
+    await predict(make(request_timeout_s=0.5), png(), png())
+    assert pool.abandoned == 1
+
+
+async def test_a_call_of_which_no_image_is_ready_at_the_deadline_fails_as_a_whole(make, pool):
+    pool.held = 2
+    assert type(await refusal(make(request_timeout_s=0.1), png(), png())) is errors.DeadlineExceeded
+
+
+async def test_a_bad_image_is_reported_even_if_all_others_are_late(make, pool):
+    pool.held = 1
+    bad, late = await predict(make(request_timeout_s=0.5), b"no image", png())
+    assert (type(bad), type(late)) == (errors.UnsupportedMedia, errors.DeadlineExceeded)
+
+
+# ---------------------------------------------------------------------- threads
+
+
+@pytest.fixture
+def gate():
+    """Blocks threads until it is set."""
+    opened = threading.Event()
+    yield opened
+    opened.set()
+
+
+async def test_a_finished_image_does_not_wait_for_images_that_are_being_decoded(make, pool, gate, monkeypatch):
+    engine = make(decode_threads=1)
+    pool.gate.clear()
+    first = asyncio.create_task(predict(engine, png()))
+    await until(lambda: pool.asked)
+    decode = images.decode
+
+    def block(*arguments, **options):
+        assert gate.wait(10)
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(images, "decode", block)
+    others = [asyncio.create_task(predict(engine, png())) for _ in range(4)]
+    await until(engine.pipeline.decoding.free.locked)
+    pool.gate.set()
+    async with asyncio.timeout(10):
+        (answer,) = await first
+    assert answer.result.predictions[0].label == "light"
+    gate.set()
+    await asyncio.gather(*others)
+
+
+async def test_the_wait_for_a_thread_that_decodes_is_a_stage(make, gate):
+    engine = make(decode_threads=1)
+    blocked = asyncio.create_task(engine.pipeline.decoding.run(gate.wait))
+    waiting = asyncio.create_task(predict(engine, png()))
+    await until(lambda: engine.admission.preparing)
+    began = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.01)
+    waited_s = asyncio.get_running_loop().time() - began
+    gate.set()
+    await blocked
+    (answer,) = await waiting
+    assert answer.timing.decode_queue >= waited_s
+
+
+# ---------------------------------------------------------------------- memory
+
+
+async def test_a_calls_memory_is_counted_until_its_end(engine, pool):
+    pool.gate.clear()
+    call = asyncio.create_task(predict(engine, png()))
+    await until(lambda: pool.asked)
+    held = engine.memory.reserved_bytes
+    pool.gate.set()
+    await call
+    assert (held, engine.memory.reserved_bytes) == (SIDE * SIDE * 3, 0)
+
+
+async def test_an_image_whose_pixels_memory_cannot_hold_has_an_error_of_its_own(make):
+    engine = make(max_held_bytes=2048, max_body_bytes=1024)
+    small, large = await predict(engine, png(), wide_png(64))
+    assert type(large) is errors.TooLarge
+    assert small.result.predictions[0].label == "light"
+
+
+async def test_a_call_that_ended_leaves_its_bytes_in_no_queue(make, gate):
+    engine = make(decode_threads=1)
+    blocked = asyncio.create_task(engine.pipeline.decoding.run(gate.wait))
+    data = png()
+    before = sys.getrefcount(data)
+    call = asyncio.create_task(predict(engine, data))
+    await until(lambda: engine.admission.preparing)
+    call.cancel()
+    await asyncio.wait({call})
+    del call
+    gc.collect()
+    assert sys.getrefcount(data) == before
+    gate.set()
+    await blocked
+
+
+ENDINGS = ("answered", "bad image", "late", "cancelled", "worker's error", "unforeseen error", "refused option")
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_no_memory_is_reserved_after_any_mixture_of_calls(make, pool, seed):
+    chance = random.Random(seed)
+    engine = make(decode_threads=2, max_held_bytes=100_000, max_body_bytes=1024)
+    pool.faults = {"worker's error": errors.Internal("the model failed"), "unforeseen error": RuntimeError("bug")}
+
+    async def one(ending: str) -> None:
+        await asyncio.sleep(chance.random() / 100)
+        data = b"no image" if ending == "bad image" else wide_png(chance.choice((8, 30, 90)))
+        timeout_s = 0.002 if ending == "late" else None
+        with suppress(ServiceError), engine.call(caller(timeout_s)) as outcome:
+            outcome.memory.reserve(len(data))
+            options = ClassifyOptions(5)
+            if ending == "refused option":
+                raise BadOption("no such option")
+            pool.fault = pool.faults.get(ending)
+            await engine.predict(Call("classify", (data,) * chance.randint(1, 4), options), outcome)
+
+    calls = {}
+    for _ in range(60):
+        ending = chance.choice(ENDINGS)
+        calls[asyncio.create_task(one(ending))] = ending
+    await until(lambda: pool.asked)
+    for call, ending in calls.items():
+        if ending == "cancelled":
+            call.cancel()
+    with capture_logs():
+        await asyncio.gather(*calls, return_exceptions=True)
+    await until(lambda: engine.memory.reserved_bytes == 0)
+    assert engine.memory.running == 0
 
 
 # ---------------------------------------------------------------------- models and their settings
@@ -366,10 +565,39 @@ async def test_a_name_that_a_client_made_up_becomes_no_label(engine):
     assert counted(metrics.REQUESTS, model="third") == 0
 
 
-async def test_the_unforeseen_is_counted_as_internal(engine, pool):
+async def test_images_are_counted_by_their_own_codes(engine):
+    codes = ("ok", "unsupported_media_type")
+    before = [counted(metrics.IMAGES, model="first", protocol="http", code=code) for code in codes]
+    await predict(engine, png(), png(), b"no image")
+    after = [counted(metrics.IMAGES, model="first", protocol="http", code=code) for code in codes]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 1]
+
+
+@pytest.mark.parametrize("fault", [errors.Internal("the model failed"), errors.Unavailable("no worker")])
+async def test_a_workers_error_is_counted_for_each_image_of_a_call_that_is_answered(engine, pool, fault):
+    pool.fault = fault
+    with difference(metrics.IMAGES, code=fault.code) as grown:
+        await predict(engine, png(), png())
+    assert grown == [2]
+
+
+async def test_an_unforeseen_error_is_counted_as_internal(engine, pool):
     pool.fault = RuntimeError("out of luck")
-    with difference(metrics.REQUESTS, code="internal") as grown:
-        await refusal(engine, png())
+    with difference(metrics.IMAGES, code="internal") as grown:
+        await predict(engine, png(), png())
+    assert grown == [2]
+
+
+async def test_the_images_of_a_refused_call_are_counted_with_its_code(make):
+    with difference(metrics.IMAGES, model="first", code="too_large") as grown:
+        await refusal(make(max_images=2), *[png()] * 3)
+    assert grown == [3]
+
+
+async def test_an_image_that_is_late_is_counted_as_such(make, pool):
+    pool.held = 1
+    with difference(metrics.IMAGES, code="deadline_exceeded") as grown:
+        await predict(make(request_timeout_s=0.5), png(), png())
     assert grown == [1]
 
 

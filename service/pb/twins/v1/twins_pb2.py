@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fservice/pb/twins/v1/twins.proto\x12\x08twins.v1\"Y\n\x0f\x43lassifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\tB\x08\n\x06_top_k\"z\n\x10\x43lassifyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12)\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x14.twins.v1.Prediction\x12 \n\x06timing\x18\x04 \x01(\x0b\x32\x10.twins.v1.Timing\"L\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x63lass_id\x18\x02 \x01(\r\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0e\n\x06synset\x18\x04 \x01(\t\"_\n\x06Timing\x12\x0e\n\x06\x64\x65\x63ode\x18\x01 \x01(\x01\x12\x12\n\npreprocess\x18\x02 \x01(\x01\x12\r\n\x05queue\x18\x03 \x01(\x01\x12\r\n\x05infer\x18\x04 \x01(\x01\x12\x13\n\x0bpostprocess\x18\x05 \x01(\x01\"\x7f\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.twins.v1.ClassifyResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\":\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\r\"\xdc\x01\n\x0eSegmentRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12 \n\x04size\x18\x04 \x01(\x0e\x32\x12.twins.v1.MaskSize\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x08\x12$\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x14.twins.v1.MaskFormat\x12\x14\n\x07opacity\x18\t \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_opacity\"\xb2\x01\n\x0fSegmentResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12!\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x10.twins.v1.Region\x12\x0c\n\x04mask\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12 \n\x06timing\x18\x08 \x01(\x0b\x32\x10.twins.v1.Timing\"\xa9\x01\n\x06Region\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06\x63olour\x18\x03 \x01(\t\x12\x0e\n\x06pixels\x18\x04 \x01(\x04\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x1a\n\x03\x62ox\x18\x06 \x01(\x0b\x32\r.twins.v1.Box\x12\x17\n\nconfidence\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03rle\x18\x08 \x01(\tB\r\n\x0b_confidence\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\r\n\x05right\x18\x03 \x01(\r\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\r\"}\n\x15SegmentStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.twins.v1.SegmentResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.twins.v1.Model\"D\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t*R\n\x08MaskSize\x12\x19\n\x15MASK_SIZE_UNSPECIFIED\x10\x00\x12\x16\n\x12MASK_SIZE_ORIGINAL\x10\x01\x12\x13\n\x0fMASK_SIZE_MODEL\x10\x02*\xd2\x01\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x17\n\x13MASK_FORMAT_PALETTE\x10\x02\x12\x1b\n\x17MASK_FORMAT_OVERLAY_PNG\x10\x03\x12\x1c\n\x18MASK_FORMAT_OVERLAY_JPEG\x10\x04\x12\x13\n\x0fMASK_FORMAT_NPY\x10\x05\x12\x13\n\x0fMASK_FORMAT_RLE\x10\x06\x12\x14\n\x10MASK_FORMAT_NONE\x10\x07\x32\xf6\x02\n\x05Twins\x12\x41\n\x08\x43lassify\x12\x19.twins.v1.ClassifyRequest\x1a\x1a.twins.v1.ClassifyResponse\x12Q\n\x0e\x43lassifyStream\x12\x19.twins.v1.ClassifyRequest\x1a .twins.v1.ClassifyStreamResponse(\x01\x30\x01\x12>\n\x07Segment\x12\x18.twins.v1.SegmentRequest\x1a\x19.twins.v1.SegmentResponse\x12N\n\rSegmentStream\x12\x18.twins.v1.SegmentRequest\x1a\x1f.twins.v1.SegmentStreamResponse(\x01\x30\x01\x12G\n\nListModels\x12\x1b.twins.v1.ListModelsRequest\x1a\x1c.twins.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fservice/pb/twins/v1/twins.proto\x12\x08twins.v1\"Y\n\x0f\x43lassifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\tB\x08\n\x06_top_k\"z\n\x10\x43lassifyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12)\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x14.twins.v1.Prediction\x12 \n\x06timing\x18\x04 \x01(\x0b\x32\x10.twins.v1.Timing\"L\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x63lass_id\x18\x02 \x01(\r\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0e\n\x06synset\x18\x04 \x01(\t\"u\n\x06Timing\x12\x0e\n\x06\x64\x65\x63ode\x18\x01 \x01(\x01\x12\x12\n\npreprocess\x18\x02 \x01(\x01\x12\r\n\x05queue\x18\x03 \x01(\x01\x12\r\n\x05infer\x18\x04 \x01(\x01\x12\x13\n\x0bpostprocess\x18\x05 \x01(\x01\x12\x14\n\x0c\x64\x65\x63ode_queue\x18\x06 \x01(\x01\"\x7f\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.twins.v1.ClassifyResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\":\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\r\"\xdc\x01\n\x0eSegmentRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12 \n\x04size\x18\x04 \x01(\x0e\x32\x12.twins.v1.MaskSize\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x08\x12$\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x14.twins.v1.MaskFormat\x12\x14\n\x07opacity\x18\t \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_opacity\"\xb2\x01\n\x0fSegmentResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12!\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x10.twins.v1.Region\x12\x0c\n\x04mask\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12 \n\x06timing\x18\x08 \x01(\x0b\x32\x10.twins.v1.Timing\"\xa9\x01\n\x06Region\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06\x63olour\x18\x03 \x01(\t\x12\x0e\n\x06pixels\x18\x04 \x01(\x04\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x1a\n\x03\x62ox\x18\x06 \x01(\x0b\x32\r.twins.v1.Box\x12\x17\n\nconfidence\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03rle\x18\x08 \x01(\tB\r\n\x0b_confidence\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\r\n\x05right\x18\x03 \x01(\r\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\r\"}\n\x15SegmentStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.twins.v1.SegmentResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.twins.v1.Model\"D\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t*R\n\x08MaskSize\x12\x19\n\x15MASK_SIZE_UNSPECIFIED\x10\x00\x12\x16\n\x12MASK_SIZE_ORIGINAL\x10\x01\x12\x13\n\x0fMASK_SIZE_MODEL\x10\x02*\xd2\x01\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x17\n\x13MASK_FORMAT_PALETTE\x10\x02\x12\x1b\n\x17MASK_FORMAT_OVERLAY_PNG\x10\x03\x12\x1c\n\x18MASK_FORMAT_OVERLAY_JPEG\x10\x04\x12\x13\n\x0fMASK_FORMAT_NPY\x10\x05\x12\x13\n\x0fMASK_FORMAT_RLE\x10\x06\x12\x14\n\x10MASK_FORMAT_NONE\x10\x07\x32\xf6\x02\n\x05Twins\x12\x41\n\x08\x43lassify\x12\x19.twins.v1.ClassifyRequest\x1a\x1a.twins.v1.ClassifyResponse\x12Q\n\x0e\x43lassifyStream\x12\x19.twins.v1.ClassifyRequest\x1a .twins.v1.ClassifyStreamResponse(\x01\x30\x01\x12>\n\x07Segment\x12\x18.twins.v1.SegmentRequest\x1a\x19.twins.v1.SegmentResponse\x12N\n\rSegmentStream\x12\x18.twins.v1.SegmentRequest\x1a\x1f.twins.v1.SegmentStreamResponse(\x01\x30\x01\x12G\n\nListModels\x12\x1b.twins.v1.ListModelsRequest\x1a\x1c.twins.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'service.pb.twins.v1.twins_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MASKSIZE']._serialized_start=1538
-  _globals['_MASKSIZE']._serialized_end=1620
-  _globals['_MASKFORMAT']._serialized_start=1623
-  _globals['_MASKFORMAT']._serialized_end=1833
+  _globals['_MASKSIZE']._serialized_start=1560
+  _globals['_MASKSIZE']._serialized_end=1642
+  _globals['_MASKFORMAT']._serialized_start=1645
+  _globals['_MASKFORMAT']._serialized_end=1855
   _globals['_CLASSIFYREQUEST']._serialized_start=45
   _globals['_CLASSIFYREQUEST']._serialized_end=134
   _globals['_CLASSIFYRESPONSE']._serialized_start=136
@@ -42,27 +42,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTION']._serialized_start=260
   _globals['_PREDICTION']._serialized_end=336
   _globals['_TIMING']._serialized_start=338
-  _globals['_TIMING']._serialized_end=433
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=435
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=562
-  _globals['_ERROR']._serialized_start=564
-  _globals['_ERROR']._serialized_end=622
-  _globals['_SEGMENTREQUEST']._serialized_start=625
-  _globals['_SEGMENTREQUEST']._serialized_end=845
-  _globals['_SEGMENTRESPONSE']._serialized_start=848
-  _globals['_SEGMENTRESPONSE']._serialized_end=1026
-  _globals['_REGION']._serialized_start=1029
-  _globals['_REGION']._serialized_end=1198
-  _globals['_BOX']._serialized_start=1200
-  _globals['_BOX']._serialized_end=1263
-  _globals['_SEGMENTSTREAMRESPONSE']._serialized_start=1265
-  _globals['_SEGMENTSTREAMRESPONSE']._serialized_end=1390
-  _globals['_LISTMODELSREQUEST']._serialized_start=1392
-  _globals['_LISTMODELSREQUEST']._serialized_end=1411
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1413
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1466
-  _globals['_MODEL']._serialized_start=1468
-  _globals['_MODEL']._serialized_end=1536
-  _globals['_TWINS']._serialized_start=1836
-  _globals['_TWINS']._serialized_end=2210
+  _globals['_TIMING']._serialized_end=455
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=457
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=584
+  _globals['_ERROR']._serialized_start=586
+  _globals['_ERROR']._serialized_end=644
+  _globals['_SEGMENTREQUEST']._serialized_start=647
+  _globals['_SEGMENTREQUEST']._serialized_end=867
+  _globals['_SEGMENTRESPONSE']._serialized_start=870
+  _globals['_SEGMENTRESPONSE']._serialized_end=1048
+  _globals['_REGION']._serialized_start=1051
+  _globals['_REGION']._serialized_end=1220
+  _globals['_BOX']._serialized_start=1222
+  _globals['_BOX']._serialized_end=1285
+  _globals['_SEGMENTSTREAMRESPONSE']._serialized_start=1287
+  _globals['_SEGMENTSTREAMRESPONSE']._serialized_end=1412
+  _globals['_LISTMODELSREQUEST']._serialized_start=1414
+  _globals['_LISTMODELSREQUEST']._serialized_end=1433
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1435
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1488
+  _globals['_MODEL']._serialized_start=1490
+  _globals['_MODEL']._serialized_end=1558
+  _globals['_TWINS']._serialized_start=1858
+  _globals['_TWINS']._serialized_end=2232
 # @@protoc_insertion_point(module_scope)

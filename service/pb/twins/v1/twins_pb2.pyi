@@ -72,18 +72,20 @@ class Prediction(_message.Message):
     def __init__(self, label: _Optional[str] = ..., class_id: _Optional[int] = ..., score: _Optional[float] = ..., synset: _Optional[str] = ...) -> None: ...
 
 class Timing(_message.Message):
-    __slots__ = ("decode", "preprocess", "queue", "infer", "postprocess")
+    __slots__ = ("decode", "preprocess", "queue", "infer", "postprocess", "decode_queue")
     DECODE_FIELD_NUMBER: _ClassVar[int]
     PREPROCESS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     INFER_FIELD_NUMBER: _ClassVar[int]
     POSTPROCESS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_QUEUE_FIELD_NUMBER: _ClassVar[int]
     decode: float
     preprocess: float
     queue: float
     infer: float
     postprocess: float
-    def __init__(self, decode: _Optional[float] = ..., preprocess: _Optional[float] = ..., queue: _Optional[float] = ..., infer: _Optional[float] = ..., postprocess: _Optional[float] = ...) -> None: ...
+    decode_queue: float
+    def __init__(self, decode: _Optional[float] = ..., preprocess: _Optional[float] = ..., queue: _Optional[float] = ..., infer: _Optional[float] = ..., postprocess: _Optional[float] = ..., decode_queue: _Optional[float] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("id", "result", "error")

@@ -1,0 +1,125 @@
+"""Bounds the memory that unanswered calls take in this process.
+
+Every call has an account. It ends when the call and the last thread that works for it have ended, and whatever is still
+reserved then is released. Event loop and threads may use an account at the same time.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from service.errors import Cancelled, Overloaded, TooLarge
+
+RETRY_AFTER_S = 1
+
+
+class MemoryBudget:
+    """The bytes that all calls together may reserve."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.reserved_bytes = 0
+        self.running = 0  # threads that hold working memory, which they release soon
+        self.changed = threading.Condition()
+
+    def open(self) -> "MemoryAccount":
+        """Return an account for a new call. Use it in a `with` statement."""
+        return MemoryAccount(self)
+
+    def fits(self, size_bytes: int) -> bool:
+        """Return whether so many more bytes are within the limit."""
+        return self.reserved_bytes + size_bytes <= self.limit_bytes
+
+    def check(self, size_bytes: int) -> None:
+        """Raise TooLarge for what can never be reserved, Overloaded for what cannot be reserved now."""
+        if size_bytes > self.limit_bytes:
+            raise TooLarge(f"the request needs {size_bytes} bytes of memory; the limit is {self.limit_bytes}")
+        if not self.fits(size_bytes):
+            raise Overloaded(f"requests hold {self.reserved_bytes} bytes of memory", retry_after_s=RETRY_AFTER_S)
+
+
+class MemoryAccount:
+    """The bytes that one call has reserved."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.budget = budget
+        self.size_bytes = 0
+        self.users = 0
+        self.ended = False
+
+    def __enter__(self) -> Self:
+        self.users += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self.budget.changed:
+            self.ended = True
+            self.leave()
+
+    def reserve(self, size_bytes: int) -> None:
+        """Reserve memory that is about to be allocated. Raise Overloaded or TooLarge if the limit would be exceeded."""
+        with self.budget.changed:
+            self.budget.check(size_bytes)
+            self.add(size_bytes)
+
+    def count(self, size_bytes: int) -> None:
+        """Count memory that exists already, even beyond the limit. Further reservations are then refused."""
+        with self.budget.changed:
+            self.add(size_bytes)
+
+    def release(self, size_bytes: int) -> None:
+        """Return a part of what was reserved or counted."""
+        with self.budget.changed:
+            self.add(-size_bytes)
+
+    @contextmanager
+    def in_thread(self) -> Iterator[None]:
+        """Keep the account open while a thread works for the call. Raise Cancelled if the call has ended already."""
+        with self.budget.changed:
+            if self.ended:
+                raise Cancelled("the call ended before a thread took it")
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self.budget.changed:
+                self.leave()
+
+    @contextmanager
+    def working(self, size_bytes: int) -> Iterator[None]:
+        """Reserve what a thread needs for the moment; block the thread while others hold memory that they release soon.
+
+        A thread must not nest this. Raise Overloaded, TooLarge, or Cancelled if the call ends meanwhile.
+        """
+        budget = self.budget
+        with budget.changed:
+            while budget.running and not budget.fits(size_bytes) and not self.ended:
+                budget.changed.wait()
+            if self.ended:
+                raise Cancelled("the call ended while it waited for memory")
+            budget.check(size_bytes)
+            self.add(size_bytes)
+            budget.running += 1
+        try:
+            yield
+        finally:
+            with budget.changed:
+                budget.running -= 1
+                self.add(-size_bytes)
+
+    def add(self, size_bytes: int) -> None:
+        """Change what is reserved. The caller holds the lock."""
+        self.size_bytes += size_bytes
+        self.budget.reserved_bytes += size_bytes
+        self.budget.changed.notify_all()
+
+    def leave(self) -> None:
+        """Release everything once nobody uses the account any more. The caller holds the lock."""
+        self.users -= 1
+        if not self.users:
+            self.add(-self.size_bytes)
+        self.budget.changed.notify_all()

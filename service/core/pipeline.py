@@ -1,0 +1,122 @@
+"""Takes one image from its encoded bytes to its answer: decode, preprocess, run in the pool, postprocess, render.
+
+Decoding and finishing have threads of their own, so that a finished image never waits behind images that are still to
+be decoded. Each step reserves the memory that it takes in the account of its call.
+"""
+
+import asyncio
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from service import errors, metrics
+from service.core.admission import Admission
+from service.core.call import Answer, Call, Timing
+from service.core.memory import MemoryAccount
+from service.core.stage import ThreadStage
+from service.errors import ServiceError
+from service.ipc.pool import WorkerPool
+from service.settings import Settings
+from twins.card import Card
+from twins.images import decode
+from twins.images.decode import DecodedImage, ImageError
+from twins.tasks import TASKS
+from twins.tasks.sample import Output, Sample
+
+IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
+    decode.NotAnImage: errors.UnsupportedMedia,
+    decode.TooLarge: errors.TooLarge,
+    decode.Undecodable: errors.UnreadableImage,
+}
+
+IMAGE_BYTES = 4  # a pixel of a decoded image, as Pillow stores it
+PREPARE_BYTES = 2 * IMAGE_BYTES + 3  # a pixel while it is decoded, converted, and copied into an array
+FINISH_BYTES = 36  # a pixel of a mask while it is postprocessed and rendered
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image that is ready to run, and the time that it has taken so far in seconds."""
+
+    sample: Sample
+    image: DecodedImage | None  # kept if the answer shows it
+    decode_s: float
+    preprocess_s: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the memory that it takes until its answer is there."""
+        image_bytes = IMAGE_BYTES * self.image.width * self.image.height if self.image else 0
+        return self.sample.pixels.nbytes + image_bytes
+
+
+class Pipeline:
+    """The steps of an image. All calls of a frontend share its threads."""
+
+    def __init__(self, settings: Settings, pool: WorkerPool, admission: Admission, *, threads: int) -> None:
+        self.settings, self.pool, self.admission = settings, pool, admission
+        self.decoding = ThreadStage("decode", threads)
+        self.finishing = ThreadStage("finish", threads)
+
+    async def run(self, data: bytes, card: Card, call: Call, *, deadline: float, memory: MemoryAccount) -> Answer:
+        """Return the answer for one image. Raise ServiceError."""
+        with self.admission.preparation():
+            prepared, decode_queue_s = await self.decoding.run(self.prepare, data, card, call, memory)
+        self.admission.prepare_time.record(prepared.decode_s + prepared.preprocess_s, 1)
+        upcoming = self.admission.preparing
+        pooled = await self.pool.submit(card.name, prepared.sample, expires=deadline, upcoming=upcoming)
+        self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
+        output_bytes = sum(array.nbytes for array in pooled.output.arrays)
+        memory.count(output_bytes)
+        began = asyncio.get_running_loop().time()
+        result, _ = await self.finishing.run(finish, pooled.output, card, call, prepared.image, memory)
+        memory.release(output_bytes + prepared.size_bytes)
+        finish_s = asyncio.get_running_loop().time() - began
+        timing = Timing(
+            decode_queue_s, prepared.decode_s, prepared.preprocess_s, pooled.queue_s, pooled.infer_s, finish_s
+        )
+        for stage in metrics.STAGES:
+            metrics.stage(card.name, stage, getattr(timing, stage))
+        return Answer(result, timing)
+
+    def prepare(self, data: bytes, card: Card, call: Call, memory: MemoryAccount) -> Prepared:
+        """Decode and preprocess an image, in a thread. Raise ServiceError."""
+        with memory.in_thread(), ExitStack() as working:
+            began = time.perf_counter()
+
+            def reserve(pixels: int) -> None:
+                working.enter_context(memory.working(PREPARE_BYTES * pixels))
+
+            image = self.decode(data, card, reserve)
+            decoded = time.perf_counter()
+            sample = TASKS[call.task].preprocess(image, card, call.options)
+            kept = image if call.render_options and call.render_options.needs_image else None
+            prepared = Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
+            memory.count(prepared.size_bytes)
+            return prepared
+
+    def decode(self, data: bytes, card: Card, reserve: decode.Reserve) -> DecodedImage:
+        """Return the image in a file. Raise ServiceError."""
+        try:
+            exif_orientation = self.uses_exif(card)
+            return decode.decode(data, self.settings.image_limits, exif_orientation=exif_orientation, reserve=reserve)
+        except ImageError as error:
+            metrics.image_refused(error.reason)
+            raise IMAGE_ERRORS[type(error)](str(error)) from error
+
+    def uses_exif(self, card: Card) -> bool:
+        """Return whether images are turned as their EXIF orientation says."""
+        return {"always": True, "never": False, "model": card.exif_orientation}[self.settings.exif]
+
+
+def finish(output: Output, card: Card, call: Call, image: DecodedImage | None, memory: MemoryAccount) -> Any:
+    """Return the result of an output, rendered if the call asks for it. All this work is done in a thread."""
+    pixels = max(array.size for array in output.arrays)
+    with memory.in_thread(), memory.working(FINISH_BYTES * pixels):
+        result = TASKS[call.task].postprocess(output, card, call.options)
+        if call.render_options is None:
+            return result
+        rendered = call.render_options.render(result, card, image)
+        memory.count(len(rendered.content))
+        return rendered
