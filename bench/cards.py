@@ -16,7 +16,7 @@ from service.cli.images import open_runner, run
 from service.cli.report import percent, span
 from tools.tables import table
 from twins.evaluation import scores
-from twins.runtime.runner import Runner
+from twins.runtime.batches import BatchRunner
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
@@ -60,7 +60,7 @@ def overlaps(found: scores.SegmentationScores) -> str:
     return table(("class", "IoU %", "found %"), rows)
 
 
-def outdoor_cats(runner: Runner, data: Path) -> str:
+def outdoor_cats(runner: BatchRunner, data: Path) -> str:
     """How many of the cats of the masks' images are called cats."""
     paths = [path for split in ("val", "test") for path in sorted((data / "masks" / split / "images").glob("cat_*"))]
     found = [prediction.label for prediction, _ in best(runner, paths)]
@@ -68,7 +68,7 @@ def outdoor_cats(runner: Runner, data: Path) -> str:
     return f"cats of masks-val and masks-test: {right} of {len(found)} ({span(scores.wilson(right, len(found)))} %)"
 
 
-def best(runner: Runner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
+def best(runner: BatchRunner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
     """The best class of each image."""
     options = ClassifyOptions(top_k=1)
     for ran in run(list(paths), runner, options, BATCH):
@@ -76,7 +76,7 @@ def best(runner: Runner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Pa
         yield CLASSIFY.postprocess(ran.output, runner.card, options).predictions[0], ran.path
 
 
-def strangers(runner: Runner) -> str:
+def strangers(runner: BatchRunner) -> str:
     """What the classifier takes unknown things for, surest first."""
     paths = [Path(str(files(package).joinpath(name))) for package, names in STRANGERS.items() for name in names]
     found = sorted(best(runner, paths), key=lambda pair: -pair[0].score)

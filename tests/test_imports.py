@@ -94,9 +94,8 @@ TORCH = [
     "twins/network/heads/*.py",
     "twins/checkpoints/checkpoint.py",
     "twins/checkpoints/reading.py",
-    "twins/runtime/runner.py",
+    "twins/runtime/torch.py",
     "twins/runtime/reduce/*.py",
-    "service/processes/worker.py",
 ]
 
 

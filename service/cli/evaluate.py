@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -15,11 +14,9 @@ from service.cli.report import Report, write
 from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
 from twins.images.decode import ImageError
+from twins.runtime.batches import BatchRunner
 from twins.tasks.classify import ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
-
-if TYPE_CHECKING:
-    from twins.runtime.runner import Runner
 
 
 @click.command()
@@ -66,7 +63,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
         sys.exit(EXIT_SOME_FAILED)
 
 
-def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
+def measure_classifier(folder: Path, runner: BatchRunner, batch: int) -> Report:
     """All images of the classes."""
     items = datasets.labelled_images(folder, runner.card)
     count = scores.ClassifierCount(runner.card.labels)
@@ -81,7 +78,7 @@ def measure_classifier(folder: Path, runner: "Runner", batch: int) -> Report:
     return finish(runner, folder, count, failed)
 
 
-def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, reduce_zero_label: bool | None) -> Report:
+def measure_segmenter(folder: Path, runner: BatchRunner, batch: int, *, reduce_zero_label: bool | None) -> Report:
     """All images that have masks; at the images' own size."""
     layout, items = datasets.masked_images(folder)
     reduce_zero_label = layout.reduce_zero_label if reduce_zero_label is None else reduce_zero_label
@@ -105,7 +102,7 @@ def measure_segmenter(folder: Path, runner: "Runner", batch: int, *, reduce_zero
 
 
 def finish(
-    runner: "Runner", folder: Path, count: scores.ClassifierCount | scores.SegmenterCount, failed: list[str]
+    runner: BatchRunner, folder: Path, count: scores.ClassifierCount | scores.SegmenterCount, failed: list[str]
 ) -> Report:
     """Raises DatasetError if there is nothing to report on."""
     if count.empty:

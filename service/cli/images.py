@@ -5,21 +5,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from twins.card import Card, TaskName
-from twins.errors import TwinsError
+from twins.errors import DeviceMissing, TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
+from twins.runtime.backend import choose_device, open_backend
+from twins.runtime.batches import BatchRunner, SampleError
+from twins.runtime.plan import Plan
 from twins.tasks import TASKS
 from twins.tasks.options import Options
 from twins.tasks.sample import Output, Sample
 from twins.zoo.models import parse_reference
-
-if TYPE_CHECKING:
-    from twins.runtime.runner import Runner
 
 EXIT_SOME_FAILED = 1
 STDIN = Path("-")
@@ -62,23 +61,20 @@ def expand_one(path: Path) -> Iterator[Path]:
         raise click.UsageError(f"{path}: no such file or folder")
 
 
-def open_runner(model: str, labels: Path | None, device: str, task: TaskName | None = None) -> "Runner":
+def open_runner(model: str, labels: Path | None, device: str, task: TaskName | None = None) -> BatchRunner:
     """The model on the device. Raises TwinsError, and UsageError for a model of another task than is wanted."""
-    from twins.runtime.plan import Plan
-    from twins.runtime.runner import Runner, choose_device
-    from twins.zoo.loading import load  # late: `--help` should not wait for torch
-
-    loaded = load(parse_reference(model), labels_file=labels)
+    try:
+        backend = open_backend(Plan(choose_device(device)))
+    except (DeviceMissing, RuntimeError) as error:  # the second from PyTorch, for a name that it does not know
+        raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    loaded = backend.load(parse_reference(model), labels_file=labels)
     if task is not None and loaded.card.task != task:
         raise click.UsageError(f"--model {model} is a model to {loaded.card.task} with, not to {task}")
-    try:
-        return Runner(loaded, Plan(choose_device(device)))
-    except (RuntimeError, AssertionError) as error:  # what torch says to a device it does not have
-        raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    return BatchRunner(loaded, backend.device.kind, max_batch=1024)
 
 
 def run(
-    files: Sequence[Path], runner: "Runner", options: Options, batch: int, *, keep: bool = False
+    files: Sequence[Path], runner: BatchRunner, options: Options, batch: int, *, keep: bool = False
 ) -> Iterator[ImageResult]:
     """What becomes of every file, in order, with its image if that is to be kept; the next are decoded meanwhile."""
 
@@ -93,20 +89,21 @@ def run(
             ahead = submit(groups[index + 1]) if index + 1 < len(groups) else []
             outputs = forward([item.sample for item in prepared if isinstance(item, Prepared)], runner)
             for path, item in zip(group, prepared, strict=True):
-                if isinstance(item, Prepared):
-                    yield ImageResult(path, next(outputs), item.image)
+                found = next(outputs) if isinstance(item, Prepared) else item
+                if isinstance(item, Prepared) and isinstance(found, Output):
+                    yield ImageResult(path, found, item.image)
                 else:
-                    yield ImageResult(path, error=str(item))
+                    yield ImageResult(path, error=str(found))
 
 
-def forward(samples: Sequence[Sample], runner: "Runner") -> Iterator[Output]:
+def forward(samples: Sequence[Sample], runner: BatchRunner) -> Iterator[Output | SampleError]:
     """The outputs in order. Only equal shapes run together."""
     shapes: dict[tuple[int, int], list[int]] = {}
     for place, sample in enumerate(samples):
         shapes.setdefault(sample.input_size, []).append(place)
-    found: dict[int, Output] = {}
+    found: dict[int, Output | SampleError] = {}
     for places in shapes.values():
-        found.update(zip(places, runner.forward([samples[place] for place in places]), strict=True))
+        found.update(zip(places, runner.run([samples[place] for place in places]), strict=True))
     return (found[place] for place in range(len(samples)))
 
 

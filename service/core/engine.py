@@ -15,6 +15,7 @@ from service.core.admission import Admission
 from service.core.call import Answer, Call, Caller, Outcome
 from service.core.memory import MemoryBudget
 from service.core.pipeline import Pipeline
+from service.core.pool import no_worker
 from service.errors import (
     BadRequest,
     Cancelled,
@@ -25,7 +26,7 @@ from service.errors import (
     TooLarge,
     UnknownModel,
 )
-from service.ipc.pool import WorkerPool, no_worker
+from service.ipc.pool import WorkerPool
 from service.ipc.transport import WorkerStates
 from service.settings import Settings, cores
 from twins.card import Card

@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-from dataclasses import dataclass
 
 from service import logs, metrics
+from service.core.pool import RETRY_AFTER_S, PoolOutput, no_worker
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
 from service.ipc.transport import Abandon, Array, ClientSocket, Done, Failed, Job, Running, WorkerInfo, WorkerStates
 from twins.tasks import encode_params
@@ -12,7 +12,6 @@ from twins.tasks.sample import Output, Sample
 
 MAX_CRASHES = 2  # a sample that was on the device in so many is answered with an error and never sent again
 MAX_LOSSES = 5  # the same for one that only waited there: it is hardly to blame, but nobody waits for ever
-RETRY_AFTER_S = 2  # about what a worker takes to come back
 
 log = logs.get()
 
@@ -26,16 +25,6 @@ class WorkerLost(Exception):
     def __init__(self, worker: str, *, running: bool) -> None:
         super().__init__(worker)
         self.running = running
-
-
-@dataclass(frozen=True)
-class PoolOutput:
-    """A sample's output, and where its time went. Seconds."""
-
-    output: Output
-    queue_s: float
-    infer_s: float
-    batch_size: int
 
 
 class WorkerConnection:
@@ -164,11 +153,6 @@ class WorkerPool:
         for connection in self.connections.values():
             connection.close()
         self.connections.clear()
-
-
-def no_worker() -> ServiceError:
-    """What clients are worker_error while nobody is there to work."""
-    return Unavailable("no worker is ready; models may still be loading", retry_after_s=RETRY_AFTER_S)
 
 
 def worker_error(failed: Failed) -> ServiceError:

@@ -18,7 +18,7 @@ from twins.checkpoints import checkpoint
 from twins.errors import DatasetError
 from twins.evaluation import datasets
 from twins.runtime.plan import Plan
-from twins.runtime.runner import Runner
+from twins.runtime.torch import TorchModel
 from twins.tasks import TASKS
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
@@ -98,7 +98,7 @@ def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
 
 
 def test_the_served_network_answers_as_it_was_measured(classifier, photos):
-    runner = Runner(load(ModelReference("mine", classifier / "model.safetensors")), Plan())
+    runner = TorchModel(load(ModelReference("mine", classifier / "model.safetensors")), Plan())
     items = datasets.labelled_images(photos / "test", runner.card)
     outputs = run([item.path for item in items], runner, TASKS["classify"].options(), 8)
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))

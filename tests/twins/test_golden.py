@@ -9,7 +9,7 @@ import twins
 from tests.golden import cases, seeded
 from twins.card import Normalisation
 from twins.runtime.plan import Plan
-from twins.runtime.runner import Runner
+from twins.runtime.torch import TorchModel
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
@@ -38,7 +38,7 @@ def pipeline(tmp_path_factory):
     case = cases.read("pipeline-twins_svt_small")
     path = tmp_path_factory.mktemp("pipeline") / "weights.pth"
     torch.save(case.state(), path)
-    return case, Runner(load(ModelReference("twins_svt_small", path)), Plan())
+    return case, TorchModel(load(ModelReference("twins_svt_small", path)), Plan())
 
 
 @pytest.mark.parametrize("size", ["300x400", "900x600", "120x100"])
@@ -57,6 +57,6 @@ def test_the_way_of_an_image_is_timms(pipeline, size):
     off_by = np.abs(found - reference) * np.array(scale.std)[channel]
     assert off_by.max() <= 1 / 255 + 1e-6
 
-    best = CLASSIFY.postprocess(runner.forward([sample])[0], runner.card, ClassifyOptions(top_k=5))
+    best = CLASSIFY.postprocess(runner.run([sample])[0], runner.card, ClassifyOptions(top_k=5))
     assert [p.class_id for p in best.predictions] == case.expected[f"top5-{size}.index"].tolist()
     assert np.allclose([p.score for p in best.predictions], case.expected[f"top5-{size}.score"], atol=1e-3)

@@ -10,7 +10,8 @@ from PIL import Image
 from tests import segmentation
 from tests.golden import cases, seeded
 from twins.images import decode
-from twins.runtime.runner import Plan, Runner
+from twins.runtime.plan import Plan
+from twins.runtime.torch import TorchModel
 from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
@@ -20,10 +21,10 @@ SAME_PIXELS = 0.999
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def given(request, tmp_path_factory) -> tuple[cases.Case, Runner]:
+def given(request, tmp_path_factory) -> tuple[cases.Case, TorchModel]:
     case = cases.read(request.param)
     path = segmentation.golden(case, tmp_path_factory.mktemp("golden"))
-    runner = Runner(load(ModelReference(segmentation.model_name(case.facts), path)), Plan())
+    runner = TorchModel(load(ModelReference(segmentation.model_name(case.facts), path)), Plan())
     path.unlink()
     return case, runner
 
@@ -49,7 +50,7 @@ def test_masks_are_the_references(given):
         buffer = io.BytesIO()
         Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(buffer, "png")
         image = decode.decode(buffer.getvalue(), decode.Limits(), exif_orientation=runner.card.exif_orientation)
-        output = runner.forward([SEGMENT.preprocess(image, runner.card, SegmentOptions())])[0]
+        output = runner.run([SEGMENT.preprocess(image, runner.card, SegmentOptions())])[0]
         found = SEGMENT.postprocess(output, runner.card, SegmentOptions())
         expected = case.expected[f"mask-{entry['height']}x{entry['width']}"]
         assert found.mask.dtype == np.uint8

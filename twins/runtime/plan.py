@@ -1,4 +1,4 @@
-"""How a model is to run, as data."""
+"""How a model runs, as data."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,8 +8,9 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A device and what to do on it."""
+    """A device and how to use it."""
 
     device: str = "cpu"  # "cpu", "cuda" or "cuda:N"
     precision: Precision = "auto"
     compile: bool = False
+    threads: int = 0  # processor threads of a CPU device; 0: what the backend's library chooses

@@ -14,11 +14,17 @@ class Params:
     task: ClassVar[str]
 
 
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+Layout = tuple[str, str, tuple[int, ...]]
+"""A sample's task, and the type and shape of its pixels: only samples of one layout share a batch."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image at the network's input geometry, with the parameters of the task that it is for."""
 
-    pixels: NDArray[np.uint8]  # (height, width, 3), RGB
+    pixels: Pixels  # uint8 (height, width, 3), RGB; or float32 (3, height, width), normalised: the network's own input
     params: Params
 
     @property
@@ -29,7 +35,18 @@ class Sample:
     @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the network's input."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+        height, width = self.pixels.shape[1:] if self.normalised else self.pixels.shape[:2]
+        return height, width
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the pixels are the network's own input already."""
+        return self.pixels.dtype == np.float32
+
+    @property
+    def layout(self) -> Layout:
+        """What samples must have in common to share a batch."""
+        return self.task, self.pixels.dtype.str, self.pixels.shape
 
 
 @dataclass(frozen=True)

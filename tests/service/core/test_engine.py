@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from service import errors, metrics
 from service.core.call import Answer, Call, Caller
 from service.core.engine import Engine
+from service.core.pool import PoolOutput
 from service.errors import ServiceError
-from service.ipc.pool import PoolOutput
 from service.ipc.transport import WorkerStates
 from service.settings import Settings
 from tests.service.counting import counted

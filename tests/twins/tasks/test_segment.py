@@ -15,7 +15,8 @@ from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.variants import Family, Variant
 from twins.render import palette
-from twins.runtime.runner import Plan, Runner
+from twins.runtime.plan import Plan
+from twins.runtime.torch import TorchModel
 from twins.tasks import segment
 from twins.tasks.sample import Output
 from twins.tasks.segment import SEGMENT, SegmentOptions
@@ -43,7 +44,7 @@ def runner():
     torch.manual_seed(0)
     trunk = Trunk(TINY, Family(edge="masked", rounding="ceil", eps=1e-5, stage_norms=True))
     network = Segmenter(trunk, Pyramid(TINY.dims, 32), FpnHead(32, 16, len(LABELS)))
-    return Runner(Loaded(network.eval(), CARD), Plan())
+    return TorchModel(Loaded(network.eval(), CARD), Plan())
 
 
 def image(height: int, width: int) -> Image.Image:
@@ -118,17 +119,17 @@ def test_masks_of_many_classes_have_a_value_of_their_own_for_none():
 def test_images_of_ten_sizes_in_one_batch_are_answered_as_alone(runner):
     samples = [SEGMENT.preprocess(image(100 + 2 * i, 150 + 3 * i), CARD, SegmentOptions()) for i in range(10)]
     assert {sample.input_size for sample in samples} == {(64, 96)}
-    together = runner.forward(samples)
+    together = runner.run(samples)
     for sample, output in zip(samples, together, strict=True):
         assert output.arrays[0].shape == sample.params.output_size
-        assert np.array_equal(output.arrays[0], runner.forward([sample])[0].arrays[0])
+        assert np.array_equal(output.arrays[0], runner.run([sample])[0].arrays[0])
 
 
 def test_warm_up_runs_a_shape_that_photos_have(runner, monkeypatch):
     shapes = []
-    monkeypatch.setattr(runner, "forward", lambda samples: shapes.append((len(samples), samples[0].input_size)))
-    runner.warm_up([1, 2])
-    assert shapes == [(1, (64, 85)), (2, (64, 85))]
+    monkeypatch.setattr(runner, "run", lambda samples: shapes.append((len(samples), samples[0].input_size)))
+    runner.warm_up(2)
+    assert shapes == [(2, (64, 85))]
 
 
 def test_ade20k_has_its_names_and_its_colours():

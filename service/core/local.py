@@ -1,0 +1,213 @@
+"""A pool in this process: the models on one device, behind one batcher.
+
+A worker process is this pool behind a socket; the command line uses it directly.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+from service import logs
+from service.core.batcher import Batcher
+from service.core.pool import RETRY_AFTER_S, PoolOutput
+from service.errors import Internal, ServiceError, Unavailable
+from twins.card import Card
+from twins.errors import DeviceLost, DeviceOutOfMemory, NonFiniteOutput
+from twins.runtime.backend import Backend
+from twins.runtime.batches import BatchRunner, SampleError
+from twins.tasks.sample import Layout, Output, Sample
+from twins.zoo.models import ModelReference
+
+Arguments = TypeVarTuple("Arguments")
+Returned = TypeVar("Returned")
+
+Key = tuple[str, Layout]  # a model's name, and the layout of the samples
+
+log = logs.get()
+
+
+@dataclass(frozen=True)
+class Queued:
+    """One sample in the queue; `tag` is what its caller calls it."""
+
+    sample: Sample
+    tag: Any
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """One sample's share of a batch. Times are the event loop's, in seconds."""
+
+    output: Output | SampleError
+    started: float
+    infer_s: float
+    batch_size: int
+
+
+class Observer:
+    """Is called around every batch. The default does nothing."""
+
+    async def batch_starts(self, tags: Sequence[Any]) -> None:
+        """Called before the samples with these tags go to the device."""
+
+    def batch_ended(self, model: str, size: int, infer_s: float) -> None:
+        """Called when a batch has run."""
+
+    def device_lost(self, error: DeviceLost) -> None:
+        """Called when the device does not work any more, before any sample of the batch is answered."""
+
+
+class LocalPool:
+    """The models on one device. All use of the device happens in one thread."""
+
+    backend: Backend
+
+    def __init__(
+        self,
+        open_backend: Callable[[], Backend],
+        *,
+        max_batch: int | None = None,
+        max_delay_s: float = 0.0,
+        has_upcoming: Callable[[], bool] = lambda: False,
+        observer: Observer | None = None,
+    ) -> None:
+        """`open_backend` runs in the device's thread; `max_batch` is None for what each task prefers."""
+        self.open_backend, self.configured_batch = open_backend, max_batch
+        self.observer = observer or Observer()
+        self.models: dict[str, BatchRunner] = {}
+        self.device_thread = ThreadPoolExecutor(1, "device")
+        self.busy_since: float | None = None
+        self.lost = False
+        self.batcher: Batcher[Key, Queued, SampleResult] = Batcher(
+            self.run_batch, max_batch=self.max_batch, max_delay_s=max_delay_s, has_upcoming=has_upcoming
+        )
+
+    # ------------------------------------------------------------------ models
+
+    async def open(self) -> None:
+        """Open the device. Raise DeviceMissing."""
+        self.backend = await self.in_device_thread(self.open_backend)
+
+    async def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Card:
+        """Load a model and warm it up; it takes samples after that. Raise TwinsError."""
+        loop = asyncio.get_running_loop()
+        # not in the device's thread: other models go on while a file is read
+        loading = partial(self.backend.load, reference, labels_file=labels_file)
+        model = await loop.run_in_executor(None, loading)
+        runner = BatchRunner(model, self.backend.device.kind, max_batch=self.configured_batch)
+        try:
+            for size in runner.sizes():
+                if not await self.in_device_thread(runner.warm_up, size):
+                    break
+        except BaseException:
+            await self.in_device_thread(runner.unload)
+            raise
+        self.models[reference.name] = runner
+        return runner.card
+
+    async def unload(self, name: str) -> None:
+        """Take no more samples for a model, and free its memory. Samples that still wait are refused."""
+        await self.in_device_thread(self.models.pop(name).unload)
+
+    @property
+    def cards(self) -> dict[str, Card]:
+        """The cards of the loaded models, by name."""
+        return {name: runner.card for name, runner in self.models.items()}
+
+    # ------------------------------------------------------------------ samples
+
+    async def serve(self) -> None:
+        """Run batches until cancelled."""
+        await self.batcher.serve()
+
+    @property
+    def ready(self) -> int:
+        """How many workers can take samples now: this one, or none."""
+        return int(bool(self.models) and not self.lost)
+
+    @property
+    def available(self) -> bool:
+        """Whether a sample that is submitted now will run."""
+        return self.ready > 0
+
+    async def submit(
+        self,
+        model: str,
+        sample: Sample,
+        *,
+        expires: float = math.inf,
+        upcoming: int = 0,  # noqa: ARG002 - of the protocol; a single caller knows it anyway
+        tag: Any = None,
+    ) -> PoolOutput:
+        """Return one sample's output of one model. Cancel the call to abandon the sample. Raise ServiceError."""
+        arrived = asyncio.get_running_loop().time()
+        with service_errors():
+            ran = await self.batcher.submit((model, sample.layout), Queued(sample, tag), expires=expires)
+            if not isinstance(ran.output, Output):
+                raise ran.output
+        return PoolOutput(ran.output, ran.started - arrived, ran.infer_s, ran.batch_size)
+
+    def max_batch(self, key: Key) -> int:
+        """Return the largest batch of a model's samples of one layout."""
+        model, layout = key
+        runner = self.models.get(model)
+        return runner.max_batch(layout) if runner else 1  # samples of an unloaded model are refused one by one
+
+    async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleResult]:
+        """Run one batch on the device."""
+        model, _ = key
+        runner = self.models.get(model)
+        if self.lost or runner is None:
+            raise Unavailable(f"the model {model} is not loaded here", retry_after_s=RETRY_AFTER_S)
+        await self.observer.batch_starts([queued.tag for queued in batch])
+        started = self.busy_since = asyncio.get_running_loop().time()
+        try:
+            outputs = await self.in_device_thread(runner.run, [queued.sample for queued in batch])
+        except DeviceLost as error:
+            self.lost = True
+            self.observer.device_lost(error)
+            raise
+        finally:
+            self.busy_since = None
+        infer_s = asyncio.get_running_loop().time() - started
+        self.observer.batch_ended(model, len(batch), infer_s)
+        return [SampleResult(output, started, infer_s, len(batch)) for output in outputs]
+
+    # ------------------------------------------------------------------ the device
+
+    async def in_device_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
+        """Run a function in the device's thread, one call at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self.device_thread, function, *arguments)
+
+    def busy_s(self) -> float:
+        """Return how long the device has been in one batch."""
+        return time.monotonic() - self.busy_since if self.busy_since is not None else 0.0
+
+    def close(self) -> None:
+        """Release the device's thread."""
+        self.device_thread.shutdown(wait=False)
+
+
+@contextmanager
+def service_errors() -> Iterator[None]:
+    """Raise what a sample failed with as a ServiceError."""
+    try:
+        yield
+    except ServiceError:
+        raise
+    except DeviceOutOfMemory as error:
+        log.warning("the device has no memory for one image", detail=str(error))
+        raise Unavailable("the device has no memory for this image") from error
+    except NonFiniteOutput as error:
+        log.error("the network's output is not finite", detail=str(error))
+        raise Internal("the model computed no finite scores for this image") from error
+    except Exception as error:  # whatever a batch raised
+        log.error("forward failed", exc_info=error)
+        raise Internal("the model failed on this image") from error

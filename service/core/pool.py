@@ -1,0 +1,45 @@
+"""The interface to what runs samples: one or many workers, in this process or in others."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.errors import ServiceError, Unavailable
+from twins.tasks.sample import Output, Sample
+
+RETRY_AFTER_S = 2  # about how long a worker takes to come back
+
+
+@dataclass(frozen=True)
+class PoolOutput:
+    """A sample's output, and where its time went. Seconds."""
+
+    output: Output
+    queue_s: float
+    infer_s: float
+    batch_size: int
+
+
+class Pool(Protocol):
+    """Runs samples. The engine knows nothing else of devices and workers."""
+
+    @property
+    def ready(self) -> int:
+        """How many workers can take samples now."""
+
+    @property
+    def available(self) -> bool:
+        """Whether a sample that is admitted now will find a worker soon."""
+
+    async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
+        """Return one sample's output of one model. Raise ServiceError.
+
+        `expires` is on the machine's monotonic clock; `upcoming` is how many samples the caller is preparing besides.
+        """
+
+    def close(self) -> None:
+        """Fail what is in flight and release everything."""
+
+
+def no_worker() -> ServiceError:
+    """Return the error for requests that no worker can take."""
+    return Unavailable("no worker is ready; models may still be loading", retry_after_s=RETRY_AFTER_S)

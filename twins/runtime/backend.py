@@ -1,0 +1,75 @@
+"""The interface to a library that runs networks on a device.
+
+A backend holds one device. A model is what it loads there. Batches run in one thread, the one that opened the backend;
+a model may be loaded in another thread meanwhile. Importing this module loads no such library.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from twins.card import Card
+from twins.errors import NonFiniteOutput
+from twins.runtime.plan import Plan
+from twins.tasks.sample import Output, Sample
+from twins.zoo.models import ModelReference
+
+DeviceKind = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device of a backend."""
+
+    name: str  # "cpu" or "cuda:0"
+    kind: DeviceKind
+    count: int  # devices of this kind on this machine
+
+
+class Model(Protocol):
+    """A model on the device of a backend, ready to run."""
+
+    @property
+    def card(self) -> Card:
+        """What is known of the model without its weights."""
+
+    def warm_up(self, batch_size: int) -> None:
+        """Run a blank batch of that size, so that no client pays for the first one. Raise DeviceError."""
+
+    def run(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
+        """Return an output or an error for each sample, in order; all samples have one layout.
+
+        Raise DeviceOutOfMemory if the batch is too large for the device, and DeviceLost.
+        """
+
+    def unload(self) -> None:
+        """Free the memory of the model. It cannot run after that."""
+
+
+class Backend(Protocol):
+    """A library that runs networks, on one device."""
+
+    @property
+    def device(self) -> Device:
+        """The device."""
+
+    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
+        """Load a model onto the device. Raise TwinsError."""
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """Return the device's memory that this process uses, by kind; empty if the device does not count it."""
+
+
+def open_backend(plan: Plan) -> Backend:
+    """Return a backend for the plan's device. Raise DeviceMissing."""
+    from twins.runtime.torch import TorchBackend  # late: frontends import this module and must not load torch
+
+    return TorchBackend(plan)
+
+
+def choose_device(device: str, index: int = 0) -> str:
+    """Return the device; for `auto` the GPU of that index if the machine has any, else the CPU."""
+    from twins.runtime import torch as torch_backend  # late, as above
+
+    return torch_backend.choose_device(device, index)

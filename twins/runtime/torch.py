@@ -1,0 +1,188 @@
+"""The PyTorch backend: precision, compilation, normalisation and the forward pass of a batch.
+
+Legend: B batch · C channels · H W map
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twins.card import Card
+from twins.errors import DeviceError, DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.runtime.backend import Device, DeviceKind
+from twins.runtime.plan import Plan, Precision
+from twins.runtime.reduce import REDUCTIONS
+from twins.tasks import TASKS
+from twins.tasks.sample import Output, Sample
+from twins.zoo.loading import Loaded, load
+from twins.zoo.models import ModelReference
+
+DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+DEVICE_ERRORS: tuple[tuple[type[Exception], str, type[DeviceError]], ...] = (
+    (torch.OutOfMemoryError, "", DeviceOutOfMemory),
+    (MemoryError, "", DeviceOutOfMemory),
+    (
+        RuntimeError,
+        "CUDA error: out of memory",
+        DeviceOutOfMemory,
+    ),  # outside PyTorch's allocator: the device still works
+    (RuntimeError, r"CU(BLAS|BLASLT|DNN|SOLVER)_STATUS_\w*ALLOC\w*_FAILED", DeviceOutOfMemory),
+    (RuntimeError, r"CU(BLAS|BLASLT|DNN|SOLVER)_STATUS_NOT_INITIALIZED", DeviceOutOfMemory),  # no room for the handle
+    (
+        RuntimeError,
+        "[Uu]nable to find an? (engine|valid cuDNN algorithm)",
+        DeviceOutOfMemory,
+    ),  # none fits its workspace
+    (RuntimeError, "DefaultCPUAllocator: (can't allocate|not enough) memory", DeviceOutOfMemory),
+    (torch.AcceleratorError, "", DeviceLost),
+)
+"""What PyTorch raises, by type and message, and what it means. The first match counts."""
+
+
+class TorchBackend:
+    """PyTorch on one device."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Raise DeviceMissing unless the device is there."""
+        check_device(plan.device)
+        kind: DeviceKind = "cuda" if torch.device(plan.device).type == "cuda" else "cpu"
+        if kind == "cpu" and plan.threads:
+            torch.set_num_threads(plan.threads)
+        self.plan = plan
+        self.device = Device(plan.device, kind, torch.cuda.device_count() if kind == "cuda" else 1)
+
+    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "TorchModel":
+        """Load a model onto the device. Raise TwinsError."""
+        loaded = load(reference, labels_file=labels_file)
+        with device_errors():
+            return TorchModel(loaded, self.plan)
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """Return what tensors use (`allocated`) and what PyTorch holds of the device (`reserved`)."""
+        if self.device.kind != "cuda":
+            return {}
+        return {
+            "allocated": torch.cuda.memory_allocated(self.device.name),
+            "reserved": torch.cuda.memory_reserved(self.device.name),
+        }
+
+
+class TorchModel:
+    """One network on one device."""
+
+    def __init__(self, loaded: Loaded, plan: Plan) -> None:
+        self.card: Card = loaded.card
+        self.device = torch.device(plan.device)
+        self.dtype = choose_dtype(self.device, plan.precision)
+        network = loaded.network.to(self.device, self.dtype)
+        self.network = torch.compile(network) if plan.compile else network
+        scale = self.card.normalisation
+        self.mean = torch.tensor(scale.mean, device=self.device).mul(255).view(1, 3, 1, 1)
+        self.std = torch.tensor(scale.std, device=self.device).mul(255).view(1, 3, 1, 1)
+
+    def warm_up(self, batch_size: int) -> None:
+        """Run a blank batch of that size. Raise DeviceError."""
+        self.run([TASKS[self.card.task].blank(self.card)] * batch_size)
+
+    def run(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
+        """Return an output or an error for each sample, in order; all samples have one layout.
+
+        Raise DeviceOutOfMemory if the batch is too large for the device, and DeviceLost.
+        """
+        with device_errors(), torch.inference_mode():
+            reduction = REDUCTIONS[samples[0].task]
+            logits = getattr(self.network, reduction.method)(self.network_input(samples))
+            finite = logits.isfinite().flatten(1).all(dim=1).tolist()
+            reduced = reduction.reduce(logits, samples)
+            return [
+                Output(tuple(tensor.cpu().numpy() for tensor in tensors)) if good else NonFiniteOutput(NON_FINITE)
+                for tensors, good in zip(reduced, finite, strict=True)
+            ]
+
+    def network_input(self, samples: Sequence[Sample]) -> Tensor:
+        """Return the samples as one batch on the device, normalised, B C H W."""
+        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
+        if samples[0].normalised:
+            return pixels.to(self.device, self.dtype, non_blocking=True)
+        return self.normalise(pixels)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """pixels: B H W C, uint8. Return the network's input on its device, B C H W."""
+        x = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
+        return x.sub_(self.mean).div_(self.std).contiguous().to(self.dtype)
+
+    def unload(self) -> None:
+        """Free the network's memory. The model cannot run after that."""
+        del self.network
+        free_cache()
+
+
+NON_FINITE = "the network's output for this image is not finite; a checkpoint may need --precision float32"
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Raise PyTorch's errors about the device as DeviceError; others pass unchanged."""
+    try:
+        yield
+    except Exception as error:
+        failure = device_error(error)
+        if failure is None:
+            raise
+    else:
+        return
+    # Outside the handler: the traceback of the original error keeps the tensors of the failed batch alive.
+    free_cache()
+    raise failure
+
+
+def device_error(error: Exception) -> DeviceError | None:
+    """Return what an error says about the device; None if it is about something else."""
+    for kind, pattern, meaning in DEVICE_ERRORS:
+        if isinstance(error, kind) and re.search(pattern, str(error)):
+            return meaning(str(error).partition("\n")[0] or "out of memory")
+    return None
+
+
+def free_cache() -> None:
+    """Return the memory that PyTorch caches to the device."""
+    if torch.cuda.is_initialized():
+        with suppress(RuntimeError):  # of a lost device
+            torch.cuda.empty_cache()
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceMissing unless the device is there."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # PyTorch raises either
+        raise DeviceMissing(f"there is no device {device}: {str(error).partition(chr(10))[0]}") from error
+
+
+def choose_device(device: str, index: int = 0) -> str:
+    """Return the device; for `auto` the GPU of that index if the machine has any, else the CPU."""
+    if device != "auto":
+        return device
+    return f"cuda:{index}" if torch.cuda.is_available() else "cpu"
+
+
+def choose_dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    """Return the precision; for `auto` bfloat16 or half on GPUs that have it in hardware, float32 elsewhere."""
+    if precision != "auto":
+        return DTYPES[precision]
+    if device.type != "cuda":
+        return torch.float32
+    major, minor = torch.cuda.get_device_capability(device)
+    if major >= 8:
+        return torch.bfloat16
+    return torch.float16 if (major, minor) >= (7, 0) else torch.float32
