@@ -1,7 +1,7 @@
-"""The figures of the model cards: `python -m bench.cards DATA`.
+"""Print the figures of the model cards: `python -m bench.cards DATA`.
 
-DATA has `photos/val/CLASS/*.jpg`, and `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`. The photos of
-things that the classifier does not know come from the packages scikit-image and scikit-learn, where they are installed.
+DATA contains `photos/val/CLASS/*.jpg`, and `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`.
+The images without any of the classes come from the packages scikit-image and scikit-learn, which must be installed.
 """
 
 import sys
@@ -21,7 +21,7 @@ from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
 BATCH = 8
-STRANGERS = {
+UNKNOWN_IMAGES = {
     "skimage.data": (
         *("brick.png", "cell.png", "clock_motion.png", "coffee.png", "coins.png", "color.png", "grass.png"),
         *("gravel.png", "horse.png", "hubble_deep_field.jpg", "ihc.png", "microaneurysms.png", "moon.png"),
@@ -29,11 +29,11 @@ STRANGERS = {
     ),
     "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
 }
-"""Twenty images of what is none of the classes, by package."""
+"""Twenty images that show none of the classes, by package."""
 
 
 def classes(found: scores.ClassificationScores) -> str:
-    """The classifier's table."""
+    """Return the table of a classifier: one row per class."""
     rows = (
         (
             each.label,
@@ -45,23 +45,23 @@ def classes(found: scores.ClassificationScores) -> str:
         )
         for each in sorted(found.classes, key=lambda each: -each.top1)
     )
-    return table(("class", "right", "photos", "top-1 %", "95 % interval", "most often taken for"), rows)
+    return table(("class", "right", "photos", "top-1 %", "95 % interval", "most frequent error"), rows)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """True classes as rows, answers as columns."""
+    """Return the confusion table: true classes as rows, predicted classes as columns."""
     rows = ((label, *(str(n) if n else "·" for n in row)) for label, row in zip(labels, counts, strict=True))
     return table(("", *labels), rows)
 
 
 def overlaps(found: scores.SegmentationScores) -> str:
-    """The segmentation network's table."""
+    """Return the table of a segmentation network: one row per class."""
     rows = ((each.label, percent(each.iou or 0), percent(each.accuracy or 0)) for each in found.classes)
     return table(("class", "IoU %", "found %"), rows)
 
 
 def outdoor_cats(runner: BatchRunner, data: Path) -> str:
-    """How many of the cats of the masks' images are called cats."""
+    """Return how many of the cats in the segmentation data are classified as cats."""
     paths = [path for split in ("val", "test") for path in sorted((data / "masks" / split / "images").glob("cat_*"))]
     found = [prediction.label for prediction, _ in best(runner, paths)]
     right = found.count("cat")
@@ -69,24 +69,24 @@ def outdoor_cats(runner: BatchRunner, data: Path) -> str:
 
 
 def best(runner: BatchRunner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
-    """The best class of each image."""
+    """Yield the best class of each image."""
     options = ClassifyOptions(top_k=1)
     for ran in run(list(paths), runner, options, BATCH):
         assert ran.output is not None, f"{ran.path}: {ran.error}"
         yield CLASSIFY.postprocess(ran.output, runner.card, options).predictions[0], ran.path
 
 
-def strangers(runner: BatchRunner) -> str:
-    """What the classifier takes unknown things for, surest first."""
-    paths = [Path(str(files(package).joinpath(name))) for package, names in STRANGERS.items() for name in names]
+def unknown_images(runner: BatchRunner) -> str:
+    """Return the predictions for images without any of the classes, highest score first."""
+    paths = [Path(str(files(package).joinpath(name))) for package, names in UNKNOWN_IMAGES.items() for name in names]
     found = sorted(best(runner, paths), key=lambda pair: -pair[0].score)
     rows = [(path.name, prediction.label, f"{prediction.score:.2f}") for prediction, path in found]
-    middle = np.median([prediction.score for prediction, _ in found])
-    return table(("image", "taken for", "score"), rows) + f"\n\nmedian score {middle:.2f}"
+    median = np.median([prediction.score for prediction, _ in found])
+    return table(("image", "prediction", "score"), rows) + f"\n\nmedian score {median:.2f}"
 
 
 def main(data: Path) -> None:
-    """Prints all figures."""
+    """Print all figures."""
     classifier = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
     found = measure_classifier(data / "photos" / "val", classifier, BATCH).figures
     assert isinstance(found, scores.ClassificationScores)
@@ -94,7 +94,7 @@ def main(data: Path) -> None:
     print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")
     print(classes(found), confusion([each.name for each in classifier.card.labels], found.confusion), sep="\n\n")
     print(outdoor_cats(classifier, data), sep="\n\n")
-    print(strangers(classifier), end="\n\n")
+    print(unknown_images(classifier), end="\n\n")
     segmenter = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
     for split in ("val", "test"):
         masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, reduce_zero_label=None).figures

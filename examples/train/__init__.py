@@ -1,1 +1,4 @@
-"""A recipe for small Twins: from folders of photos to a checkpoint. See README.md."""
+"""Train small Twins networks on folders of images.
+
+This package holds the training recipe and its command line; see README.md. The service must not import it.
+"""

@@ -1,4 +1,4 @@
-"""Trains small Twins on folders of photos: `python -m examples.train --help`."""
+"""Train small Twins networks on folders of images: `python -m examples.train --help`."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from twins.network.variants import VARIANTS
 from twins.zoo import labels
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-VIEWS = 5  # of each photo that the teacher is asked about
+CROPS = 5  # crops of each image for which the teacher's features are computed
 
 
 class Commands(click.Group):
-    """Tells what a user can mend in a line."""
+    """Print the errors that a user can correct as one line, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command."""
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except TwinsError as error:
@@ -30,28 +30,35 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 def main() -> None:
-    """Trains a Twins on your own photos, into a checkpoint that `twins serve` takes as it is."""
+    """Train a Twins network on your own images. `twins serve` can load the resulting checkpoint."""
 
 
 def common(command: Any) -> Any:
-    """The options of both commands."""
+    """Add the options of both commands."""
     for option in (
         click.option("--seed", default=0, show_default=True),
-        click.option("--limit", type=click.IntRange(1), help="take so many photos, to try things out"),
+        click.option("--limit", type=click.IntRange(1), help="Use only this many images, for a quick trial."),
         click.option("--variant", type=click.Choice(list(VARIANTS)), default="svt_nano", show_default=True),
-        click.option("--output", required=True, type=click.Path(path_type=Path), help="a second run there goes on"),
-        click.option("--test", required=True, type=FOLDER, help="what to measure on, laid out in the same way"),
+        click.option(
+            "--output",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Write the results to this folder. A run that was interrupted there continues.",
+        ),
+        click.option("--test", required=True, type=FOLDER, help="Measure on this folder, which has the same layout."),
     ):
         command = option(command)
     return command
 
 
 @main.command("classify")
-@click.option("--train", multiple=True, required=True, type=FOLDER, help="FOLDER/CLASS/*.jpg; may be given again")
+@click.option(
+    "--train", multiple=True, required=True, type=FOLDER, help="Train on FOLDER/CLASS/*.jpg. May be repeated."
+)
 @common
 @click.option("--epochs", type=click.IntRange(1), default=72, show_default=True)
-@click.option("--teacher/--no-teacher", default=True, show_default=True, help="learn from EfficientNet-Lite0, too")
-def train_classifier(  # noqa: PLR0913 - one for each flag
+@click.option("--teacher/--no-teacher", default=True, show_default=True, help="Also learn from EfficientNet-Lite0.")
+def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     train: tuple[Path, ...],
     *,
     test: Path,
@@ -62,28 +69,40 @@ def train_classifier(  # noqa: PLR0913 - one for each flag
     limit: int | None,
     seed: int,
 ) -> None:
-    """A classifier, from a folder of class folders."""
+    """Train a classifier on a folder of class folders."""
     output.mkdir(parents=True, exist_ok=True)
-    learnt = photos.load(train, limit=limit)
-    tested = photos.load([test], classes=learnt.classes, limit=limit)
+    train_images = photos.load(train, limit=limit)
+    test_images = photos.load([test], classes=train_images.classes, limit=limit)
     recipe = Recipe(epochs=epochs, batch=128, rate=1.5e-3, seed=seed)
-    advice = classify.ask(learnt, output, VIEWS, seed) if teacher else None
-    lesson = classify.Classification(learnt, tested, recipe, advice)
-    torch.manual_seed(seed)  # only now: the teacher draws, too, unless it is known what it said
-    run = Run(classify.Student(VARIANTS[variant], len(learnt.classes)), recipe, output)
-    network = run.train(lesson)
-    lesson.calibrate(network)
-    curve.draw(run.log, "top-1 on the test photos", output / "curve.png")
-    export.classifier(network, learnt.classes, output / "model.safetensors")
+    targets = classify.teacher_targets(train_images, output, CROPS, seed) if teacher else None
+    objective = classify.Classification(train_images, test_images, recipe, targets)
+    torch.manual_seed(seed)  # set the seed here, since the teacher uses random numbers unless its features are cached
+    run = Run(classify.DistilledClassifier(VARIANTS[variant], len(train_images.classes)), recipe, output)
+    network = run.train(objective)
+    objective.calibrate(network)
+    curve.draw(run.log, "top-1 on the test images", output / "curve.png")
+    export.classifier(network, train_images.classes, output / "model.safetensors")
 
 
 @main.command("segment")
-@click.option("--train", multiple=True, required=True, type=FOLDER, help="FOLDER/{images,masks}; may be given again")
-@click.option("--labels", "names", required=True, type=click.Path(path_type=Path), help="class names, one a line")
-@click.option("--backbone", type=click.Path(path_type=Path), help="a classifier of the same variant, to begin with")
+@click.option(
+    "--train", multiple=True, required=True, type=FOLDER, help="Train on FOLDER/{images,masks}. May be repeated."
+)
+@click.option(
+    "--labels",
+    "names",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Read the class names from this file, one per line.",
+)
+@click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    help="Start with the weights of this classifier, which must have the same variant.",
+)
 @common
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
-def train_segmenter(  # noqa: PLR0913 - one for each flag
+def train_segmenter(  # noqa: PLR0913 - one parameter for each flag
     train: tuple[Path, ...],
     *,
     test: Path,
@@ -95,16 +114,16 @@ def train_segmenter(  # noqa: PLR0913 - one for each flag
     limit: int | None,
     seed: int,
 ) -> None:
-    """A segmentation network, from images and masks."""
+    """Train a segmentation network on images and masks."""
     torch.manual_seed(seed)
     classes = labels.read(names)
     recipe = Recipe(epochs=epochs, batch=16, rate=1e-3, seed=seed)
-    learnt, tested = (pairs.load(folders, classes=len(classes), limit=limit) for folders in (train, [test]))
-    lesson = segment.Masks(learnt, tested, recipe, len(classes))
+    train_pairs, test_pairs = (pairs.load(folders, classes=len(classes), limit=limit) for folders in (train, [test]))
+    objective = segment.Segmentation(train_pairs, test_pairs, recipe, len(classes))
     start = checkpoint.load(backbone) if backbone else None
-    run = Run(segment.student(VARIANTS[variant], len(classes), start), recipe, output)
-    network = run.train(lesson)
-    lesson.calibrate(network)
+    run = Run(segment.build(VARIANTS[variant], len(classes), start), recipe, output)
+    network = run.train(objective)
+    objective.calibrate(network)
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
     export.segmenter(network, classes, output / "model.safetensors")
 

@@ -1,6 +1,6 @@
-"""What a batch of views goes through before a network learns from it.
+"""Augment a batch of crops.
 
-Legend: B batch · S side of a view · K classes
+Legend: B batch · S side of a crop · K classes
 """
 
 import torch
@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 from twins.card import Normalisation
 
-TILES = 7  # to a side of an image that is shuffled: divides the side of every view
+TILES = 7  # tiles along a side of a shuffled image; must divide the side of every crop
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """pixels: B S S 3, uint8; B 3 S S as the network takes it when it is served."""
+    """Return B 3 S S, normalised as in the service. pixels: B S S 3, uint8."""
     scale = Normalisation()
     mean, deviation = (torch.tensor(values).mul(255).view(1, 3, 1, 1) for values in (scale.mean, scale.std))
     return pixels.permute(0, 3, 1, 2).float().sub_(mean).div_(deviation).contiguous()
 
 
 def recolour(x: Tensor, random: torch.Generator) -> Tensor:
-    """x: B 3 S S, normalised; each image with its own contrast, saturation, brightness and tint, some grey."""
+    """Change the contrast, saturation, brightness and tint of each image; make some grey. x: B 3 S S, normalised."""
     batch = len(x)
 
     def uniform(low: float, high: float, channels: int = 1) -> Tensor:
@@ -34,35 +34,38 @@ def recolour(x: Tensor, random: torch.Generator) -> Tensor:
 
 
 def flip(x: Tensor, random: torch.Generator) -> Tensor:
-    """x: B 3 S S; each image as it is or mirrored."""
-    return mirror(x, coins(x, random))
+    """Mirror half of the images. x: B 3 S S."""
+    return mirror(x, bernoulli(x, random))
 
 
 def flip_both(x: Tensor, masks: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x: B 3 S S; masks: B S S. Each image with its mask as it is or mirrored."""
-    mirrored = coins(x, random)
+    """Mirror half of the images, with their masks. x: B 3 S S; masks: B S S."""
+    mirrored = bernoulli(x, random)
     return mirror(x, mirrored), mirror(masks, mirrored)
 
 
-def coins(x: Tensor, random: torch.Generator, share: float = 0.5) -> Tensor:
-    """For each of B whether its coin fell so: B, true with that probability."""
-    return torch.rand(len(x), generator=random) < share
+def bernoulli(x: Tensor, random: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Return B random booleans, true with this probability."""
+    return torch.rand(len(x), generator=random) < probability
 
 
 def mirror(x: Tensor, mirrored: Tensor) -> Tensor:
-    """x: B … S; mirrored: B. Left and right exchanged where so wanted."""
+    """Mirror the images of which `mirrored` is true. x: B … S; mirrored: B."""
     return torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
 
-def paste(x: Tensor, masks: Tensor, random: torch.Generator, share: float) -> tuple[Tensor, Tensor]:
-    """x: B 3 S S; masks: B S S, 0 for background. Into a share of the images goes what their neighbour shows."""
-    others, there = x.roll(1, 0), masks.roll(1, 0)
-    cut = (there > 0) & coins(x, random, share).view(-1, 1, 1)  # B S S
-    return torch.where(cut.unsqueeze(1), others, x), torch.where(cut, there, masks)
+def paste(x: Tensor, masks: Tensor, random: torch.Generator, probability: float) -> tuple[Tensor, Tensor]:
+    """Paste the foreground of the neighbour into some of the images. x: B 3 S S; masks: B S S, 0 for background."""
+    neighbours, neighbour_masks = x.roll(1, 0), masks.roll(1, 0)
+    pasted = (neighbour_masks > 0) & bernoulli(x, random, probability).view(-1, 1, 1)  # B S S
+    return torch.where(pasted.unsqueeze(1), neighbours, x), torch.where(pasted, neighbour_masks, masks)
 
 
 def cutmix(x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """x: B 3 S S, and targets B K each; a rectangle of every image replaced by its neighbour's, targets by area."""
+    """Replace a rectangle of every image by its neighbour's, and mix the targets by area (CutMix).
+
+    x: B 3 S S; each of the targets: B K.
+    """
     side = x.shape[-1]
     share = torch.rand(1, generator=random).item() ** 0.5
     half = max(1, round(side * share / 2))
@@ -73,12 +76,13 @@ def cutmix(x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator) -> t
     return x, tuple(target.lerp(target.roll(1, 0), area) for target in targets)
 
 
-def nothing(
+def remove_objects(
     x: Tensor, targets: tuple[Tensor, ...], random: torch.Generator, count: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """x: B 3 S S, normalised, and targets B K each. The first `count` images show no thing: any class is as likely.
+    """Turn the first `count` images into images without objects, with equal targets for all classes.
 
-    Of half of them the tiles are shuffled, so that only the texture is left; the others become clouds of colours.
+    Half of these images have shuffled tiles, which leave only the texture. The others become clouds of colours.
+    x: B 3 S S, normalised; each of the targets: B K.
     """
     shuffled, side = count // 2, x.shape[-1]
     tiles = x[:shuffled].unflatten(3, (TILES, -1)).unflatten(2, (TILES, -1))  # B 3 rows s columns s

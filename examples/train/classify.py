@@ -1,6 +1,6 @@
-"""What a classifier learns from a folder of class folders, and from a teacher.
+"""The training objective of a classifier: the labels of class folders and the predictions of a teacher.
 
-Legend: V views · N photos · B batch · S side · K classes · F the teacher's features
+Legend: V crops per image · N images · B batch · S side · K classes · F features of the teacher
 """
 
 from collections.abc import Iterator
@@ -13,42 +13,42 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from examples.train import augment, views
+from examples.train import augment, crops
 from examples.train.photos import Photos
 from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.network.heads.classify import Classifier
 from twins.network.variants import Family, Variant
 
-SIZES = ((0.36, 56), (0.82, 84), (1.0, 112))  # up to which share of the epochs a view has which side, in pixels
-SERVED = 112  # pixels, of the crop that the served network is given
-CROP = 0.9  # of the short side
-SMOOTHING = 0.1  # of the labels
-TRUST = 0.5  # the teacher's share in a target
-SOFTNESS = 2.0  # the temperature at which the teacher's thousand classes are learnt
-MIXED = 0.5  # the share of batches in which images are cut into each other
-NOTHING = 1 / 16  # the share of images that show no thing, so that the network knows doubt
+SIZES = ((0.36, 56), (0.82, 84), (1.0, 112))  # (fraction of the epochs, side of a crop in pixels until then)
+INPUT_SIDE = 112  # pixels; side of the crop that the served network gets
+CROP = 0.9  # fraction of the short side
+LABEL_SMOOTHING = 0.1
+TEACHER_WEIGHT = 0.5  # weight of the teacher's prediction in a target
+DISTILLATION_TEMPERATURE = 2.0  # for the thousand classes of the teacher
+CUTMIX_PROBABILITY = 0.5  # fraction of the batches that CutMix is applied to
+WITHOUT_OBJECTS = 1 / 16  # fraction of images without an object, so that the network learns low confidence
 IMAGENET = 1000
-TEMPERATURES = np.geomspace(0.2, 5, 200)  # tried for the scores
-CAUTION = 1.1  # above the best temperature: photos of other things, which are not among the test photos, score too high
+TEMPERATURES = np.geomspace(0.2, 5, 200)  # candidates for the calibration
+TEMPERATURE_MARGIN = 1.1  # factor on the best temperature, since images without any of the classes score too high
 
 
-class Student(Classifier):
-    """A classifier that also learns to answer as the teacher does."""
+class DistilledClassifier(Classifier):
+    """A classifier with a second head that learns the classes of the teacher."""
 
     def __init__(self, variant: Variant, classes: int) -> None:
         super().__init__(variant, Family(), classes)
-        self.imagenet = nn.Linear(variant.dims[3], IMAGENET)  # dropped when the run is over
+        self.imagenet = nn.Linear(variant.dims[3], IMAGENET)  # only used during training
         self.apply(initialise)
 
-    def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: B 3 S S; logits of our classes and of the teacher's."""
+    def both_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the classes and of the teacher's classes. x: B 3 S S."""
         pooled = self.pooled(x)
         return self.head(pooled), self.imagenet(pooled)
 
 
 def initialise(module: nn.Module) -> None:
-    """Small linear layers to begin with, as vision transformers need them."""
+    """Initialise a linear layer with small weights, as is usual for vision transformers."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
@@ -56,118 +56,122 @@ def initialise(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Views and what is to be answered."""
+    """Crops and their targets."""
 
     x: Tensor  # B 3 S S, normalised
-    targets: Tensor  # B K, shares
-    imagenet: Tensor | None  # B 1000, shares; None without a teacher
+    targets: Tensor  # B K, probabilities
+    imagenet: Tensor | None  # B 1000, probabilities; None without a teacher
 
 
 @dataclass(frozen=True)
-class Advice:
-    """What the teacher thinks of every view."""
+class TeacherTargets:
+    """The features of the teacher for every crop, and the layers that turn them into targets."""
 
     features: NDArray[np.float16]  # V N F
-    ours: nn.Linear
-    imagenet: nn.Linear
+    classes: nn.Linear  # features to the classes of the training set
+    imagenet: nn.Linear  # features to the classes of the teacher
 
 
-def ask(photos: Photos, folder: Path, count: int, seed: int) -> Advice:
-    """What the teacher thinks of `count` views of each photo; kept in the folder."""
-    from examples.train import teacher  # late: its packages are only needed here
+def teacher_targets(photos: Photos, folder: Path, count: int, seed: int) -> TeacherTargets:
+    """Compute the teacher's features for `count` crops of each image. They are cached in the folder."""
+    from examples.train import teacher  # imported here, since its packages are only needed with a teacher
 
     features = teacher.features(photos, count, seed, folder)
     targets = torch.from_numpy(np.tile(photos.targets, count))
-    ours = teacher.probe(torch.from_numpy(features).flatten(0, 1), targets, len(photos.classes))
-    return Advice(features, ours, teacher.last())
+    classes = teacher.probe(torch.from_numpy(features).flatten(0, 1), targets, len(photos.classes))
+    return TeacherTargets(features, classes, teacher.last_layer())
 
 
 class Classification:
-    """A run's lesson: what the photos show, by their folders and by the teacher."""
+    """The objective of a classifier. Its targets come from the class folders and from the teacher, if there is one."""
 
-    def __init__(self, train: Photos, test: Photos, recipe: Recipe, advice: Advice | None) -> None:
-        self.train, self.test, self.recipe, self.advice = train, test, recipe, advice
+    def __init__(self, train: Photos, test: Photos, recipe: Recipe, teacher: TeacherTargets | None) -> None:
+        self.train, self.test, self.recipe, self.teacher = train, test, recipe, teacher
         self.steps = max(1, len(train) // recipe.batch)
         counts = np.bincount(train.targets)
-        weights = (1 / np.sqrt(counts))[train.targets]  # rare classes come more often, not as often as the others
-        self.chances = weights / weights.sum()
+        weights = (1 / np.sqrt(counts))[
+            train.targets
+        ]  # rare classes are drawn more often, but not as often as the others
+        self.probabilities = weights / weights.sum()
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch."""
+        """Yield the batches of an epoch."""
         random = np.random.default_rng((self.recipe.seed, epoch))
-        side = views.side(SIZES, epoch, self.recipe.epochs)
+        side = crops.side(SIZES, epoch, self.recipe.epochs)
         for _ in range(self.steps):
-            chosen = random.choice(len(self.train), min(self.recipe.batch, len(self.train)), p=self.chances)
-            numbers = random.integers(len(self.advice.features) if self.advice else 2**31, size=len(chosen))
+            chosen = random.choice(len(self.train), min(self.recipe.batch, len(self.train)), p=self.probabilities)
+            numbers = random.integers(len(self.teacher.features) if self.teacher else 2**31, size=len(chosen))
             yield self.batch(chosen, numbers, side, random)
 
     def batch(
         self, chosen: NDArray[np.int64], numbers: NDArray[np.int64], side: int, random: np.random.Generator
     ) -> Batch:
-        """The views of these numbers of the chosen photos."""
-        dice = torch.Generator().manual_seed(int(random.integers(2**31)))
+        """Return the crops with these numbers of the chosen images, augmented, and their targets."""
+        generator = torch.Generator().manual_seed(int(random.integers(2**31)))
         images = [self.train.images[i] for i in chosen]
         boxes = [
-            views.shaken(views.box(image.size, int(i), int(number), self.recipe.seed), image.size, random)
+            crops.jitter(crops.box(image.size, int(i), int(number), self.recipe.seed), image.size, random)
             for image, i, number in zip(images, chosen, numbers, strict=True)
         ]
-        x = augment.normalise(torch.from_numpy(views.stack(images, boxes, side)))
-        x = augment.flip(augment.recolour(x, dice), dice)
+        x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, side)))
+        x = augment.flip(augment.recolour(x, generator), generator)
         targets = self.targets(chosen, numbers)
-        if torch.rand(1, generator=dice).item() < MIXED:
-            x, targets = augment.cutmix(x, targets, dice)
-        x, targets = augment.nothing(x, targets, dice, round(NOTHING * len(x)))
+        if torch.rand(1, generator=generator).item() < CUTMIX_PROBABILITY:
+            x, targets = augment.cutmix(x, targets, generator)
+        x, targets = augment.remove_objects(x, targets, generator, round(WITHOUT_OBJECTS * len(x)))
         return Batch(x, targets[0], targets[1] if len(targets) > 1 else None)
 
     def targets(self, chosen: NDArray[np.int64], numbers: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        """What is to be answered: B K, and with a teacher B 1000."""
+        """Return the targets: B K, and with a teacher also B 1000."""
         classes = len(self.train.classes)
         labels = F.one_hot(torch.from_numpy(self.train.targets[chosen]), classes).float()
-        labels = labels * (1 - SMOOTHING) + SMOOTHING / classes
-        if self.advice is None:
+        labels = labels * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / classes
+        if self.teacher is None:
             return (labels,)
-        features = torch.from_numpy(self.advice.features[numbers, chosen]).float()
-        ours = self.advice.ours(features).softmax(1)
-        return labels.lerp(ours, TRUST), (self.advice.imagenet(features) / SOFTNESS).softmax(1)
+        features = torch.from_numpy(self.teacher.features[numbers, chosen]).float()
+        predicted = self.teacher.classes(features).softmax(1)
+        return labels.lerp(predicted, TEACHER_WEIGHT), (
+            self.teacher.imagenet(features) / DISTILLATION_TEMPERATURE
+        ).softmax(1)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy to both targets."""
-        assert isinstance(network, Student)
-        ours, imagenet = mixed(network.answers, batch.x)
-        loss = F.cross_entropy(ours, batch.targets)
+        """Return the sum of the cross-entropies with both targets."""
+        assert isinstance(network, DistilledClassifier)
+        logits, imagenet = mixed(network.both_logits, batch.x)
+        loss = F.cross_entropy(logits, batch.targets)
         if batch.imagenet is None:
             return loss
-        return loss + SOFTNESS * F.cross_entropy(imagenet / SOFTNESS, batch.imagenet)
+        return loss + DISTILLATION_TEMPERATURE * F.cross_entropy(imagenet / DISTILLATION_TEMPERATURE, batch.imagenet)
 
     def measure(self, network: nn.Module) -> float:
-        """The share of test photos whose best class is right."""
+        """Return the top-1 accuracy on the test images."""
         return float((self.logits(network).argmax(1).numpy() == self.test.targets).mean())
 
     @torch.inference_mode()
     def logits(self, network: nn.Module) -> Tensor:
-        """The test photos' logits, N K, from what the served network sees of them."""
+        """Return the logits N K of the test images, cropped as in the service."""
         found = []
         for start in range(0, len(self.test), 128):
             images = self.test.images[start : start + 128]
-            boxes = [middle(image.size) for image in images]
-            found.append(network(augment.normalise(torch.from_numpy(views.stack(images, boxes, SERVED)))))
+            boxes = [centre_crop(image.size) for image in images]
+            found.append(network(augment.normalise(torch.from_numpy(crops.stack(images, boxes, INPUT_SIDE)))))
         return torch.cat(found)
 
     def calibrate(self, network: nn.Module) -> None:
-        """Divides the logits by a little more than the temperature at which the test photos' classes are likeliest.
+        """Scale the last layer by the temperature with the lowest loss on the test images, plus a margin.
 
         Source: "On Calibration of Modern Neural Networks" (arXiv 1706.04599), section 4.2.
         """
-        assert isinstance(network, Student)
+        assert isinstance(network, DistilledClassifier)
         logits, targets = self.logits(network), torch.from_numpy(self.test.targets)
         losses = [F.cross_entropy(logits / temperature, targets).item() for temperature in TEMPERATURES]
-        temperature = CAUTION * TEMPERATURES[int(np.argmin(losses))]
+        temperature = TEMPERATURE_MARGIN * TEMPERATURES[int(np.argmin(losses))]
         for parameter in network.head.parameters():
             parameter.data.div_(temperature)
 
 
-def middle(size: tuple[int, int]) -> views.Box:
-    """The box that a served network sees of an image of this (width, height)."""
+def centre_crop(size: tuple[int, int]) -> crops.Box:
+    """Return the box that the service crops from an image of this (width, height)."""
     side = min(size) * CROP
     left, top = (size[0] - side) / 2, (size[1] - side) / 2
     return (left, top, left + side, top + side)

@@ -1,4 +1,4 @@
-"""A trained network as a file that `twins serve` takes as it is: half precision, with its labels and input size."""
+"""Save a trained network in half precision, with its labels and input size, for `twins serve`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,24 +12,24 @@ from twins.checkpoints import checkpoint
 from twins.checkpoints.metadata import Declared
 from twins.network.variants import Family
 
-SCAFFOLDING = "imagenet."  # of a student: the layer that only its teacher needed
+TRAINING_ONLY = "imagenet."  # prefix of the layer that is only used during training
 
 
 def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
-    """Writes a classifier with the classes' names, as people write them."""
-    state = {key: value for key, value in network.state_dict().items() if not key.startswith(SCAFFOLDING)}
+    """Save a classifier with its class names. Underscores become spaces."""
+    state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     names = tuple(name.replace("_", " ") for name in classes)
-    write(state, Declared(Family(), classify.CROP, classify.SERVED, names), path)
+    write(state, Declared(Family(), classify.CROP, classify.INPUT_SIDE, names), path)
 
 
 def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
-    """Writes a segmentation network with its classes and their colours."""
+    """Save a segmentation network with its class names and colours."""
     colours = tuple(label.colour for label in classes if label.colour)
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
-    write(network.state_dict(), Declared(Family(), 1.0, segment.SERVED, names, palette), path)
+    write(network.state_dict(), Declared(Family(), 1.0, segment.INPUT_SIDE, names, palette), path)
 
 
 def write(state: dict[str, Tensor], declared: Declared, path: Path) -> None:
-    """Writes parameters and what is to be known of them."""
+    """Save parameters and metadata."""
     checkpoint.save(replace(checkpoint.recognise(state, {}), declared=declared), path, half=True)

@@ -1,7 +1,7 @@
-"""Images and their masks, decoded once and kept in memory: `FOLDER/images/NAME.jpg` and `FOLDER/masks/NAME.png`.
+"""Load images and their masks into memory: `FOLDER/images/NAME.jpg` and `FOLDER/masks/NAME.png`.
 
-A mask's pixel is its class's id; `IGNORE_INDEX` belongs to no class. The short side of large images is
-reduced to `SIDE`.
+The value of a mask pixel is a class id, or `IGNORE_INDEX` for a pixel without a class. Large images are reduced so that
+their short side is `SIDE`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from examples.train.photos import decoded, reduced, spread
+from examples.train.photos import evenly_spaced, open_image, reduce
 from twins.errors import DatasetError
 from twins.evaluation import datasets
 from twins.evaluation.datasets import SUFFIXES
@@ -24,7 +24,7 @@ IGNORE_INDEX = 255
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images, and for each a mask of the same size."""
+    """Images, and a mask of the same size for each of them."""
 
     images: tuple[DecodedImage, ...]
     masks: tuple[Image.Image, ...]  # mode L
@@ -34,23 +34,23 @@ class Pairs:
 
 
 def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> Pairs:
-    """All pairs of the folders. `limit` takes that many, evenly spread.
+    """Load all pairs of the folders, or `limit` of them, evenly spaced.
 
-    Raises DatasetError where there are none, and for a mask that does not fit or has more classes.
+    Raise DatasetError if there are none, or if a mask has another size than its image or an unknown class.
     """
     found = sorted(
         path for folder in folders for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
-        raise DatasetError(f"no images in images/ under {', '.join(map(str, folders))}")
-    pairs = [read(path, classes) for path in track(spread(found, limit), "reading images and masks")]
+        raise DatasetError(f"there are no images in images/ under {', '.join(map(str, folders))}")
+    pairs = [read(path, classes) for path in track(evenly_spaced(found, limit), "reading images and masks")]
     images, masks = zip(*pairs, strict=True)
     return Pairs(images, masks)
 
 
 def read(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
-    """One image and its mask, no larger than is needed. Raises DatasetError where the two do not fit."""
-    image = decoded(path)
+    """Load one image and its mask, reduced in size. Raise DatasetError if the mask does not match the image."""
+    image = open_image(path)
     file = path.parents[1] / "masks" / f"{path.stem}.png"
     try:
         ids = datasets.read_mask(file, (image.height, image.width), reduce_zero_label=False)
@@ -58,4 +58,4 @@ def read(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
         raise DatasetError(str(error)) from error
     datasets.check_classes(ids, file, min(classes, IGNORE_INDEX))
     mask = Image.fromarray(np.minimum(ids, IGNORE_INDEX).astype(np.uint8))
-    return reduced(image, SIDE), reduced(mask, SIDE, Image.Resampling.NEAREST)
+    return reduce(image, SIDE), reduce(mask, SIDE, Image.Resampling.NEAREST)

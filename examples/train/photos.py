@@ -1,6 +1,6 @@
-"""A folder of class folders, decoded once and kept in memory: `FOLDER/CLASS/*.jpg`.
+"""Load class folders into memory: `FOLDER/CLASS/*.jpg`.
 
-Small images stay as they are; of large ones the short side is reduced to `SIDE` pixels, more than any crop needs.
+Large images are reduced so that their short side is `SIDE` pixels, which is more than any crop needs.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from twins.images.decode import DecodedImage, ImageError, Limits, decode
 
 SIDE = 144  # pixels
 
-Found = TypeVar("Found")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Images and what they show; `classes` are the folders' names, sorted."""
+    """Images and their classes. `classes` are the sorted names of the folders."""
 
     images: tuple[DecodedImage, ...]
     targets: NDArray[np.int64]  # (images,)
@@ -35,7 +35,7 @@ class Photos:
         return len(self.images)
 
     def digest(self) -> str:
-        """Tells these images, in this order, from any others."""
+        """Return a digest of the images and their order."""
         digest = hashlib.sha256()
         for image in self.images:
             digest.update(image.tobytes())
@@ -43,46 +43,47 @@ class Photos:
 
 
 def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, limit: int | None = None) -> Photos:
-    """All photos of the folders; a class may have photos in several. `limit` takes that many, evenly spread.
+    """Load all images of the folders, or `limit` of them, evenly spaced. Several folders may contain the same class.
 
-    The classes are those given, or the folders'. Raises DatasetError where there are no photos, or of other classes.
+    `classes` defaults to the names of the class folders. Raise DatasetError if there are no images, or if a class
+    folder is not among `classes`.
     """
     found: Sequence[tuple[str, Path]] = sorted(
         (path.parent.name, path) for folder in folders for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES
     )
     if not found:
-        raise DatasetError(f"no images in class folders under {', '.join(map(str, folders))}")
+        raise DatasetError(f"there are no images in class folders under {', '.join(map(str, folders))}")
     names = tuple(sorted({name for name, _ in found}))
     classes = classes or names
     if others := sorted(set(names) - set(classes)):
-        raise DatasetError(f"photos of {', '.join(others)}, which is not among {', '.join(classes)}")
-    found = spread(found, limit)
-    images = tuple(read(path) for _, path in track(found, "reading photos"))
+        raise DatasetError(f"there are images of {', '.join(others)}, and the classes are {', '.join(classes)}")
+    found = evenly_spaced(found, limit)
+    images = tuple(read(path) for _, path in track(found, "reading images"))
     return Photos(images, np.array([classes.index(name) for name, _ in found]), classes)
 
 
-def spread(found: Sequence[Found], limit: int | None) -> Sequence[Found]:
-    """So many of them, evenly spread, or all."""
+def evenly_spaced(found: Sequence[Item], limit: int | None) -> Sequence[Item]:
+    """Return `limit` evenly spaced items, or all items."""
     if limit is None:
         return found
     return [found[i] for i in np.linspace(0, len(found) - 1, limit).astype(int)]
 
 
 def read(path: Path) -> DecodedImage:
-    """One image, no larger than is needed. Raises DatasetError."""
-    return reduced(decoded(path), SIDE)
+    """Load one image, reduced in size. Raise DatasetError if it cannot be decoded."""
+    return reduce(open_image(path), SIDE)
 
 
-def decoded(path: Path) -> DecodedImage:
-    """One image. Raises DatasetError with the file's name."""
+def open_image(path: Path) -> DecodedImage:
+    """Decode one image. Raise DatasetError with the name of the file."""
     try:
         return decode(path.read_bytes(), Limits(), exif_orientation=True)
     except (ImageError, OSError) as error:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def reduced(image: DecodedImage, side: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> DecodedImage:
-    """The image with a short side of at most that many pixels."""
+def reduce(image: DecodedImage, side: int, resampling: Image.Resampling = Image.Resampling.BICUBIC) -> DecodedImage:
+    """Return the image with a short side of at most `side` pixels."""
     short = min(image.size)
     if short <= side:
         return image

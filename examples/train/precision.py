@@ -1,6 +1,7 @@
-"""Half precision where it pays on a processor with bfloat16: a step takes two thirds of the time.
+"""Mixed precision on processors with bfloat16, where a training step takes two thirds of the time.
 
-Linear layers and convolutions are done in bfloat16; attention, whose way back is slower in it, and losses in float32.
+Linear layers and convolutions run in bfloat16. Losses run in float32, and so does attention, whose backward pass is
+slower in bfloat16.
 """
 
 from collections.abc import Callable
@@ -11,27 +12,27 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-BFLOAT16 = "avx512_bf16"  # what a processor that has it says of itself
+BFLOAT16 = "avx512_bf16"  # the name of the processor capability
 
-Answer = TypeVar("Answer", Tensor, tuple[Tensor, ...])
+Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 
 
 class AttentionInFloat(TorchFunctionMode):
-    """Attention in float32, whatever its inputs are."""
+    """Run attention in float32, whatever the type of its inputs."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Called in place of each function of PyTorch."""
+        """Run a function of PyTorch; convert the inputs of attention to float32."""
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         with torch.autocast("cpu", enabled=False):
             return func(*(each.float() for each in args), **(kwargs or {}))
 
 
-def mixed(network: Callable[[Tensor], Answer], x: Tensor) -> Answer:
-    """What the network makes of x, in float32; on the way there in bfloat16 where the processor has it."""
+def mixed(network: Callable[[Tensor], Output], x: Tensor) -> Output:
+    """Return network(x) in float32, computed in bfloat16 if the processor supports it."""
     enabled = bool(torch.cpu.get_capabilities().get(BFLOAT16))
     with torch.autocast("cpu", torch.bfloat16, enabled=enabled), AttentionInFloat():
-        answer = network(x)
-    return answer.float() if isinstance(answer, Tensor) else tuple(each.float() for each in answer)
+        output = network(x)
+    return output.float() if isinstance(output, Tensor) else tuple(each.float() for each in output)

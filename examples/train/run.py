@@ -1,6 +1,6 @@
-"""One training run: steps over batches, an averaged copy of the weights, a log, and a folder to go on from.
+"""One training run: optimiser steps, averaged weights, a log, and a folder from which the run can resume.
 
-Knows nothing of tasks: a `Lesson` gives batches and losses.
+This module does not know tasks. An `Objective` provides batches and losses.
 """
 
 import copy
@@ -22,53 +22,53 @@ STATE, LOG = "state.pt", "log.csv"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run consists of, but for its data."""
+    """The hyperparameters of a run."""
 
     epochs: int
     batch: int
-    rate: float  # the highest learning rate, AdamW
-    warmup: float = 0.06  # the share of all steps in which the rate rises; then it falls along a cosine to nothing
-    decay: float = 0.05  # of matrices; vectors do not decay
-    averaging: float = 0.999  # of the weights, from step to step; less in the first steps
-    clip: float = 1.0  # the gradients' norm
+    rate: float  # the peak learning rate of AdamW
+    warmup: float = 0.06  # fraction of the steps in which the rate rises; then it decays to 0 along a cosine
+    decay: float = 0.05  # weight decay of matrices; vectors have none
+    averaging: float = 0.999  # decay of the moving average of the weights; lower in the first steps
+    clip: float = 1.0  # maximum norm of the gradients
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An epoch in the log."""
+    """One epoch in the log."""
 
     epoch: int
-    loss: float  # mean of its steps
+    loss: float  # mean over the steps
     rate: float
     seconds: float
-    figure: float | None  # what the lesson measures: 0 to 1; None in epochs in which it does not
+    figure: float | None  # the score on the test images, from 0 to 1; None if it was not measured in this epoch
 
 
 class Batch(Protocol):
-    """Anything; only its lesson looks inside."""
+    """A batch of any type, which only its objective uses."""
 
 
 B = TypeVar("B")
 
 
-class Lesson(Protocol[B]):
-    """What is learnt."""
+class Objective(Protocol[B]):
+    """The data and the loss of a run."""
 
-    steps: int  # in an epoch
+    steps: int  # per epoch
 
     def batches(self, epoch: int) -> Iterator[B]:
-        """The batches of an epoch, the same ones whenever it is asked for."""
+        """Yield the batches of an epoch. Every call for the same epoch yields the same batches."""
 
     def loss(self, network: nn.Module, batch: B) -> Tensor:
-        """One number, with its gradient's way back."""
+        """Return the loss of a batch as a scalar with gradients."""
 
     def measure(self, network: nn.Module) -> float:
-        """How good the network is on photos it does not learn from, 0 to 1."""
+        """Return the score of the network on the test images, from 0 to 1."""
 
 
 class Run:
-    """A run in a folder. A second one there goes on after the last whole epoch of the first."""
+    """A run with its folder. A second run in the same folder resumes after the last complete epoch of the first."""
 
     def __init__(self, network: nn.Module, recipe: Recipe, folder: Path) -> None:
         self.network, self.recipe, self.folder = network, recipe, folder
@@ -80,24 +80,24 @@ class Run:
         if (folder / STATE).exists():
             self.resume()
 
-    def train(self, lesson: "Lesson[B]", *, measure_every: int = 5) -> nn.Module:
-        """The averaged network after all epochs, in eval mode."""
-        total = self.recipe.epochs * lesson.steps
+    def train(self, objective: "Objective[B]", *, measure_every: int = 5) -> nn.Module:
+        """Train for all epochs. Return the averaged network in eval mode."""
+        total = self.recipe.epochs * objective.steps
         with Progress() as progress:
-            bar = progress.add_task("training", total=total, completed=len(self.log) * lesson.steps)
+            bar = progress.add_task("training", total=total, completed=len(self.log) * objective.steps)
             for epoch in range(len(self.log), self.recipe.epochs):
                 start, losses = time.monotonic(), []
-                for batch in prefetched(lesson.batches(epoch)):
-                    losses.append(self.learn(lesson.loss(self.network, batch), total))
+                for batch in prefetched(objective.batches(epoch)):
+                    losses.append(self.optimise(objective.loss(self.network, batch), total))
                     progress.update(bar, advance=1, description=f"epoch {epoch + 1}, loss {losses[-1]:.3f}")
                 seconds = time.monotonic() - start
                 due = (epoch + 1) % measure_every == 0 or epoch + 1 == self.recipe.epochs
-                figure = lesson.measure(self.average) if due else None
-                self.note(Entry(epoch + 1, sum(losses) / len(losses), self.rate(total), seconds, figure))
+                figure = objective.measure(self.average) if due else None
+                self.save(Entry(epoch + 1, sum(losses) / len(losses), self.rate(total), seconds, figure))
         return self.average
 
-    def learn(self, loss: Tensor, total: int) -> float:
-        """One step down the loss; its value."""
+    def optimise(self, loss: Tensor, total: int) -> float:
+        """Take one optimiser step. Return the value of the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(total)
         self.optimiser.zero_grad()
@@ -105,21 +105,21 @@ class Run:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
         self.step += 1
-        keep = min(self.recipe.averaging, (1 + self.step) / (10 + self.step))
+        decay = min(self.recipe.averaging, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-                mean.lerp_(new, 1 - keep) if mean.is_floating_point() else mean.copy_(new)
+                mean.lerp_(new, 1 - decay) if mean.is_floating_point() else mean.copy_(new)
         return loss.item()
 
     def rate(self, total: int) -> float:
-        """The learning rate of the next step of `total`."""
+        """Return the learning rate of the next step. `total` is the number of steps of the run."""
         warmup = max(1, round(self.recipe.warmup * total))
         if self.step < warmup:
             return self.recipe.rate * (self.step + 1) / warmup
         return self.recipe.rate * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, total - warmup)))
 
-    def note(self, entry: Entry) -> None:
-        """Writes an epoch down, with all that the next one needs."""
+    def save(self, entry: Entry) -> None:
+        """Save the log and the state after an epoch."""
         self.log.append(entry)
         with (self.folder / LOG).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(asdict(entry)))
@@ -136,7 +136,7 @@ class Run:
         (self.folder / f"{STATE}.new").replace(self.folder / STATE)
 
     def resume(self) -> None:
-        """Takes up what the last whole epoch left."""
+        """Load the state after the last complete epoch."""
         state = torch.load(self.folder / STATE, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -145,7 +145,7 @@ class Run:
 
 
 def groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
-    """The parameters for the optimiser: only matrices and kernels decay."""
+    """Return the parameter groups of the optimiser. Only matrices and kernels have weight decay."""
     parameters = [each for each in network.parameters() if each.requires_grad]
     return [
         {"params": [each for each in parameters if each.ndim > 1], "weight_decay": decay},
@@ -154,11 +154,13 @@ def groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 def prefetched(batches: Iterable[B]) -> Iterator[B]:
-    """The same batches, the next one made while one is at work."""
+    """Yield the same batches. Each batch is prepared while the previous one is used."""
     iterator = iter(batches)
-    torch.set_num_threads(torch.get_num_threads())  # of this thread, or it would take over what the other one is given
+    torch.set_num_threads(
+        torch.get_num_threads()
+    )  # pins the number for this thread; otherwise the setting of the new thread would apply here as well
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
-        ahead = thread.submit(next, iterator, None)
-        while (batch := ahead.result()) is not None:
-            ahead = thread.submit(next, iterator, None)
+        upcoming = thread.submit(next, iterator, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = thread.submit(next, iterator, None)
             yield batch

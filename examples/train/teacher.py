@@ -1,9 +1,9 @@
-"""What a larger network, trained on ImageNet, makes of the training photos' views: computed once, kept in a file.
+"""The teacher: a larger network trained on ImageNet. Its features for all crops are computed once and cached in a file.
 
-The teacher is EfficientNet-Lite0 (75 % top-1), from the package index. Of each view its pooled features are kept, from
-which both of its answers follow: the thousand classes it was trained on, and by a linear layer fitted here, ours.
+The teacher is EfficientNet-Lite0 (75 % top-1) from PyPI. Two predictions follow from its pooled features: the thousand
+classes of ImageNet, and the classes of the training set, by a linear layer that is fitted here.
 
-Legend: V views · N photos · B batch · F 1280 features · K classes
+Legend: V crops per image · N images · B batch · F 1280 features · K classes
 """
 
 from pathlib import Path
@@ -18,17 +18,17 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from examples.train import views
+from examples.train import crops
 from examples.train.photos import Photos
 
-SIDE = 128  # pixels; it was trained at 224, which takes four times as long
+SIDE = 128  # pixels; the teacher was trained at 224, which takes four times as long
 BATCH = 64
-MEAN, DEVIATION = 127.0, 128.0
+MEAN, STD = 127.0, 128.0
 FEATURES = 1280
 
 
 class Teacher:
-    """The network, in eval mode."""
+    """The teacher network in eval mode."""
 
     def __init__(self) -> None:
         network = EfficientNet.from_name("efficientnet-lite0")
@@ -38,44 +38,44 @@ class Teacher:
 
     @torch.inference_mode()
     def features(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """pixels: B S S 3; B F."""
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(MEAN).div_(DEVIATION)
-        with torch.autocast("cpu", torch.bfloat16):  # three times as fast where the processor has it
+        """Return the features B F. pixels: B S S 3."""
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
+        with torch.autocast("cpu", torch.bfloat16):  # three times as fast on processors with bfloat16
             maps = cast("Tensor", self.network.extract_features(x))
         return maps.float().mean(dim=(2, 3))
 
 
 def features(photos: Photos, count: int, seed: int, folder: Path) -> NDArray[np.float16]:
-    """The features of `count` views of every photo, V N F; kept in the folder, for these photos and this seed."""
+    """Return the features V N F of `count` crops of every image. They are cached for these images and this seed."""
     cache = folder / f"teacher-{photos.digest()}-{count}-{seed}.npy"
     if cache.exists():
         return cast("NDArray[np.float16]", np.load(cache, mmap_mode="c"))
     teacher = Teacher()
     result = np.zeros((count, len(photos), FEATURES), np.float16)
-    batches = [(view, start) for view in range(count) for start in range(0, len(photos), BATCH)]
-    for view, start in track(batches, "asking the teacher"):
+    batches = [(crop, start) for crop in range(count) for start in range(0, len(photos), BATCH)]
+    for crop, start in track(batches, "computing the features of the teacher"):
         indices = range(start, min(start + BATCH, len(photos)))
         images = [photos.images[i] for i in indices]
-        boxes = [views.box(image.size, i, view, seed) for i, image in zip(indices, images, strict=True)]
-        result[view, start : start + BATCH] = teacher.features(views.stack(images, boxes, SIDE)).numpy()
+        boxes = [crops.box(image.size, i, crop, seed) for i, image in zip(indices, images, strict=True)]
+        result[crop, start : start + BATCH] = teacher.features(crops.stack(images, boxes, SIDE)).numpy()
     np.save(cache, result)
     return result
 
 
-def last() -> nn.Linear:
-    """The teacher's own last layer, from features to ImageNet's thousand classes."""
-    layer: nn.Linear = Teacher().network._fc  # the wheel has no public name for it
+def last_layer() -> nn.Linear:
+    """Return the last layer of the teacher, from features to the thousand classes of ImageNet."""
+    layer: nn.Linear = Teacher().network._fc  # the package has no public name for this layer
     return layer.requires_grad_(requires_grad=False)
 
 
 def probe(features: Tensor, targets: Tensor, classes: int, *, steps: int = 2000, batch: int = 1024) -> nn.Linear:
-    """A linear layer from features, M F, to our classes, fitted to the targets (M,) by cross-entropy."""
-    random = torch.Generator().manual_seed(0)  # whatever was drawn before
+    """Fit a linear layer from features (M F) to the classes of the training set. targets: M."""
+    random = torch.Generator().manual_seed(0)  # independent of the global random state
     layer = nn.Linear(features.shape[1], classes)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimiser = torch.optim.AdamW(layer.parameters(), lr=1e-3, weight_decay=1e-2)
-    for _ in track(range(steps), "fitting the teacher's last layer"):
+    for _ in track(range(steps), "fitting the last layer of the teacher"):
         chosen = torch.randint(len(features), (batch,), generator=random)
         loss = F.cross_entropy(layer(features[chosen].float()), targets[chosen], label_smoothing=0.1)
         optimiser.zero_grad()

@@ -135,15 +135,15 @@ def test_the_same_seed_gives_the_same_network(photos, tmp_path):
 
 def test_the_trunk_of_a_segmentation_network_begins_as_the_classifiers(classifier):
     found = checkpoint.load(classifier / "model.safetensors")
-    network = segment.student(found.variant, 3, found)
+    network = segment.build(found.variant, 3, found)
     key = "blocks.3.1.mlp.fc2.weight"
     assert torch.equal(network.backbone.state_dict()[key], found.state[key].float())
 
 
 def test_folders_without_photos_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no images in class folders"):
+    with pytest.raises(DatasetError, match="there are no images in class folders"):
         class_folders.load([tmp_path])
-    with pytest.raises(DatasetError, match="no images in images/"):
+    with pytest.raises(DatasetError, match="there are no images in images/"):
         pairs.load([tmp_path], classes=3)
 
 
@@ -154,7 +154,7 @@ def test_a_test_folder_that_lacks_a_class_keeps_the_others_numbers(photos, tmp_p
 
 
 def test_a_class_that_is_not_learnt_is_named(photos):
-    with pytest.raises(DatasetError, match="photos of red_disc, which is not among blue_bar"):
+    with pytest.raises(DatasetError, match="there are images of red_disc, and the classes are blue_bar"):
         class_folders.load([photos / "test"], classes=("blue_bar",))
 
 

@@ -1,6 +1,6 @@
-"""The documents' images, made by the models that ship: `python -m bench.pictures`.
+"""Generate the images of the documents with the models of the package: `python -m bench.document_images`.
 
-Of failures where scikit-image is installed: its `rocket` (SpaceX, public domain) and `coffee` (Rachel Michetti, CC0).
+The two failures need scikit-image, for its images `rocket` (SpaceX, public domain) and `coffee` (Rachel Michetti, CC0).
 """
 
 import io
@@ -18,20 +18,20 @@ from twins.zoo.models import DEFAULT_MODELS
 
 CAT = ROOT / "examples" / "cat.jpg"
 FOLDER = ROOT / "docs" / "images"
-LARGEST = 450  # pixels of a photo's long side
-PANEL, LINE, BAR = 230, 44, 200  # pixels: the width beside the photo, a class's height, a bar's length at a score of 1
-INK, BARS, PAPER = "#1f2328", "#2f81f7", "#ffffff"
+LONG_SIDE = 450  # pixels
+PANEL, LINE, BAR = 230, 44, 200  # pixels: width beside the image, height of a class, length of a bar for score 1
+TEXT_COLOUR, BAR_COLOUR, BACKGROUND = "#1f2328", "#2f81f7", "#ffffff"
 
 
-def classified(photo: Path) -> Image.Image:
-    """The photo, and beside it its five best classes."""
+def classified(image_path: Path) -> Image.Image:
+    """Return the image with its five best classes beside it."""
     options = ClassifyOptions(top_k=5)
     runner = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
-    (ran,) = run([photo], runner, options, 1, keep=True)
+    (ran,) = run([image_path], runner, options, 1, keep=True)
     assert ran.output is not None
     assert ran.image is not None
     image = shrunk(ran.image)
-    sheet = Image.new("RGB", (image.width + PANEL, image.height), PAPER)
+    sheet = Image.new("RGB", (image.width + PANEL, image.height), BACKGROUND)
     sheet.paste(image)
     draw = ImageDraw.Draw(sheet)
     for i, prediction in enumerate(CLASSIFY.postprocess(ran.output, runner.card, options).predictions):
@@ -40,32 +40,32 @@ def classified(photo: Path) -> Image.Image:
 
 
 def write(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, top: int) -> None:
-    """One class: its name and score, and a bar below."""
+    """Draw one class: its name and score, and a bar below them."""
     font = ImageFont.load_default(15)
-    draw.text((left, top), prediction.label, INK, font)
-    draw.text((left + BAR, top), f"{prediction.score:.3f}", INK, font, anchor="ra")
-    draw.rectangle((left, top + 21, left + max(1, round(prediction.score * BAR)), top + 29), BARS)
+    draw.text((left, top), prediction.label, TEXT_COLOUR, font)
+    draw.text((left + BAR, top), f"{prediction.score:.3f}", TEXT_COLOUR, font, anchor="ra")
+    draw.rectangle((left, top + 21, left + max(1, round(prediction.score * BAR)), top + 29), BAR_COLOUR)
 
 
-def overlaid(photo: Path) -> Image.Image:
-    """The photo under its mask, as `/segment` makes it."""
+def overlaid(image_path: Path) -> Image.Image:
+    """Return the image with its mask as an overlay, as `/segment` returns it."""
     options = SegmentOptions()
     runner = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
-    (ran,) = run([photo], runner, options, 1, keep=True)
+    (ran,) = run([image_path], runner, options, 1, keep=True)
     assert ran.output is not None
     found = SEGMENT.postprocess(ran.output, runner.card, options)
     return shrunk(Image.open(io.BytesIO(RenderOptions("overlay").render(found, runner.card, ran.image).content)))
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """As large as a document needs it."""
+    """Return the image, reduced to the size of the documents."""
     image = image.convert("RGB")
-    image.thumbnail((LARGEST, LARGEST))
+    image.thumbnail((LONG_SIDE, LONG_SIDE))
     return image
 
 
 def main() -> None:
-    """Writes all that can be had."""
+    """Write all images."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     classified(CAT).save(FOLDER / "classify.png", optimize=True)
     overlaid(CAT).save(FOLDER / "overlay.png", optimize=True)

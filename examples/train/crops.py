@@ -1,0 +1,68 @@
+"""Random crops of an image. Each crop is reproducible by its number, so that the teacher's features can be cached.
+
+Legend: B batch · S side of a crop
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twins.images.decode import DecodedImage
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
+
+AREA = (0.3, 1.0)  # fraction of the image
+RATIO = (3 / 4, 4 / 3)  # width to height
+ATTEMPTS = 10
+JITTER = 0.12  # fraction of the side; varies the few crops whose features are cached
+
+
+def side(sizes: Sequence[tuple[float, int]], epoch: int, epochs: int) -> int:
+    """Return the side of the crops in an epoch, counted from 0. `sizes`: (fraction of the epochs, side until then)."""
+    return next(side for until, side in sizes if (epoch + 1) / epochs <= until)
+
+
+def box(size: tuple[int, int], index: int, crop: int, seed: int, areas: tuple[float, float] = AREA) -> Box:
+    """Return the box of a crop of an image. The same arguments always give the same box.
+
+    `size` is the (width, height) of the image, `areas` the smallest and largest fraction of its area.
+    """
+    random = np.random.default_rng((seed, crop, index))
+    width, height = size
+    for _ in range(ATTEMPTS):
+        area = width * height * random.uniform(*areas)
+        ratio = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        crop_width, crop_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+        if crop_width <= width and crop_height <= height:
+            left, top = random.uniform(0, width - crop_width), random.uniform(0, height - crop_height)
+            return (left, top, left + crop_width, top + crop_height)
+    side = min(size)
+    left, top = (width - side) / 2, (height - side) / 2
+    return (left, top, left + side, top + side)
+
+
+def jitter(box: Box, size: tuple[int, int], random: np.random.Generator) -> Box:
+    """Return the box with each edge moved by at most `JITTER` of the side, within the image."""
+    left, top, right, bottom = box
+    width, height = size
+    moves = random.uniform(-JITTER, JITTER, 4) * (right - left, bottom - top, right - left, bottom - top)
+    low, high = (0.0, 0.0, left + 1, top + 1), (right - 1, bottom - 1, float(width), float(height))
+    left, top, right, bottom = np.clip(np.add(box, moves), low, high).tolist()
+    return (left, top, right, bottom)
+
+
+def stack(images: Iterable[DecodedImage], boxes: Iterable[Box], side: int) -> NDArray[np.uint8]:
+    """Crop the images and resize the crops to squares: B S S 3."""
+    resized = (
+        image.resize((side, side), Image.Resampling.BICUBIC, box) for image, box in zip(images, boxes, strict=True)
+    )
+    return np.stack([np.asarray(each, np.uint8) for each in resized])
+
+
+def stack_masks(masks: Iterable[Image.Image], boxes: Iterable[Box], side: int) -> NDArray[np.uint8]:
+    """Crop the masks and resize the crops with nearest neighbours: B S S."""
+    resized = (mask.resize((side, side), Image.Resampling.NEAREST, box) for mask, box in zip(masks, boxes, strict=True))
+    return np.stack([np.asarray(each, np.uint8) for each in resized])
