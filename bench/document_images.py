@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.cli.images import open_runner, run
 from tools.documents import ROOT
-from twins.render.formats import RenderOptions
+from twins.render import RENDERERS
+from twins.render.renderer import RenderInput
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo.models import DEFAULT_MODELS
@@ -54,7 +55,8 @@ def overlaid(image_path: Path) -> Image.Image:
     (ran,) = run([image_path], runner, options, 1, keep=True)
     assert ran.output is not None
     found = SEGMENT.postprocess(ran.output, runner.card, options)
-    return shrunk(Image.open(io.BytesIO(RenderOptions("overlay").render(found, runner.card, ran.image).content)))
+    rendered = RENDERERS["segment"]["overlay"].render(RenderInput(found, runner.card, options, ran.image))
+    return shrunk(Image.open(io.BytesIO(rendered.content)))
 
 
 def shrunk(image: Image.Image) -> Image.Image:

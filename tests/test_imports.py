@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+from twins.tasks import TASKS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -139,6 +141,7 @@ ONE_PLACE = {
     ],
     ("grpc", "grpc_health", "grpc_reflection", "service.pb"): [
         "service/rpc/*.py",
+        "service/rpc/tasks/*.py",
         "service/oip/*.py",
     ],
     ("zmq",): ["service/ipc/transport.py"],
@@ -169,6 +172,27 @@ def test_every_folder_of_code_is_a_package_and_is_installed(package):
     """setuptools leaves out a folder without an `__init__.py`."""
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
     assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+TASK_MODULES = [
+    f"{package}.{path.stem}"
+    for package in ("twins.tasks", "twins.render", "twins.runtime.reduce", "service.rpc.tasks")
+    for path in sources(package.replace(".", "/"))
+    if path.stem not in ("__init__", "task", "options", "sample", "renderer")
+]
+
+
+@pytest.mark.parametrize("folder", ["service/core", "service/ipc", "service/processes", "service/rest"])
+def test_what_serves_every_task_names_none(folder):
+    importing = {file for file in importers(*TASK_MODULES) if file.startswith(f"{folder}/")}
+    naming = {str(path.relative_to(ROOT)) for path in sources(folder) if strings(path) & set(TASKS)}
+    assert not importing | naming
+
+
+def strings(path: Path) -> set[str]:
+    """The texts in a file."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def reads_the_environment(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from twins.card import Card, TaskName
+from twins.card import Card
 from twins.errors import DeviceMissing, TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
@@ -61,15 +61,15 @@ def expand_one(path: Path) -> Iterator[Path]:
         raise click.UsageError(f"{path}: no such file or folder")
 
 
-def open_runner(model: str, labels: Path | None, device: str, task: TaskName | None = None) -> BatchRunner:
+def open_runner(model: str, labels: Path | None, device: str, task: str | None = None) -> BatchRunner:
     """The model on the device. Raises TwinsError, and UsageError for a model of another task than is wanted."""
     try:
         backend = open_backend(Plan(choose_device(device)))
     except (DeviceMissing, RuntimeError) as error:  # the second from PyTorch, for a name that it does not know
         raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
     loaded = backend.load(parse_reference(model), labels_file=labels)
-    if task is not None and loaded.card.task != task:
-        raise click.UsageError(f"--model {model} is a model to {loaded.card.task} with, not to {task}")
+    if task is not None and not TASKS[task].serves(loaded.card):
+        raise click.UsageError(f"--model {model} is for the task {loaded.card.task}; it cannot {task}")
     return BatchRunner(loaded, backend.device.kind, max_batch=1024)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from service.core.memory import MemoryAccount
 from service.errors import ServiceError
-from twins.render.formats import RenderOptions
+from twins.render.renderer import Renderer
 from twins.tasks.options import Options
 
 Protocol = Literal["http", "grpc"]
@@ -31,7 +31,8 @@ class Call:
     images: tuple[bytes | ServiceError, ...]  # an error stands for an image that could not be read from the request
     options: Options
     model: str | None = None  # None: the first model that is served for the task
-    render_options: RenderOptions | None = None  # how a mask is rendered; None: it is returned as it is
+    renderer: Renderer | None = None  # makes the answer of each result; None: the answer is the result itself
+    media_type: str = ""  # for the renderer; empty: its default
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Timing:
 class Answer:
     """One image's result."""
 
-    result: Any  # the task's result; a RenderedMask if the call has render options
+    result: Any  # `Rendered` if the call has a renderer, else the task's result
     timing: Timing
 
 

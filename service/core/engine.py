@@ -226,5 +226,5 @@ class Engine:
     def check_options(self, call: Call, card: Card) -> None:
         """Raise BadOption for options that the model cannot serve, before any image costs anything."""
         TASKS[call.task].check(call.options, card)
-        if call.render_options:
-            call.render_options.check(card)
+        if call.renderer:
+            call.renderer.check(card)

@@ -21,6 +21,7 @@ from service.settings import Settings
 from twins.card import Card
 from twins.images import decode
 from twins.images.decode import DecodedImage, ImageError
+from twins.render.renderer import RenderInput
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
 
@@ -91,7 +92,7 @@ class Pipeline:
             image = self.decode(data, card, reserve)
             decoded = time.perf_counter()
             sample = TASKS[call.task].preprocess(image, card, call.options)
-            kept = image if call.render_options and call.render_options.needs_image else None
+            kept = image if call.renderer and call.renderer.needs_image else None
             prepared = Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
             memory.count(prepared.size_bytes)
             return prepared
@@ -115,8 +116,8 @@ def finish(output: Output, card: Card, call: Call, image: DecodedImage | None, m
     pixels = max(array.size for array in output.arrays)
     with memory.in_thread(), memory.working(FINISH_BYTES * pixels):
         result = TASKS[call.task].postprocess(output, card, call.options)
-        if call.render_options is None:
+        if call.renderer is None:
             return result
-        rendered = call.render_options.render(result, card, image)
-        memory.count(len(rendered.content))
+        rendered = call.renderer.render(RenderInput(result, card, call.options, image), call.media_type)
+        memory.count(rendered.size_bytes)
         return rendered

@@ -1,7 +1,7 @@
 """The HTTP routes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -19,11 +19,11 @@ from service.errors import Cancelled, Internal, ServiceError
 from service.rest import documents, problems, scope
 from service.rest.accept import choose
 from service.rest.body import check_names, joined, unwrap
-from service.rest.endpoints import CLASSIFY_ENDPOINT, SEGMENT_ENDPOINT, Endpoint
+from service.rest.endpoints import ENDPOINTS, Endpoint
 from service.rest.scope import RequestScope
-from service.rest.wire import Failure, ModelList, Status, encode, listed, server_timing
+from service.rest.wire import Failure, ModelList, Status, listed, server_timing
 from twins import __version__
-from twins.render.formats import JSON
+from twins.render.renderer import JSON
 
 MARKDOWN = "text/markdown"
 PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
@@ -77,15 +77,26 @@ def allowed(methods: str) -> str:
 
 
 def add_inference(app: FastAPI, engine: Engine) -> None:
-    """The endpoints that run a model."""
+    """Add an endpoint that runs a model for each task."""
+    for name, endpoint in ENDPOINTS.items():
+        app.add_api_route(
+            f"/{name}",
+            route(engine, endpoint),
+            methods=["POST"],
+            name=name,
+            openapi_extra=documents.INFERENCE[name],
+            tags=["inference"],
+            summary=endpoint.task.summary,
+        )
 
-    @app.post("/classify", openapi_extra=documents.CLASSIFY, tags=["inference"], summary="The best classes of images")
-    async def classify_images(request: Request) -> Response:
-        return await infer(request, engine, CLASSIFY_ENDPOINT)
 
-    @app.post("/segment", openapi_extra=documents.SEGMENT, tags=["inference"], summary="A class for every pixel")
-    async def segment_images(request: Request) -> Response:
-        return await infer(request, engine, SEGMENT_ENDPOINT)
+def route(engine: Engine, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """Return the handler of an endpoint."""
+
+    async def handle(request: Request) -> Response:
+        return await infer(request, engine, endpoint)
+
+    return handle
 
 
 async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:
@@ -110,20 +121,19 @@ def wrap(answers: list[Answer | ServiceError], outcome: Outcome, *, several: boo
     request_id = scope.request_id(request)
     headers = {"Server-Timing": server_timing(answers)}
     if several:
-        return Response(msgspec.json.encode([entry(a, outcome, request_id) for a in answers]), 200, headers, JSON)
+        return Response(msgspec.json.encode([entry(a, request_id) for a in answers]), 200, headers, JSON)
     (answer,) = answers
     if isinstance(answer, ServiceError):
         outcome.code = answer.code
         return problems.respond(answer, request_id)
-    body, media_type = encode(answer, outcome.model)
-    return Response(body, 200, headers, media_type)
+    return Response(answer.result.content, 200, headers, answer.result.media_type)
 
 
-def entry(answer: Answer | ServiceError, outcome: Outcome, request_id: str) -> msgspec.Raw | Failure:
+def entry(answer: Answer | ServiceError, request_id: str) -> msgspec.Raw | Failure:
     """One of several."""
     if isinstance(answer, ServiceError):
         return Failure(problems.describe(answer, request_id))
-    return msgspec.Raw(encode(answer, outcome.model)[0])
+    return msgspec.Raw(answer.result.content)
 
 
 @asynccontextmanager

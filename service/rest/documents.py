@@ -1,17 +1,15 @@
-"""The OpenAPI document's parts that types alone do not give."""
+"""The parts of the OpenAPI document that types alone do not give."""
 
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 
-from service.rest.endpoints import CLASSIFY_ENDPOINT, SEGMENT_ENDPOINT, Endpoint
+from service.rest.endpoints import ENDPOINTS, Endpoint, json_type
 from service.rest.problems import MEDIA_TYPE, Problem
-from service.rest.wire import ClassifyAnswer, Failure, ModelList, Status
+from service.rest.wire import Failure, ModelList, Status
 from twins.card import Card
-from twins.render.document import SegmentAnswer
-from twins.render.formats import JPEG, JSON, NPY, PNG
-from twins.render.huggingface import Segment
+from twins.render.renderer import JSON
 
 DESCRIPTION = """Classifies and segments images with Twins vision transformers.
 
@@ -21,24 +19,25 @@ Errors are problem documents (RFC 9457) with a stable `code`. Every answer carri
 sent one, and predictions carry `Server-Timing`. `X-Request-Timeout: SECONDS` sets a deadline."""
 
 REFERENCE = "#/components/schemas/{name}"
-BODIES = (CLASSIFY_ENDPOINT.body, SEGMENT_ENDPOINT.body)
-TYPES = (*BODIES, ClassifyAnswer, SegmentAnswer, Segment, Failure, ModelList, Status, Problem, Card)
+RENDERERS = [renderer for endpoint in ENDPOINTS.values() for renderer in endpoint.renderers.values()]
+DOCUMENTS = [renderer.document for renderer in RENDERERS if renderer.document]
+TYPES = (*(each.body for each in ENDPOINTS.values()), *DOCUMENTS, Failure, ModelList, Status, Problem, Card)
 
 (*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
-SCHEMA = dict(zip((kind.__name__ for kind in TYPES), REFERENCES, strict=True))
+SCHEMA = dict(zip(TYPES, REFERENCES, strict=True))
 
 BINARY = {"type": "string", "format": "binary"}
 
 
-def answer(name: str, description: str) -> dict[str, Any]:
-    """A response with a JSON body of a named schema."""
-    media_type = MEDIA_TYPE if name == "Problem" else "application/json"
-    return {"description": description, "content": {media_type: {"schema": SCHEMA[name]}}}
+def answer(kind: type, description: str) -> dict[str, Any]:
+    """Return the description of a response with a JSON body of that type."""
+    media_type = MEDIA_TYPE if kind is Problem else JSON
+    return {"description": description, "content": {media_type: {"schema": SCHEMA[kind]}}}
 
 
 def problem(*codes: int) -> dict[str, Any]:
-    """The error responses with these codes."""
-    return {str(code): answer("Problem", PROBLEMS[code]) for code in codes}
+    """Return the error responses with these codes."""
+    return {str(code): answer(Problem, PROBLEMS[code]) for code in codes}
 
 
 PROBLEMS = {
@@ -63,31 +62,37 @@ HEADERS = [
         "schema": {"type": "number", "exclusiveMinimum": 0},
         "description": "seconds",
     },
-    {"name": "X-Request-ID", "in": "header", "schema": {"type": "string"}, "description": "returned with the answer"},
+    {"name": "X-Request-ID", "in": "header", "schema": {"type": "string"}, "description": "Returned with the answer."},
 ]
 
 
-def inference(endpoint: Endpoint, description: str, *answers: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """An endpoint that runs a model; `answers` are an image's in JSON, `others` those in other media types."""
-    schemas = {name: schema(option.kind) for name, option in endpoint.options.items()}
-    problems = [code for code in PROBLEMS if code != 406 or others]
-    several = [{"type": "array", "items": {"anyOf": [each, SCHEMA["Failure"]]}} for each in answers]
+def inference(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the description of an endpoint that runs a model."""
+    schemas = {name: schema(json_type(option)) for name, option in endpoint.options.items()}
+    renderers = endpoint.renderers.values()
+    answers = [SCHEMA[each.document] for each in renderers if each.document]
+    several = [{"type": "array", "items": {"anyOf": [each, SCHEMA[Failure]]}} for each in answers]
+    files = [media_type for each in renderers for media_type in each.media_types if media_type != JSON]
+    problems = [code for code in PROBLEMS if code != 406 or len(endpoint.offers) > 1]
     return {
         "parameters": [*({"name": name, "in": "query", "schema": each} for name, each in schemas.items()), *HEADERS],
         "requestBody": {
             "required": True,
             "content": {
                 "multipart/form-data": {"schema": form(schemas), "encoding": {"image": {"contentType": "image/*"}}},
-                JSON: {"schema": SCHEMA[endpoint.body.__name__]},
+                JSON: {"schema": SCHEMA[endpoint.body]},
                 "image/*": {"schema": BINARY},
                 "application/octet-stream": {"schema": BINARY},
             },
         },
         "responses": {
             "200": {
-                "description": f"{description}. Several images: a list in order, with an error in a bad image's place",
+                "description": "The answer. For several images a list in order, with an error in place of a bad image",
                 "headers": {"Server-Timing": {"schema": {"type": "string"}}},
-                "content": {JSON: {"schema": {"anyOf": [*answers, *several]}}, **others},
+                "content": {
+                    JSON: {"schema": {"anyOf": [*answers, *several]}},
+                    **{media_type: {"schema": BINARY} for media_type in files},
+                },
             },
             **problem(*problems),
         },
@@ -95,46 +100,39 @@ def inference(endpoint: Endpoint, description: str, *answers: dict[str, Any], **
 
 
 def schema(kind: Any) -> dict[str, Any]:
-    """The JSON schema of an option's type."""
+    """Return the JSON schema of an option's type."""
     return msgspec.json.schema(kind)
 
 
 def form(options: dict[str, Any]) -> dict[str, Any]:
-    """A multipart body: images, and options beside them."""
-    images = {"type": "array", "items": BINARY, "description": "one image file or several"}
+    """Return the schema of a multipart body: images and options."""
+    images = {"type": "array", "items": BINARY, "description": "One image file or several."}
     return {"type": "object", "required": ["image"], "properties": {"image": images, **options}}
 
 
-CLASSIFY = inference(CLASSIFY_ENDPOINT, "The best classes", SCHEMA["ClassifyAnswer"])
+INFERENCE: dict[str, Any] = {name: inference(endpoint) for name, endpoint in ENDPOINTS.items()}
 
-SEGMENT = inference(
-    SEGMENT_ENDPOINT,
-    "A mask, in the form that `format` names or else `Accept`",
-    SCHEMA["SegmentAnswer"],
-    {"type": "array", "items": SCHEMA["Segment"]},
-    **{media_type: {"schema": BINARY} for media_type in (PNG, JPEG, NPY)},
-)
-
-MODELS: dict[str, Any] = {"responses": {"200": answer("ModelList", "The models"), **problem(401, 503)}}
-MODEL: dict[str, Any] = {"responses": {"200": answer("Card", "The card"), **problem(401, 404, 503)}}
+MODELS: dict[str, Any] = {"responses": {"200": answer(ModelList, "The models"), **problem(401, 503)}}
+MODEL: dict[str, Any] = {"responses": {"200": answer(Card, "The card"), **problem(401, 404, 503)}}
 MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # of models that ship
-STATUS: dict[str, Any] = {"responses": {"200": answer("Status", "Alive")}}
-READY: dict[str, Any] = {
-    "responses": {"200": answer("Status", "Ready"), "503": answer("Status", "Loading or stopping")}
-}
+STATUS: dict[str, Any] = {"responses": {"200": answer(Status, "Alive")}}
+READY: dict[str, Any] = {"responses": {"200": answer(Status, "Ready"), "503": answer(Status, "Loading or stopping")}}
 METRICS: dict[str, Any] = {
     "responses": {"200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
 }
 
 
 def add(app: FastAPI) -> None:
-    """Completes the application's document with our schemas."""
+    """Add our schemas to the application's document."""
     generate = app.openapi
 
     def complete() -> dict[str, Any]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for name in ("HTTPValidationError", "ValidationError"):  # the framework's; ours are problems
+        for name in (
+            "HTTPValidationError",
+            "ValidationError",
+        ):  # the framework's, which are never returned
             schemas.pop(name, None)
         for operations in document["paths"].values():
             for operation in operations.values():
@@ -146,6 +144,6 @@ def add(app: FastAPI) -> None:
 
 
 def drop_validation(responses: dict[str, Any]) -> None:
-    """The framework documents a refusal that ours replaces."""
+    """Remove the framework's validation error, which this service never returns."""
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]

@@ -2,23 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import TypeVar
 
-from service.core.call import Answer, Call, Caller, Outcome
+from google.protobuf.message import Message
+
+from service.core.call import Caller
 from service.core.engine import Engine
 from service.core.ids import check_id
 from service.errors import Unavailable
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc.context import Context, error_status
-from service.rpc.messages import classify_call, classify_response, segment_call, segment_response
-from service.rpc.stream import Identified, Stream
+from service.rpc.messages import to_call, to_response
+from service.rpc.stream import Stream
+from service.rpc.tasks.classify import CLASSIFY_CODEC
+from service.rpc.tasks.codec import Codec
+from service.rpc.tasks.segment import SEGMENT_CODEC
 from twins.card import Card
 
 Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest)
-Response = TypeVar("Response")
-StreamRequest = TypeVar("StreamRequest", bound=Identified)
+Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item")
 
 
@@ -27,83 +32,72 @@ class Servicer(pb_grpc.TwinsServicer):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.asked = time.monotonic()  # when the last call came
-        self.answering = asyncio.Event()  # answers leave while it is set
+        self.asked = time.monotonic()  # when the last call arrived
+        self.answering = asyncio.Event()  # answers are sent while it is set
         self.answering.set()
-        self.classify_stream = Stream(self.classify, pb.ClassifyStreamResponse, engine.closing)
-        self.segment_stream = Stream(self.segment, pb.SegmentStreamResponse, engine.closing)
+        self.classify_stream = Stream(partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing)
+        self.segment_stream = Stream(partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing)
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
-        """The best classes of one image."""
-        async with error_status(context) as caller:
-            return await self.classify(request, caller)
-        raise AssertionError("error_status lets nothing through")
+        """Return the best classes of one image."""
+        return await self.respond(CLASSIFY_CODEC, request, context)
 
     async def Segment(self, request: pb.SegmentRequest, context: Context) -> pb.SegmentResponse:  # noqa: N802
-        """A class for every pixel of one image."""
-        async with error_status(context) as caller:
-            return await self.segment(request, caller)
-        raise AssertionError("error_status lets nothing through")
+        """Return a class for every pixel of one image."""
+        return await self.respond(SEGMENT_CODEC, request, context)
 
     async def ClassifyStream(  # noqa: N802
         self, requests: AsyncIterator[pb.ClassifyRequest], context: Context
     ) -> AsyncIterator[pb.ClassifyStreamResponse]:
-        """Answers as they come. Ends when the client has no more to ask, or when the service stops."""
+        """Yield answers as they become ready, until the client has no more requests or the service stops."""
         async for response in self.stream(self.classify_stream, requests, context):
             yield response
 
     async def SegmentStream(  # noqa: N802
         self, requests: AsyncIterator[pb.SegmentRequest], context: Context
     ) -> AsyncIterator[pb.SegmentStreamResponse]:
-        """As ClassifyStream."""
+        """Yield answers as ClassifyStream does."""
         async for response in self.stream(self.segment_stream, requests, context):
             yield response
 
     async def ListModels(self, _: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
-        """The models served."""
+        """Return the models that are served."""
         async with error_status(context) as caller:
             with self.engine.call(caller):
                 self.engine.authenticate(caller.key)
                 return pb.ListModelsResponse(models=map(listed, self.engine.served()))
         raise AssertionError("error_status lets nothing through")
 
-    async def classify(self, request: pb.ClassifyRequest, caller: Caller) -> pb.ClassifyResponse:
-        """One image's classes. Raises ServiceError."""
-        return await self.answer(request, caller, classify_call, classify_response)
+    async def respond(self, codec: Codec[Request, Response], request: Request, context: Context) -> Response:
+        """Return the response to a call with one image; its errors become the call's status."""
+        async with error_status(context) as caller:
+            return await self.answer(codec, request, caller)
+        raise AssertionError("error_status lets nothing through")
 
-    async def segment(self, request: pb.SegmentRequest, caller: Caller) -> pb.SegmentResponse:
-        """One image's mask. Raises ServiceError."""
-        return await self.answer(request, caller, segment_call, segment_response)
-
-    async def answer(
-        self,
-        request: Request,
-        caller: Caller,
-        call: Callable[[Request], Call],
-        respond: Callable[[Request, Answer, Outcome], Response],
-    ) -> Response:
-        """One image's answer, whatever the task. Raises ServiceError."""
+    async def answer(self, codec: Codec[Request, Response], request: Request, caller: Caller) -> Response:
+        """Return the response to a request, whatever the task. Raises ServiceError."""
         self.asked = time.monotonic()
         with self.engine.call(caller) as outcome:
             self.engine.authenticate(caller.key)
             check_id(request.id)
             outcome.memory.reserve(len(request.image))
-            response = respond(request, await self.engine.predict_one(call(request), outcome), outcome)
+            answer = await self.engine.predict_one(to_call(request, codec), outcome)
+            response = to_response(request, answer, outcome, codec)
         await self.answering.wait()
         return response
 
     async def stream(
-        self, stream: Stream[StreamRequest, Item], requests: AsyncIterator[StreamRequest], context: Context
+        self, stream: Stream[Request, Item], requests: AsyncIterator[Request], context: Context
     ) -> AsyncIterator[Item]:
-        """A stream's answers, and its end."""
+        """Yield the answers of a stream; its errors become the call's status."""
         async with error_status(context) as caller:
             self.engine.authenticate(caller.key)
             async for response in stream.overtaking(requests, caller):
                 yield response
             if self.engine.closing.is_set():
-                raise Unavailable("the service is stopping; ask again elsewhere")
+                raise Unavailable("the service is stopping; send the request to another instance")
 
 
 def listed(card: Card) -> pb.Model:
-    """A model in the list."""
+    """Return the entry of a model in the list."""
     return pb.Model(name=card.name, task=card.task, variant=card.variant, labels=[each.name for each in card.labels])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.cli.segment import SUFFIX, name_files
+from service.cli.files import SUFFIXES, name_files
+from service.cli.segment import FORMATS
 from tests import segmentation
 from tests.end_to_end.test_cli import CAT, SOME_FAILED, USAGE, call, lines, printed, refused
 from tests.golden import seeded
@@ -29,10 +30,10 @@ def photo(path: Path, height: int, width: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", SUFFIX)
-def test_every_form_is_written_under_the_images_name(model, tmp_path, form):
-    printed("segment", CAT, "--output", tmp_path, "--model", model, "--format", form)
-    assert (tmp_path / f"cat{SUFFIX[form]}").stat().st_size > 100
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_written_under_the_images_name(model, tmp_path, name):
+    printed("segment", CAT, "--output", tmp_path, "--model", model, "--format", name)
+    assert (tmp_path / f"cat{SUFFIXES[FORMATS[name].media_types[0]]}").stat().st_size > 100
 
 
 def test_the_legend_names_the_classes_and_their_shares(model, tmp_path):
@@ -83,7 +84,7 @@ def test_a_bad_image_leaves_its_neighbours_their_masks(model, tmp_path):
 
 
 REFUSALS = {
-    "another task's model": (["--model", "twins_svt_nano"], "to classify with"),
+    "another task's model": (["--model", "twins_svt_nano"], "it cannot segment"),
     "a threshold out of range": (["--model", "MODEL", "--threshold", "2"], "--threshold"),
     "an unknown class": (["--model", "MODEL", "--classes", "dragon"], "no class 'dragon'"),
     "an unknown format": (["--model", "MODEL", "--format", "gif"], "--format"),

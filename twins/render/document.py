@@ -1,6 +1,4 @@
-"""A segmentation as a JSON document: the classes that are present, and their masks in one of several forms."""
-
-from typing import Literal
+"""A segmentation as a JSON document: the classes that are present, with their masks in one of several forms."""
 
 import msgspec
 
@@ -9,18 +7,16 @@ from twins.render.polygons import Polygon
 from twins.render.rle import Rle
 from twins.tasks.segmentation import Region, Segmentation
 
-Masks = Literal["rle", "polygons", "png", "none"]
-
 
 class Size(msgspec.Struct, frozen=True):
-    """Of a mask, in pixels."""
+    """The size of a mask in pixels."""
 
     height: int
     width: int
 
 
 class RegionBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All pixels of one class; `box` is left, top, right, bottom in pixels, the last two just behind the area."""
+    """All pixels of one class; `box` is left, top, right and bottom in pixels, with right and bottom exclusive."""
 
     class_id: int
     label: str
@@ -42,8 +38,8 @@ class SegmentAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     png: str | None = None
 
 
-def describe(found: Segmentation, regions: tuple[Region, ...], model: str, masks: Masks) -> SegmentAnswer:
-    """The document; `regions` as `twins.tasks.segmentation.regions` finds them."""
+def describe(found: Segmentation, regions: tuple[Region, ...], model: str, masks: str) -> SegmentAnswer:
+    """Return the document. `regions` comes from `twins.tasks.segmentation.regions`; `masks` is the option."""
     runs = rle.encode(found) if masks == "rle" else {}
     rings = polygons.trace(found, regions) if masks == "polygons" else {}
     classes = [body(region, runs.get(region.class_id), rings.get(region.class_id)) for region in regions]
@@ -51,7 +47,7 @@ def describe(found: Segmentation, regions: tuple[Region, ...], model: str, masks
 
 
 def body(region: Region, runs: Rle | None = None, rings: tuple[Polygon, ...] | None = None) -> RegionBody:
-    """One class."""
+    """Return one class of the document."""
     return RegionBody(
         region.class_id,
         region.label,

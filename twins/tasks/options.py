@@ -1,10 +1,10 @@
 """Task options: one declaration that REST, gRPC, the command line and the OpenAPI document read."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from twins.errors import BadOption
 
@@ -45,16 +45,19 @@ class Options:
     """Base of all options. A subclass annotates each field with `Describe`. Raises BadOption for a wrong value."""
 
     def __post_init__(self) -> None:
-        for option in declared(type(self)).values():  # type: ignore[arg-type]  # mypy looks at the instances' hash
+        for option in declared(type(self)).values():
             option.check(getattr(self, option.name))
 
 
-@cache
-def declared(options: type[Any]) -> Mapping[str, Option]:
+def declaration(options: type[Options]) -> Mapping[str, Option]:
     """Return the options that a class declares, by name."""
     hints = get_type_hints(options, include_extras=True)
     found = {field.name: read(field.name, hints[field.name], field.default) for field in fields(options)}
     return types.MappingProxyType(found)
+
+
+declared = cast("Callable[[type[Options]], Mapping[str, Option]]", cache(declaration))
+"""`declaration`, computed once for each class."""
 
 
 def read(name: str, hint: Any, default: Any) -> Option:

@@ -35,6 +35,11 @@ class SegmentOptions(Options):
         float, Describe("Give no class to pixels whose confidence is below this value.", minimum=0, maximum=1)
     ] = 0.0
     confidence: Annotated[bool, Describe("Return the mean confidence of each class.")] = False
+    masks: Annotated[
+        Literal["rle", "polygons", "png", "none"],
+        Describe("Form of the masks in a JSON answer: COCO run lengths, polygons, one PNG in base64, or none."),
+    ] = "rle"
+    opacity: Annotated[float, Describe("Opacity of the mask in an overlay.", minimum=0, maximum=1)] = 0.55
 
 
 @dataclass(frozen=True)

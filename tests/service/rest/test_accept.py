@@ -1,13 +1,18 @@
-"""Which form a client gets for what it accepts."""
+"""The format that a client gets for what it accepts."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BadRequest, NotAcceptable
+from service.errors import NotAcceptable
 from service.rest.accept import choose
-from service.rest.endpoints import FORMATS, OFFERS, choose_form
-from twins.render.formats import JPEG, JSON, MEDIA_TYPES, NPY, PNG
+from service.rest.endpoints import ENDPOINTS
+from twins.errors import BadOption
+from twins.render.renderer import JPEG, JSON, NPY, PNG
+
+SEGMENT = ENDPOINTS["segment"]
+OFFERS = SEGMENT.offers
+choose_format = SEGMENT.choose_format
 
 TAKEN = {
     "": JSON,
@@ -54,38 +59,42 @@ def test_the_client_gets_what_it_likes_best(header):
 @pytest.mark.parametrize("header", REFUSED)
 def test_a_client_that_takes_nothing_on_offer_is_told_what_is(header):
     with pytest.raises(NotAcceptable) as caught:
-        choose_form(None, header, several=False)
+        choose_format(None, header, several=False)
     assert all(offer in caught.value.detail for offer in OFFERS)
 
 
-@pytest.mark.parametrize("wanted", FORMATS)
+@pytest.mark.parametrize("wanted", SEGMENT.renderers)
 @pytest.mark.parametrize("header", ["text/html", "image/png", "", "*/*;q=0"])
 def test_a_format_wins_over_what_is_accepted(wanted, header):
-    assert choose_form(wanted, header, several=False) == (wanted, MEDIA_TYPES[wanted][0])
+    assert choose_format(wanted, header, several=False) == (wanted, SEGMENT.renderers[wanted].media_types[0])
 
 
 @pytest.mark.parametrize(("header", "media_type"), [("image/jpeg", JPEG), ("image/*", PNG), ("application/json", PNG)])
 def test_an_overlay_is_a_jpeg_for_those_who_want_one(header, media_type):
-    assert choose_form("overlay", header, several=False) == ("overlay", media_type)
+    assert choose_format("overlay", header, several=False) == ("overlay", media_type)
 
 
 @pytest.mark.parametrize("wanted", ["rle", "none", "PNG", ""])
-def test_an_unknown_format_is_a_bad_request(wanted):
-    with pytest.raises(BadRequest, match="json, png, palette, overlay, hf, npy"):
-        choose_form(wanted, "", several=False)
+def test_an_unknown_format_is_a_bad_option(wanted):
+    with pytest.raises(BadOption, match="json, png, palette, overlay, hf, npy"):
+        choose_format(wanted, "", several=False)
 
 
 @pytest.mark.parametrize("header", ["", "*/*", "image/png, */*;q=0.1", "application/json"])
 def test_several_images_are_answered_in_json(header):
-    assert choose_form(None, header, several=True) == ("json", JSON)
+    assert choose_format(None, header, several=True) == ("json", JSON)
 
 
 @pytest.mark.parametrize(("wanted", "header"), [(None, "image/png"), ("png", ""), ("overlay", "application/json")])
-def test_several_images_have_no_other_form(wanted, header):
+def test_several_images_have_no_other_format(wanted, header):
     with pytest.raises(NotAcceptable, match="several images"):
-        choose_form(wanted, header, several=True)
+        choose_format(wanted, header, several=True)
 
 
 @given(st.text(alphabet="*/;,=q.01imagepnjson ", max_size=60))
 def test_any_header_is_answered(header):
     assert choose(header, list(OFFERS)) in {None, *OFFERS}
+
+
+def test_a_task_with_one_format_ignores_what_is_accepted():
+    assert ENDPOINTS["classify"].choose_format(None, "image/png", several=False) == ("json", JSON)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
 from service.rest.body import Unwrapped, check_names, from_base64, unwrap
-from service.rest.endpoints import CLASSIFY_ENDPOINT
+from service.rest.endpoints import ENDPOINTS
 from service.rest.multipart import MAX_FIELD_BYTES, MAX_FIELDS
 from service.settings import Settings
 
@@ -58,7 +58,7 @@ def limits(max_bytes: int) -> Settings:
 def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how) -> Unwrapped:
     """Return the content of a body."""
     return asyncio.run(
-        unwrap(request(body, content_type, **how), limits(max_bytes), CLASSIFY_ENDPOINT.body, deadline=math.inf)
+        unwrap(request(body, content_type, **how), limits(max_bytes), ENDPOINTS["classify"].body, deadline=math.inf)
     )
 
 
@@ -190,7 +190,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(label):
     async def scene() -> None:
         sent = request(b"", label, length=1001)
         sent._receive = None  # reading would fail
-        await unwrap(sent, limits(1000), CLASSIFY_ENDPOINT.body, deadline=math.inf)
+        await unwrap(sent, limits(1000), ENDPOINTS["classify"].body, deadline=math.inf)
 
     with pytest.raises(TooLarge, match="1000 bytes"):
         asyncio.run(scene())
@@ -364,7 +364,9 @@ def test_a_body_that_stalls_is_the_clients_fault(label):
     async def scene() -> None:
         headers = [(b"content-type", label.encode())]
         sent = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
-        await unwrap(sent, limits(MAX_BYTES), CLASSIFY_ENDPOINT.body, deadline=asyncio.get_running_loop().time() + 0.01)
+        await unwrap(
+            sent, limits(MAX_BYTES), ENDPOINTS["classify"].body, deadline=asyncio.get_running_loop().time() + 0.01
+        )
 
     with pytest.raises(RequestTimeout):
         asyncio.run(scene())
@@ -376,7 +378,7 @@ def test_a_client_that_leaves_in_the_middle_is_told_nothing():
 
     async def scene() -> None:
         sent = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
-        await unwrap(sent, limits(MAX_BYTES), CLASSIFY_ENDPOINT.body, deadline=math.inf)
+        await unwrap(sent, limits(MAX_BYTES), ENDPOINTS["classify"].body, deadline=math.inf)
 
     with pytest.raises(Cancelled):
         asyncio.run(scene())

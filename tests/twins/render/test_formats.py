@@ -1,6 +1,7 @@
-"""Forms of masks: what each is sent as, what it needs, and what it cannot hold."""
+"""The formats of each task: what each is sent as, what it needs, and what it cannot hold."""
 
 import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,53 +10,75 @@ from PIL import Image
 
 from twins.card import Card, Normalisation
 from twins.errors import BadOption
-from twins.render.formats import ENCODERS, JPEG, MEDIA_TYPES, RenderOptions
+from twins.render import RENDERERS
+from twins.render.renderer import JPEG, JSON, RenderInput
+from twins.tasks import TASKS
+from twins.tasks.classify import Classification, ClassifyOptions, Prediction
+from twins.tasks.segment import SegmentOptions
 from twins.tasks.segmentation import Segmentation
 from twins.zoo import labels
 from twins.zoo.models import MMSEG_GEOMETRY
 
 CARD = Card("city", "segment", "none", labels.numbered(4), MMSEG_GEOMETRY, Normalisation(), True, "tests", "none")
 FOUND = Segmentation(np.array([[0, 0, 1], [3, 3, 255]], np.uint8), CARD.labels)
-PHOTO = Image.new("RGB", (3, 2), (10, 20, 30))
+IMAGE = Image.new("RGB", (3, 2), (10, 20, 30))
+SEGMENT = RENDERERS["segment"]
 
 
-def test_every_form_has_media_types_and_an_encoder():
-    assert set(MEDIA_TYPES) == set(ENCODERS)
+def inputs(**options) -> RenderInput:
+    return RenderInput(FOUND, CARD, SegmentOptions(**options), IMAGE)
 
 
-@pytest.mark.parametrize("form", MEDIA_TYPES)
-def test_a_form_is_sent_as_its_usual_type_and_knows_its_size(form):
-    rendered = RenderOptions(form).render(FOUND, CARD, PHOTO)
-    assert (rendered.media_type, rendered.size, rendered.regions) == (MEDIA_TYPES[form][0], (2, 3), ())
+def test_every_task_has_renderers_and_json_comes_first():
+    assert set(RENDERERS) == set(TASKS)
+    assert all(next(iter(formats.values())).media_types == (JSON,) for formats in RENDERERS.values())
 
 
-@pytest.mark.parametrize("form", MEDIA_TYPES)
-def test_the_classes_stand_beside_any_form(form):
-    rendered = RenderOptions(form, listed=True).render(FOUND, CARD, PHOTO)
-    assert [(each.class_id, each.pixels) for each in rendered.regions] == [(0, 2), (3, 2), (1, 1)]
+def test_a_format_describes_its_document_if_it_is_json():
+    renderers = [renderer for formats in RENDERERS.values() for renderer in formats.values()]
+    assert all((renderer.document is not None) == (JSON in renderer.media_types) for renderer in renderers)
+
+
+@pytest.mark.parametrize("name", SEGMENT)
+def test_a_format_is_sent_as_its_default_type(name):
+    rendered = SEGMENT[name].render(inputs())
+    assert rendered.media_type == SEGMENT[name].media_types[0]
+    assert len(rendered.content) > 20
 
 
 def test_only_an_overlay_needs_the_image():
-    assert {form for form in MEDIA_TYPES if RenderOptions(form).needs_image} == {"overlay"}
+    assert {name for name, renderer in SEGMENT.items() if renderer.needs_image} == {"overlay"}
 
 
 def test_an_overlay_is_of_the_wanted_type():
-    content = RenderOptions("overlay", media_type=JPEG).render(FOUND, CARD, PHOTO).content
+    content = SEGMENT["overlay"].render(inputs(), JPEG).content
     assert Image.open(io.BytesIO(content)).format == "JPEG"
 
 
-def test_run_lengths_stand_beside_the_content_in_one_form_alone():
-    assert set(RenderOptions("rle").render(FOUND, CARD, None).runs) == {0, 1, 3}
-    assert not RenderOptions("png").render(FOUND, CARD, None).runs
+def test_an_overlay_has_the_wanted_opacity():
+    content = SEGMENT["overlay"].render(inputs(opacity=0)).content
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), np.asarray(IMAGE))
 
 
-@pytest.mark.parametrize("wrong", [{"form": "gif"}, {"masks": "dots"}, {"opacity": 1.1}, {"opacity": float("nan")}])
-def test_a_view_that_makes_no_sense_is_a_bad_option(wrong):
-    with pytest.raises(BadOption):
-        RenderOptions(**wrong)
+@pytest.mark.parametrize(("masks", "key"), [("rle", "rle"), ("polygons", "polygons"), ("none", None)])
+def test_masks_in_json_have_the_wanted_form(masks, key):
+    first = json.loads(SEGMENT["json"].render(inputs(masks=masks)).content)["classes"][0]
+    assert {"rle", "polygons"} & set(first) == ({key} if key else set())
 
 
 def test_a_palette_of_too_many_classes_is_refused_before_anything_runs():
-    RenderOptions("palette").check(replace(CARD, labels=labels.numbered(255)))
+    SEGMENT["palette"].check(replace(CARD, labels=labels.numbered(255)))
     with pytest.raises(BadOption, match="255 classes"):
-        RenderOptions("palette").check(replace(CARD, labels=labels.numbered(256)))
+        SEGMENT["palette"].check(replace(CARD, labels=labels.numbered(256)))
+
+
+def test_a_classification_names_its_model_and_leaves_out_missing_synsets():
+    found = Classification((Prediction("cat", 2, 0.75), Prediction("dog", 3, 0.25, "n01")))
+    (renderer,) = RENDERERS["classify"].values()
+    assert json.loads(renderer.render(RenderInput(found, CARD, ClassifyOptions())).content) == {
+        "model": "city",
+        "predictions": [
+            {"label": "cat", "class_id": 2, "score": 0.75},
+            {"label": "dog", "class_id": 3, "score": 0.25, "synset": "n01"},
+        ],
+    }

@@ -1,0 +1,69 @@
+"""Command line options made from the options that a task declares."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from twins.tasks.options import Option, Options, declared
+from twins.tasks.task import AnyTask
+from twins.zoo.models import DEFAULT_MODELS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def task_options(options: type[Options]) -> Callable[[Command], Command]:
+    """Return a decorator that adds a flag for each option. The command gets them as keyword arguments."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(list(declared(options).values())):
+            command = flag(option)(command)
+        return command
+
+    return add
+
+
+def run_options(task: AnyTask, *, batch: int) -> Callable[[Command], Command]:
+    """Return a decorator that adds the flags of every command that runs a model. `batch` is the default batch size."""
+    default = DEFAULT_MODELS[task.model_task]
+    flags = (
+        click.option("--model", default=default, show_default=True, help="NAME, or NAME=FILE"),
+        click.option("--labels", type=click.Path(path_type=Path), help="File with the class names, one per line"),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
+        click.option(
+            "--batch", type=click.IntRange(1, 1024), default=batch, show_default=True, help="Images run together"
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs"),
+    )
+
+    def add(command: Command) -> Command:
+        for each in reversed(flags):
+            command = each(command)
+        return command
+
+    return add
+
+
+def flag(option: Option) -> Callable[[Command], Command]:
+    """Return the decorator of one flag."""
+    name, description = f"--{option.name.replace('_', '-')}", option.description.rstrip(".")
+    if option.kind is bool:
+        return click.option(name, is_flag=True, help=description)
+    if option.kind is tuple:
+        return click.option(name, default="", callback=read_list, help=f"{description} (separated by commas)")
+    return click.option(name, type=value_type(option), default=option.default, show_default=True, help=description)
+
+
+def value_type(option: Option) -> "click.ParamType[Any]":
+    """Return click's type for an option's values."""
+    if option.choices:
+        return click.Choice(option.choices)
+    ranges: Mapping[type, type[Any]] = {int: click.IntRange, float: click.FloatRange}
+    made: click.ParamType[Any] = ranges[option.kind](option.minimum, option.maximum)
+    return made
+
+
+def read_list(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    """Return the values of a list separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
