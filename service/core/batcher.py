@@ -1,10 +1,11 @@
-"""Groups concurrent calls into batches.
+"""Groups concurrent calls into batches, and lets the groups of a device take turns.
 
 Knows nothing of images, models or torch: `run` is any coroutine from a key and a list to an equally long list.
-Only items of one key share a batch. Time is the event loop's.
+Only items of one key share a batch; keys of one group share their turns. Time is the event loop's.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Pending(Generic[Item, Result]):
-    """An item whose turn has not come. Times are the event loop's, in seconds."""
+    """An item that waits for its batch. Times are the event loop's, in seconds."""
 
     item: Item
     arrived: float
@@ -27,11 +28,37 @@ class Pending(Generic[Item, Result]):
     answer: "asyncio.Future[Result]" = field(compare=False)
 
 
+class Turns:
+    """Fair turns by device time: start-time fair queueing, whose costs are known when a batch has ended.
+
+    The group that has used the least device time is next. A group that was idle starts where the last turn started,
+    so that it neither has credit for the time in which it asked for nothing nor waits for others to catch up.
+    """
+
+    def __init__(self) -> None:
+        self.used_s: dict[Hashable, float] = {}
+        self.start_s = 0.0  # what the group of the last turn had used when its turn started
+
+    def position(self, group: Hashable) -> float:
+        """Return the device time that the group counts with; the least is next."""
+        return max(self.start_s, self.used_s.get(group, 0.0))
+
+    def start(self, group: Hashable) -> None:
+        """Give the group its turn."""
+        self.start_s = self.position(group)
+        # Groups that have used less count as if they had used as much, so only the others need an entry.
+        self.used_s = {other: used_s for other, used_s in self.used_s.items() if used_s > self.start_s}
+
+    def end(self, group: Hashable, duration_s: float) -> None:
+        """Charge the group for its turn."""
+        self.used_s[group] = self.start_s + duration_s
+
+
 class Batcher(Generic[Key, Item, Result]):
-    """One batch at a time; the next one is what has piled up meanwhile, the longest wait first.
+    """Runs one batch at a time; the next one is what has arrived meanwhile.
 
     With `max_delay_s` a batch that is not full waits for more, counted from the arrival of its oldest item, as long
-    as `has_upcoming()` says that something is on its way.
+    as `has_upcoming()` says that something is on its way. Batches of other keys run meanwhile.
     """
 
     def __init__(
@@ -41,10 +68,12 @@ class Batcher(Generic[Key, Item, Result]):
         max_batch: int | Callable[[Key], int],
         max_delay_s: float = 0.0,
         has_upcoming: Callable[[], bool] = lambda: False,
+        group: Callable[[Key], Hashable] = lambda key: key,
     ) -> None:
-        self.run, self.max_delay_s, self.has_upcoming = run, max_delay_s, has_upcoming
+        self.run, self.max_delay_s, self.has_upcoming, self.group = run, max_delay_s, has_upcoming, group
         self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
         self.queues: dict[Key, deque[Pending[Item, Result]]] = {}
+        self.turns = Turns()
         self.arrival = asyncio.Event()
 
     @property
@@ -52,72 +81,80 @@ class Batcher(Generic[Key, Item, Result]):
         """How many items wait."""
         return sum(map(len, self.queues.values()))
 
-    async def submit(self, key: Key, item: Item, *, expires: float = float("inf")) -> Result:
-        """The item's result. Cancel the call to abandon it. Raises DeadlineExceeded, and whatever `run` raises."""
+    async def submit(self, key: Key, item: Item, *, expires: float = math.inf) -> Result:
+        """Return the item's result. Cancel the call to abandon it.
+
+        Raise DeadlineExceeded, and whatever `run` raises.
+        """
         loop = asyncio.get_running_loop()
-        waiting: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
-        self.queues.setdefault(key, deque()).append(waiting)
+        pending: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
+        self.queues.setdefault(key, deque()).append(pending)
         self.arrival.set()
-        return await waiting.answer
+        return await pending.answer
 
     async def serve(self) -> None:
-        """Runs batches until cancelled."""
+        """Run batches until cancelled."""
         while True:
             key = await self.next_key()
-            await self.wait_for_more(key)
             if batch := self.take(key):
                 await self.execute(key, batch)
 
     async def next_key(self) -> Key:
-        """The key whose first item has waited longest; waits until there is one."""
-        while not self.queues:
-            self.arrival.clear()
-            await self.arrival.wait()
-        return min(self.queues, key=lambda key: self.queues[key][0].arrived)
+        """Return the key whose turn it is: of the group that is next, the one whose first item has waited longest."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            due = {key: self.due_at(key) for key in self.queues}
+            if ready := [key for key, at in due.items() if at <= now]:
+                return min(ready, key=lambda key: (self.turns.position(self.group(key)), self.queues[key][0].arrived))
+            await self.wait_for_arrival(min(due.values(), default=None))
 
-    async def wait_for_more(self, key: Key) -> None:
-        """Gives a batch that is not full the configured time, while anything is on its way."""
+    def due_at(self, key: Key) -> float:
+        """Return when a batch of that key need not wait for more items."""
         queue = self.queues[key]
-        until = queue[0].arrived + self.max_delay_s
+        complete = len(queue) >= self.max_batch(key) or not self.has_upcoming()
+        return -math.inf if complete else queue[0].arrived + self.max_delay_s
+
+    async def wait_for_arrival(self, until: float | None) -> None:
+        """Return when an item arrives, or at that time."""
+        self.arrival.clear()
         try:
             async with asyncio.timeout_at(until):
-                while (
-                    len(queue) < self.max_batch(key)
-                    and asyncio.get_running_loop().time() < until
-                    and self.has_upcoming()
-                ):
-                    self.arrival.clear()
-                    await self.arrival.wait()
+                await self.arrival.wait()
         except TimeoutError:
             return
 
     def take(self, key: Key) -> list[Pending[Item, Result]]:
-        """The next batch of that key, without what was abandoned or has expired."""
+        """Return the next batch of that key, without what was abandoned or has expired."""
         queue = self.queues[key]
         batch: list[Pending[Item, Result]] = []
         now = asyncio.get_running_loop().time()
         while queue and len(batch) < self.max_batch(key):
-            waiting = queue.popleft()
-            if waiting.answer.done():
+            pending = queue.popleft()
+            if pending.answer.done():
                 continue
-            if waiting.expires <= now:
-                waiting.answer.set_exception(DeadlineExceeded("the deadline passed while the image waited"))
+            if pending.expires <= now:
+                pending.answer.set_exception(DeadlineExceeded("the deadline passed while the image waited"))
                 continue
-            batch.append(waiting)
+            batch.append(pending)
         if not queue:
             del self.queues[key]
         return batch
 
     async def execute(self, key: Key, batch: list[Pending[Item, Result]]) -> None:
-        """Runs one batch and hands out the results, or the one error to all."""
+        """Run one batch and hand out the results, or the one error to all."""
+        loop, group = asyncio.get_running_loop(), self.group(key)
+        self.turns.start(group)
+        began = loop.time()
         try:
-            results = await self.run(key, [waiting.item for waiting in batch])
+            results = await self.run(key, [pending.item for pending in batch])
             assert len(results) == len(batch), "run must answer each item"
         except Exception as error:  # whatever it is, it belongs to the callers
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
+            for pending in batch:
+                if not pending.answer.done():
+                    pending.answer.set_exception(error)
             return
-        for waiting, result in zip(batch, results, strict=True):
-            if not waiting.answer.done():
-                waiting.answer.set_result(result)
+        finally:
+            self.turns.end(group, loop.time() - began)
+        for pending, result in zip(batch, results, strict=True):
+            if not pending.answer.done():
+                pending.answer.set_result(result)

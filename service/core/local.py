@@ -86,7 +86,11 @@ class LocalPool:
         self.busy_since: float | None = None
         self.lost = False
         self.batcher: Batcher[Key, Queued, SampleResult] = Batcher(
-            self.run_batch, max_batch=self.max_batch, max_delay_s=max_delay_s, has_upcoming=has_upcoming
+            self.run_batch,
+            max_batch=self.max_batch,
+            max_delay_s=max_delay_s,
+            has_upcoming=has_upcoming,
+            group=lambda key: key[0],  # every model has its own turns, whatever the shapes of its samples
         )
 
     # ------------------------------------------------------------------ models
