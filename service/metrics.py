@@ -7,14 +7,29 @@ any process imports this module. The `/metrics` endpoint of any frontend therefo
 import re
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from service.metric_files import MetricFiles
+from service.settings import METRICS_FOLDER, variable
 
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STAGES = ("decode_queue", "decode", "preprocess", "queue", "infer", "postprocess")
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+FILES = MetricFiles(Path(folder)) if (folder := variable(METRICS_FOLDER)) else None
+if FILES:  # before the first metric is made
+    values.ValueClass = values.MultiProcessValue(lambda: FILES.generation)  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter(
     "twins_requests", "Number of requests that were answered or rejected.", ["model", "protocol", "code"]
@@ -43,6 +58,9 @@ IN_FLIGHT_LIMIT = Gauge(
 )
 WORKER_UP = Gauge(
     "twins_worker_up", "Whether a worker is ready: 1 or 0.", ["worker"], multiprocess_mode="livemostrecent"
+)
+WORKERS_EXPECTED = Gauge(
+    "twins_workers_expected", "Number of workers that should be ready.", multiprocess_mode="livemostrecent"
 )
 RESTARTS = Counter("twins_process_restarts", "Number of times that a process was restarted.", ["process", "reason"])
 BUSY = Counter("twins_worker_busy_seconds", "Time for which the device of a worker ran batches.", ["worker"])
@@ -156,6 +174,11 @@ def worker_up(worker: str, *, up: bool) -> None:
     WORKER_UP.labels(worker).set(up)
 
 
+def workers_expected(workers: int) -> None:
+    """Set the number of workers that should be ready."""
+    WORKERS_EXPECTED.set(workers)
+
+
 def worker_busy(worker: str, duration_s: float) -> None:
     """Add the time for which the device of a worker ran a batch."""
     BUSY.labels(worker).inc(duration_s)
@@ -234,6 +257,12 @@ def process_memory(process: str) -> None:
 def version(text: str) -> None:
     """Set the version of the service."""
     BUILD.labels(text).set(1)
+
+
+def restore_files() -> None:
+    """Write the files of this process again if they have been deleted."""
+    if FILES:
+        FILES.restore()
 
 
 def process_gone(pid: int) -> None:

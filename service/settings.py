@@ -241,11 +241,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def child_environment(**extra: str) -> dict[str, str]:
-    """Return the environment for a child process: the environment of this process, and `extra`."""
-    return {**os.environ, **extra}
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client learns where the metric files of all processes are."""
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for a child process: without our settings, which it receives in another way."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def variable(name: str) -> str | None:
+    """Return an environment variable that is not a setting."""
+    return os.environ.get(name)
 
 
 def set_variable(name: str, value: str) -> None:
-    """Set a variable for libraries that read the environment when they are imported."""
+    """Set an environment variable, for libraries that read it when they are imported."""
     os.environ[name] = value

@@ -1,20 +1,26 @@
 """`twins serve`: every setting is a flag."""
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from pydantic.fields import FieldInfo
 
+from service.processes import runtime_folder
 from service.processes.models import parse_references
-from service.settings import CONFIG, FLAG_NAMES, PREFIX, Settings, SettingsError, flag_name, load, set_variable
+from service.processes.runtime_folder import RuntimeFolder
+from service.settings import (
+    CONFIG,
+    FLAG_NAMES,
+    METRICS_FOLDER,
+    PREFIX,
+    Settings,
+    flag_name,
+    load,
+    set_variable,
+)
 from twins.zoo import hub
-
-LONGEST_FOLDER = 80  # characters; the system's limit is 107 for a socket, whose name comes behind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,29 +66,16 @@ def serve(**flags: object) -> None:
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
     for reference in parse_references(settings):
         hub.fetch(reference)  # now, with a progress bar, rather than in every worker
-    folder = run_time_folder()
+    folder = runtime_folder.create()
     try:
         sys.exit(run(settings, folder))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
 
 
-def run_time_folder() -> Path:
-    """A new private folder for the sockets and metrics of one run. Raises SettingsError where there can be none."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="twins-"))
-    except OSError as error:
-        raise SettingsError(f"no folder for temporary files can be made: {error.strerror or error}") from error
-    if len(str(folder)) > LONGEST_FOLDER:
-        folder.rmdir()
-        raise SettingsError(f"{folder} is too long a path for sockets; set TMPDIR to a shorter one")
-    return folder
-
-
-def run(settings: Settings, folder: Path) -> int:
-    """The service in a private folder; the exit code."""
-    (folder / "metrics").mkdir()
-    set_variable("PROMETHEUS_MULTIPROC_DIR", str(folder / "metrics"))
-    from service.processes import supervisor  # imports the metrics, which look for that variable at once
+def run(settings: Settings, folder: RuntimeFolder) -> int:
+    """Run the service with its files in that folder, and return the exit code."""
+    set_variable(METRICS_FOLDER, str(folder.metrics))
+    from service.processes import supervisor  # imports the metrics, which read that variable at once
 
     return supervisor.run(settings, folder)

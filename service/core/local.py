@@ -132,6 +132,11 @@ class LocalPool:
         await self.batcher.serve()
 
     @property
+    def expected(self) -> int:
+        """How many workers should be ready."""
+        return 1
+
+    @property
     def ready(self) -> int:
         """How many workers can take samples now: this one, or none."""
         return int(bool(self.models) and not self.lost)

@@ -27,6 +27,10 @@ class Pool(Protocol):
         """How many workers can take samples now."""
 
     @property
+    def expected(self) -> int:
+        """How many workers should be ready."""
+
+    @property
     def available(self) -> bool:
         """Whether a sample that is admitted now will find a worker soon."""
 

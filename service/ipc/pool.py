@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 from service import logs, metrics
 from service.core.pool import RETRY_AFTER_S, PoolOutput, no_worker
@@ -28,10 +29,11 @@ class WorkerLost(Exception):
 
 
 class WorkerConnection:
-    """The line to one worker process, and the samples in flight there."""
+    """The connection to one worker process, and the samples in flight there."""
 
-    def __init__(self, info: WorkerInfo) -> None:
-        self.name = info.name
+    def __init__(self, info: WorkerInfo, on_broken: Callable[["WorkerConnection"], None]) -> None:
+        self.info, self.name = info, info.name
+        self.report_broken = on_broken
         self.client = ClientSocket(info.address)
         self.pending: dict[int, asyncio.Future[PoolOutput]] = {}
         self.running: set[int] = set()
@@ -73,19 +75,20 @@ class WorkerConnection:
                 answer.set_exception(worker_error(message))
 
     def on_broken(self, task: asyncio.Task[None]) -> None:
-        """A line on which nobody hears must not keep its samples waiting."""
+        """Close the connection when its receive loop fails: no answer would arrive any more."""
         if not task.cancelled() and (error := task.exception()):
             log.error("connection broke", worker=self.name, exc_info=error)
-            self.fail_pending()
+            self.close()
+            self.report_broken(self)
 
     def close(self) -> None:
-        """The worker is gone: whoever waits for it is worker_error."""
+        """Close the connection and fail the samples in flight there."""
         self.receiving.cancel()
         self.client.close()
         self.fail_pending()
 
     def fail_pending(self) -> None:
-        """Tells whoever waits that the worker will not answer."""
+        """Raise WorkerLost in every call that waits for this worker."""
         for job, answer in self.pending.items():
             if not answer.done():
                 answer.set_exception(WorkerLost(self.name, running=job in self.running))
@@ -96,6 +99,7 @@ class WorkerPool:
 
     def __init__(self) -> None:
         self.connections: dict[str, WorkerConnection] = {}
+        self.expected = 0  # workers, whether they are ready or not
         self.recovering = False
         self.changed = asyncio.Event()
         self.ids = itertools.count()
@@ -111,15 +115,21 @@ class WorkerPool:
         return self.ready > 0 or self.recovering
 
     def update(self, states: WorkerStates) -> None:
-        """Dials new workers, hangs up on dead ones."""
+        """Connect to new workers, and close the connections to those that are gone."""
         serving = {worker.name: worker for worker in states.workers if worker.state == "ready"}
         for name in self.connections.keys() - serving.keys():
             self.connections.pop(name).close()
         for name in serving.keys() - self.connections.keys():
-            self.connections[name] = WorkerConnection(serving[name])
+            self.connections[name] = WorkerConnection(serving[name], self.reconnect)
+        self.expected = len(states.workers)
         self.recovering = any(worker.state == "recovering" for worker in states.workers)
         self.changed.set()
         self.changed = asyncio.Event()
+
+    def reconnect(self, broken: WorkerConnection) -> None:
+        """Replace a connection that broke though its worker lives."""
+        if self.connections.get(broken.name) is broken:
+            self.connections[broken.name] = WorkerConnection(broken.info, self.reconnect)
 
     async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
         """One sample through one model, on another worker if the first one dies. Raises ServiceError."""

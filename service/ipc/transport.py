@@ -76,12 +76,17 @@ class Heartbeat(Message, frozen=True):
     busy_s: float = 0.0
 
 
+class DeviceChosen(Message, frozen=True):
+    """Worker to supervisor, before it loads anything: the device that it uses, which its restarts must use as well."""
+
+    device: str
+    device_count: int  # devices of that kind on this machine
+
+
 class Ready(Message, frozen=True):
     """Child to supervisor, once: serving."""
 
     cards: tuple[Card, ...] = ()
-    device: str = ""
-    device_count: int = 1  # devices of that kind on this machine
 
 
 class Fatal(Message, frozen=True):
@@ -113,7 +118,9 @@ class Stop(Message, frozen=True):
     """Supervisor to worker: nobody needs you any more."""
 
 
-AnyMessage = Job | Abandon | Running | Done | Failed | Heartbeat | Ready | Fatal | WorkerStates | Stop
+AnyMessage = Job | Abandon | Running | Done | Failed | Heartbeat | DeviceChosen | Ready | Fatal | WorkerStates | Stop
+
+SCHEME = "ipc://"
 
 ENCODER = msgspec.msgpack.Encoder()
 DECODER = msgspec.msgpack.Decoder(AnyMessage)
@@ -122,7 +129,7 @@ ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
 
 def address(folder: str | Path, name: str) -> str:
     """Where the process `name` listens."""
-    return f"ipc://{folder}/{name}"
+    return f"{SCHEME}{folder}/{name}"
 
 
 def pack(message: Message, arrays: Sequence[Array]) -> list[Any]:
@@ -143,7 +150,7 @@ class ServerSocket:
     """The end that many dial."""
 
     def __init__(self, at: str) -> None:
-        self.socket = open_socket(zmq.ROUTER)
+        self.socket, self.at = open_socket(zmq.ROUTER), at
         self.socket.bind(at)
 
     async def receive(self) -> tuple[bytes, AnyMessage, tuple[Array, ...]]:
@@ -154,6 +161,12 @@ class ServerSocket:
     async def send(self, peer: bytes, message: Message, arrays: Sequence[Array] = ()) -> None:
         """To one peer; dropped if it is gone."""
         await self.socket.send_multipart([peer, *pack(message, arrays)])
+
+    def restore(self) -> None:
+        """Listen again if the socket's file has been deleted while its folder exists; connections stay as they are."""
+        path = Path(self.at.removeprefix(SCHEME))
+        if not path.exists() and path.parent.exists():
+            self.socket.bind(self.at)
 
     def close(self) -> None:
         """Drops what was not sent."""

@@ -1,70 +1,108 @@
-"""What a worker and a frontend have in common: they report to the supervisor and do not outlive it."""
+"""What a worker and a frontend have in common: they report to the supervisor and end when it does."""
 
 import asyncio
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from service import logs, metrics
-from service.ipc.transport import ClientSocket, Heartbeat, address
+from service.ipc.transport import ClientSocket, Fatal, Heartbeat, Stop, address
 from service.settings import Settings
 
 HEARTBEAT_S = 0.5
+ACK_TIMEOUT_S = 5.0  # for the supervisor to receive the last message, which is lost if the process ends at once
 CONTROL = "control"  # the supervisor's name in the run-time folder
+EXIT_BROKEN, EXIT_FATAL = 1, 3
+
+log = logs.get()
 
 
 @dataclass(frozen=True)
 class ChildConfig:
-    """What a child is told when it is started."""
+    """All that a child needs to know. It arrives on standard input, so that API keys are on no disk and in no list."""
 
-    name: str  # "worker-0.2": its slot, and how many processes were there before
+    name: str  # "worker-0.2": its process slot, and how many processes were in it before
     folder: str  # the private run-time folder
     parent: int  # the supervisor's process id
     slot: int  # counted from 0
-    device: str = ""  # a worker's
+    settings: dict[str, Any]
+    device: str = ""  # of a worker
 
     @property
     def role(self) -> str:
-        """The slot's name, which stays the same over restarts."""
+        """Return the name of the process slot, which stays the same over restarts."""
         return self.name.partition(".")[0]
 
+    def encode(self) -> bytes:
+        """Return the bytes for `decode`."""
+        return msgspec.json.encode(self)
 
-def write_settings(folder: Path, settings: Settings) -> None:
-    """Leaves the settings for children: keys must not stand on a command line that everybody may read."""
-    plain = {**settings.model_dump(), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
-    file = folder / "settings.json"
-    file.touch(mode=0o600)
-    file.write_bytes(msgspec.json.encode(plain))
+
+def decode(data: bytes) -> ChildConfig:
+    """Return the config that a supervisor has encoded."""
+    return msgspec.json.decode(data, type=ChildConfig)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings with their API keys readable, for `ChildConfig`."""
+    return {**settings.model_dump(), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
 
 
 def start(main: Callable[[ChildConfig, Settings, ClientSocket], Coroutine[Any, Any, None]]) -> None:
-    """Runs a child process: `main` with its config, the settings and the line to the supervisor."""
-    config = msgspec.json.decode(sys.argv[1].encode(), type=ChildConfig)
-    settings = Settings.model_validate_json((Path(config.folder) / "settings.json").read_bytes())
+    """Run a child process: `main` with its config, the settings and the connection to the supervisor."""
+    config = decode(sys.stdin.buffer.read())
+    settings = Settings.model_validate(config.settings)
     logs.configure(settings, process=config.role)
-    # the terminal's interrupt reaches the whole group, but the supervisor decides who ends when
+    # A terminal sends its interrupt to the whole process group. The supervisor decides which process ends when.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     async def run() -> None:
         await main(config, settings, ClientSocket(address(config.folder, CONTROL), name=config.name))
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except Exception as error:
+        leave(EXIT_BROKEN, error)
+
+
+def leave(code: int, error: BaseException | None = None) -> NoReturn:
+    """Log the error, if there is one, and end the process at once."""
+    if error is not None:
+        log.error("process broke", exc_info=error)
+    logs.flush()
+    os._exit(code)
+
+
+async def report_fatal(control: ClientSocket, why: str) -> NoReturn:
+    """Tell the supervisor that this process cannot start, and end it."""
+    await control.send(Fatal(why))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ACK_TIMEOUT_S):
+            await wait_for_stop(control)
+    leave(EXIT_FATAL)
+
+
+async def wait_for_stop(control: ClientSocket) -> None:
+    """Return when the supervisor says that this process is not needed any more."""
+    while not isinstance((await control.receive())[0], Stop):
+        pass
 
 
 async def send_heartbeats(
     config: ChildConfig, control: ClientSocket, busy_s: Callable[[], float] = lambda: 0.0
 ) -> None:
-    """Tells the supervisor that this process is alive, until cancelled; ends the process if the supervisor is gone."""
+    """Tell the supervisor that this process is alive, until cancelled; end the process if the supervisor is gone."""
     while True:
         if os.getppid() != config.parent:
-            os._exit(1)
+            leave(EXIT_BROKEN)
+        metrics.restore_files()
         metrics.process_memory(config.role)
         await control.send(Heartbeat(busy_s()))
         await asyncio.sleep(HEARTBEAT_S)

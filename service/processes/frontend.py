@@ -15,33 +15,53 @@ from service.rpc import server as rpc
 from service.settings import Settings
 from twins import __version__
 
+START_S = 60.0  # for both servers to listen, which takes far less than a second
+
 log = logs.get()
 
 
 async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """A frontend's life: serves until it is told to stop, then answers everything in flight."""
+    """Serve until the supervisor says stop, then answer everything in flight. Raises RuntimeError if a part ends."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     metrics.version(__version__)
     pool = WorkerPool()
     engine = Engine(settings, pool)
     web, rpc_server = rest.Server(engine), rpc.Server(engine)
-    await web.start(listen(settings.host, settings.http_port))
-    await rpc_server.start(settings.host, settings.grpc_port)
+    try:
+        async with asyncio.timeout(START_S):
+            await web.start(listen(settings.host, settings.http_port))
+            await rpc_server.start(settings.host, settings.grpc_port)
+    except (OSError, RuntimeError) as error:
+        await child.report_fatal(
+            control, f"cannot listen on {settings.host}: {str(error) or 'the start takes too long'}"
+        )
     await control.send(Ready())
-    tasks = [asyncio.create_task(child.send_heartbeats(config, control)), asyncio.create_task(follow(control, engine))]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if not stopping.done():
-        raise RuntimeError("a frontend's task ended") from next(task for task in tasks if task.done()).exception()
+    running = {
+        "heartbeat": asyncio.create_task(child.send_heartbeats(config, control)),
+        "worker states": asyncio.create_task(follow(control, engine)),
+        "HTTP server": asyncio.create_task(web.wait()),
+        "gRPC server": asyncio.create_task(rpc_server.wait()),
+    }
+    await wait_for_stop(stop, running)
     await drain(engine, web, rpc_server)
     pool.close()
-    for task in tasks:
+    for task in running.values():
         task.cancel()
 
 
+async def wait_for_stop(stop: asyncio.Event, running: dict[str, asyncio.Task[None]]) -> None:
+    """Return when the event is set. Raises RuntimeError if one of the tasks ends first."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([*running.values(), stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        stopping.cancel()
+        name, ended = next((name, task) for name, task in running.items() if task.done())
+        raise RuntimeError(f"the {name} of this frontend has ended") from ended.exception()
+
+
 async def follow(control: ClientSocket, engine: Engine) -> None:
-    """Keeps the engine informed of the workers."""
+    """Keep the engine informed of the workers."""
     while True:
         message, _ = await control.receive()
         if isinstance(message, WorkerStates):
@@ -49,7 +69,7 @@ async def follow(control: ClientSocket, engine: Engine) -> None:
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:
-    """Not ready, but serving on for a moment; then no new connections; then the last answers."""
+    """Report not ready and serve on for a moment. Then accept no connections, and answer what is in flight."""
     log.info("draining", seconds=engine.settings.drain_delay_s)
     engine.start_draining()
     await asyncio.sleep(engine.settings.drain_delay_s)
@@ -60,7 +80,7 @@ async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> Non
 
 
 async def stop_rpc(engine: Engine, rpc_server: rpc.Server) -> None:
-    """Streams are asked to end; calls in flight are answered."""
+    """Ask streams to end, and answer the calls in flight."""
     engine.close()
     await rpc_server.stop(engine.settings.grace_s)
 

@@ -1,10 +1,8 @@
 """The process that owns a device: a pool in this process, and a socket that frontends send jobs to."""
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import NoReturn, cast
 
@@ -15,14 +13,13 @@ from service.ipc.transport import (
     Abandon,
     Array,
     ClientSocket,
+    DeviceChosen,
     Done,
     Failed,
-    Fatal,
     Job,
     Ready,
     Running,
     ServerSocket,
-    Stop,
     address,
 )
 from service.processes import child
@@ -37,8 +34,7 @@ from twins.tasks.sample import Pixels, Sample
 from twins.zoo.models import ModelReference
 
 GAUGES_S = 1.0
-ACK_TIMEOUT_S = 5.0  # for the supervisor to receive the last message, which is lost if the process ends at once
-EXIT_FATAL, EXIT_DEVICE_LOST = 3, 4
+EXIT_DEVICE_LOST = 4
 
 log = logs.get()
 
@@ -80,25 +76,23 @@ class Worker(Observer):
         heartbeats = asyncio.create_task(child.send_heartbeats(self.config, self.control, self.pool.busy_s))
         try:
             await self.pool.open()
+            device = self.pool.backend.device
+            await self.control.send(DeviceChosen(device.name, device.count))
             for reference in parse_references(self.settings):
                 await self.load(reference)
         except DeviceLost as error:
             self.device_lost(error)
         except TwinsError as error:
-            await self.report_fatal(str(error))
-        device, cards = self.pool.backend.device, self.pool.cards
-        await self.control.send(Ready(tuple(cards.values()), device.name, device.count))
-        log.info("worker ready", device=device.name, models=list(cards))
+            await child.report_fatal(self.control, str(error))
+        await self.control.send(Ready(tuple(self.pool.cards.values())))
+        log.info("worker ready", device=device.name, models=list(self.pool.cards))
         serving = [asyncio.create_task(job) for job in (self.pool.serve(), self.receive(), self.gauges())]
-        stopping = asyncio.create_task(self.wait_for_stop())
+        stopping = asyncio.create_task(child.wait_for_stop(self.control))
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
-            log.error("worker broke", exc_info=next(iter(done)).exception())
-            logs.flush()
-            os._exit(1)
+            child.leave(child.EXIT_BROKEN, next(iter(done)).exception())
         # Nothing is in flight any more, and an interpreter that holds a device is slow to exit.
-        logs.flush()
-        os._exit(0)
+        child.leave(0)
 
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""
@@ -108,23 +102,10 @@ class Worker(Observer):
         metrics.model_loaded(reference.name, self.config.role, took_s)
         log.info("model loaded", model=reference.name, device=self.pool.backend.device.name, seconds=round(took_s, 2))
 
-    async def report_fatal(self, why: str) -> NoReturn:
-        """Tell the supervisor that another start would fail as well, and exit."""
-        await self.control.send(Fatal(why))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ACK_TIMEOUT_S):
-                await self.wait_for_stop()
-        logs.flush()
-        os._exit(EXIT_FATAL)
-
-    async def wait_for_stop(self) -> None:
-        """Return when the supervisor says so."""
-        while not isinstance((await self.control.receive())[0], Stop):
-            pass
-
     async def gauges(self) -> None:
         """Keep the gauges current while nothing happens."""
         while True:
+            self.server_socket.restore()
             metrics.queue_depth(self.config.role, self.pool.batcher.depth)
             for kind, size_bytes in self.pool.backend.memory_bytes().items():
                 metrics.device_memory(self.config.role, kind, size_bytes)
@@ -175,8 +156,7 @@ class Worker(Observer):
     def device_lost(self, error: DeviceLost) -> NoReturn:
         """Exit: frontends send the samples to another worker, and the supervisor starts the next process."""
         log.error("device lost", detail=str(error))
-        logs.flush()
-        os._exit(EXIT_DEVICE_LOST)
+        child.leave(EXIT_DEVICE_LOST)
 
 
 async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:

@@ -21,7 +21,7 @@ from service.rest.accept import choose
 from service.rest.body import check_names, joined, unwrap
 from service.rest.endpoints import ENDPOINTS, Endpoint
 from service.rest.scope import RequestScope
-from service.rest.wire import Failure, ModelList, Status, listed, server_timing
+from service.rest.wire import Failure, ModelList, Readiness, Status, WorkerCount, listed, server_timing
 from twins import __version__
 from twins.render.renderer import JSON
 
@@ -203,7 +203,8 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
     @app.get("/healthz", tags=["operations"], summary="The same as /readyz", openapi_extra=documents.READY)
     async def ready() -> Response:
         word = "stopping" if engine.stopping else "ready" if engine.ready else "loading"
-        return Response(msgspec.json.encode(Status(word)), 200 if engine.ready else 503, media_type=JSON)
+        body = Readiness(word, WorkerCount(engine.pool.ready, engine.pool.expected))
+        return Response(msgspec.json.encode(body), 200 if engine.ready else 503, media_type=JSON)
 
     @app.get("/metrics", tags=["operations"], summary="For Prometheus", openapi_extra=documents.METRICS)
     async def show_metrics() -> Response:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from service.rest.endpoints import ENDPOINTS, Endpoint, json_type
 from service.rest.problems import MEDIA_TYPE, Problem
-from service.rest.wire import Failure, ModelList, Status
+from service.rest.wire import Failure, ModelList, Readiness, Status
 from twins.card import Card
 from twins.render.renderer import JSON
 
@@ -21,7 +21,7 @@ sent one, and predictions carry `Server-Timing`. `X-Request-Timeout: SECONDS` se
 REFERENCE = "#/components/schemas/{name}"
 RENDERERS = [renderer for endpoint in ENDPOINTS.values() for renderer in endpoint.renderers.values()]
 DOCUMENTS = [renderer.document for renderer in RENDERERS if renderer.document]
-TYPES = (*(each.body for each in ENDPOINTS.values()), *DOCUMENTS, Failure, ModelList, Status, Problem, Card)
+TYPES = (*(each.body for each in ENDPOINTS.values()), *DOCUMENTS, Failure, ModelList, Status, Readiness, Problem, Card)
 
 (*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
 SCHEMA = dict(zip(TYPES, REFERENCES, strict=True))
@@ -116,7 +116,9 @@ MODELS: dict[str, Any] = {"responses": {"200": answer(ModelList, "The models"), 
 MODEL: dict[str, Any] = {"responses": {"200": answer(Card, "The card"), **problem(401, 404, 503)}}
 MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # of models that ship
 STATUS: dict[str, Any] = {"responses": {"200": answer(Status, "Alive")}}
-READY: dict[str, Any] = {"responses": {"200": answer(Status, "Ready"), "503": answer(Status, "Loading or stopping")}}
+READY: dict[str, Any] = {
+    "responses": {"200": answer(Readiness, "Ready"), "503": answer(Readiness, "Loading or stopping")}
+}
 METRICS: dict[str, Any] = {
     "responses": {"200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
 }

@@ -47,9 +47,20 @@ class Server(uvicorn.Server):
         yield
 
     async def start(self, listener: socket.socket) -> None:
-        """Serve on a listening socket."""
+        """Serve on a listening socket. Raises RuntimeError, or what uvicorn raises, if the server does not start."""
         self.serving = asyncio.create_task(self.serve([listener]))
-        await self.listening.wait()
+        listening = asyncio.create_task(self.listening.wait())
+        await asyncio.wait({self.serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            await self.serving
+            raise RuntimeError("the HTTP server ended as it started")
+
+    async def wait(self) -> None:
+        """Return when the server has ended, for whatever reason."""
+        if self.serving:
+            await asyncio.wait({self.serving})
+            await self.serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and let `start` return."""

@@ -36,6 +36,20 @@ class Status(msgspec.Struct, frozen=True):
     status: str
 
 
+class WorkerCount(msgspec.Struct, frozen=True):
+    """How many workers are ready, of how many that should be."""
+
+    ready: int
+    expected: int
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether the service is ready, loading, or stopping."""
+
+    status: str
+    workers: WorkerCount
+
+
 def listed(card: Card) -> ModelEntry:
     """Return the entry of a card in the list."""
     return ModelEntry(card.name, card.task, card.variant, len(card.labels))

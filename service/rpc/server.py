@@ -47,6 +47,10 @@ class Server:
         self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         await self.server.start()
 
+    async def wait(self) -> None:
+        """Return when the server has ended, for whatever reason."""
+        await self.server.wait_for_termination()
+
     def show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
         """Health follows readiness."""
         task = asyncio.create_task(self.set_health(ready=ready))

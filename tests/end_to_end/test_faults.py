@@ -4,8 +4,8 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import signal
-import stat
 import time
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.load import call_until, load, post_until
-from tests.server import Server, wait_until
+from tests.server import PATIENCE_S, Server, wait_until
 
 
 @pytest.fixture
@@ -112,10 +112,68 @@ def test_requests_are_answered_while_standard_error_is_a_pipe_that_is_not_read(c
         assert server.stop() == 0
 
 
-def test_the_settings_that_children_read_are_for_their_owner_alone(own_server):
-    order = json.loads(psutil.Process(own_server.pid("worker-0")).cmdline()[-1])
-    assert stat.S_IMODE((Path(order["folder"]) / "settings.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE(Path(order["folder"]).stat().st_mode) == 0o700
+def test_api_keys_are_in_no_file_no_command_line_and_no_environment_of_a_child(tmp_path):
+    key = "a-key-that-nobody-finds"
+    with Server(environ={"TWINS_API_KEYS": key, "TMPDIR": str(tmp_path)}) as server:
+        for role in ("worker-0", "frontend-0"):
+            process = psutil.Process(server.pid(role))
+            assert key not in str(process.cmdline())
+            assert key not in str(process.environ())
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert files
+        assert not [path for path in files if key.encode() in path.read_bytes()]
+        assert httpx.post(f"{server.http}/classify").status_code == 401
+
+
+def test_the_runtime_folder_may_be_deleted_while_the_service_runs(tmp_path, cat):
+    with Server("--frontends", "2", environ={"TMPDIR": str(tmp_path)}) as server:
+        folder = next(path for path in tmp_path.iterdir() if path.is_dir())
+        httpx.post(f"{server.http}/classify", content=cat).raise_for_status()
+        shutil.rmtree(folder)
+        wait_until(lambda: (folder / "control").exists() and (folder / "worker-0.0").exists(), what="the sockets")
+        wait_until(lambda: server.metric("twins_requests_total", code="ok") == 1, what="the counts of before")
+        for number in range(2):  # new frontends must find the old worker
+            os.kill(server.pid(f"frontend-{number}"), signal.SIGKILL)
+            server.wait_for("started", count=2, role=f"frontend-{number}")
+        wait_until(server.worker_ready, what="ready")
+        assert httpx.post(f"{server.http}/classify", content=cat).status_code == 200
+        os.kill(server.pid("worker-0"), signal.SIGKILL)  # and the supervisor a new worker
+        server.wait_for("worker ready", count=2)
+        assert httpx.post(f"{server.http}/classify", content=cat).status_code == 200
+        assert server.stop() == 0
+    assert not folder.exists()
+
+
+def test_a_service_whose_supervisor_was_killed_leaves_no_folder_after_the_next_start(tmp_path):
+    environ = {"TMPDIR": str(tmp_path)}
+    with Server(environ=environ) as server:
+        (abandoned,) = tmp_path.iterdir()
+        server.process.kill()
+        server.process.wait()
+    with Server(environ=environ) as server:
+        assert not abandoned.exists()
+        assert server.stop() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_missing_does_not_end_a_service_that_has_another(cat):
+    with Server("--device", "cpu,cuda:7") as server:
+        assert server.events("ready")[0]["workers"] == {"ready": 1, "expected": 2}
+        assert httpx.get(f"{server.http}/readyz").json() == {
+            "status": "ready",
+            "workers": {"ready": 1, "expected": 2},
+        }
+        assert server.metric("twins_workers_expected") == 2
+        server.wait_for("cannot start", role="worker-1", count=3)  # it is started again and again
+        assert server.metric("twins_process_restarts_total", process="worker-1") >= 2
+        assert httpx.post(f"{server.http}/classify", content=cat).status_code == 200
+        assert server.stop() == 0
+
+
+def test_a_service_none_of_whose_devices_is_there_ends_at_once():
+    with Server("--device", "cuda:6,cuda:7", wait=False) as server:
+        assert server.process.wait(PATIENCE_S) == 3
+        assert server.events("cannot start", role="worker-1")
 
 
 def test_children_do_not_outlive_a_supervisor_that_was_killed():

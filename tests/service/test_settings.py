@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.processes.child import write_settings
+from service.processes.child import ChildConfig, decode, plain
 from service.settings import PREFIX, Settings, SettingsError, flag_name, load
 from twins.images.decode import Limits
 
@@ -191,10 +191,10 @@ def test_the_only_key_in_a_file_may_not_be_a_bare_number(config):
     assert "api_keys" in complaint({"config": config("api_keys = 5")})
 
 
-def test_children_get_the_same_settings(tmp_path):
+def test_children_get_the_same_settings():
     settings = load({"api_keys": (SECRET,), "models": ("own=x.pth",)}, environ={})
-    write_settings(tmp_path, settings)
-    assert Settings.model_validate_json((tmp_path / "settings.json").read_bytes()) == settings
+    config = decode(ChildConfig("worker-0.0", "folder", 1, 0, plain(settings)).encode())
+    assert Settings.model_validate(config.settings) == settings
 
 
 def test_settings_cannot_be_changed():

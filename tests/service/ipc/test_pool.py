@@ -325,6 +325,20 @@ async def test_a_new_process_in_the_same_place_is_dialled_anew(pool, workers):
         assert (await submit(pool)).output.arrays[1].item() == 0.75
 
 
+async def test_a_connection_that_broke_is_replaced_and_its_samples_are_sent_again(pool, workers):
+    pool.update(states(workers[0]))
+    call = submit(pool)
+    peer, _, _ = await workers[0].job()
+    await workers[0].listener.socket.send_multipart([peer, b"not a message", b"at all"])
+    async with serving(workers[0], value=0.75):
+        assert (await call).output.arrays[1].item() == 0.75
+
+
+async def test_all_workers_are_expected_whatever_their_state(pool, workers):
+    pool.update(states(workers[0], LOADING, DECODER_ERRORS))
+    assert (pool.ready, pool.expected) == (1, 3)
+
+
 async def test_news_without_change_disturbs_nobody(pool, workers):
     pool.update(states(workers[0]))
     call = submit(pool)

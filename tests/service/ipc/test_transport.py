@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays_of
 from service.ipc.transport import (
     Abandon,
     ClientSocket,
+    DeviceChosen,
     Done,
     Failed,
     Fatal,
@@ -49,7 +50,8 @@ MESSAGES = st.one_of(
     st.builds(Done, IDS, SECONDS, SECONDS, SMALL),
     st.builds(Failed, IDS, st.text(), st.text()),
     st.builds(Heartbeat, SECONDS),
-    st.builds(Ready, st.sampled_from([(), (CARD,)]), st.text(), SMALL),
+    st.builds(DeviceChosen, st.text(), SMALL),
+    st.builds(Ready, st.sampled_from([(), (CARD,)])),
     st.builds(Fatal, st.text()),
     st.builds(
         WorkerStates,
@@ -74,7 +76,19 @@ def wire(message, arrays):
 
 def test_every_kind_of_message_is_tested():
     assert {kind.__name__ for kind in Message.__subclasses__()} == {
-        *("Job", "Abandon", "Running", "Done", "Failed", "Heartbeat", "Ready", "Fatal", "WorkerStates", "Stop")
+        *(
+            "Job",
+            "Abandon",
+            "Running",
+            "Done",
+            "Failed",
+            "Heartbeat",
+            "DeviceChosen",
+            "Ready",
+            "Fatal",
+            "WorkerStates",
+            "Stop",
+        )
     }
 
 
@@ -134,6 +148,20 @@ async def test_what_is_sent_before_anybody_listens_arrives(at):
     assert (await listener.receive())[1] == Abandon(1)
     client.close()
     listener.close()
+
+
+async def test_a_listener_whose_file_was_deleted_listens_again_and_keeps_its_connections(line, tmp_path):
+    listener, client = line
+    await client.send(Abandon(1))
+    await listener.receive()
+    (tmp_path / "s").unlink()
+    listener.restore()
+    newcomer = ClientSocket(listener.at)
+    await newcomer.send(Abandon(2))
+    assert (await listener.receive())[1] == Abandon(2)
+    await client.send(Abandon(3))
+    assert (await listener.receive())[1] == Abandon(3)
+    newcomer.close()
 
 
 async def test_a_message_to_somebody_who_left_is_dropped(line):

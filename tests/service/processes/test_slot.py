@@ -1,9 +1,9 @@
-"""What the supervisor concludes from a process's history. Nothing is started here."""
+"""What the supervisor concludes from the history of a process. Nothing is started here."""
 
 import pytest
 
 from service.processes import slot
-from service.processes.slot import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, STABLE_S, ProcessSlot
+from service.processes.slot import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, MAX_EARLY_EXITS, STABLE_S, ProcessSlot
 from service.settings import Settings
 
 
@@ -17,7 +17,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def worker(clock):
-    return ProcessSlot("worker-0", 0, device="cpu")
+    return ProcessSlot("worker-0", device="cpu")
 
 
 def test_a_first_death_is_no_reason_to_wait(worker):
@@ -65,6 +65,15 @@ def test_a_worker_that_never_served_is_loading_and_then_broken(worker):
     assert worker.state == "loading"
     worker.mark_exited()
     assert worker.state == "broken"
+
+
+def test_a_worker_that_exits_early_again_and_again_cannot_start_until_it_is_ready_once(worker):
+    for _ in range(MAX_EARLY_EXITS):
+        assert not worker.cannot_start
+        worker.mark_exited()
+    assert worker.cannot_start
+    worker.mark_ready()
+    assert not worker.cannot_start
 
 
 def test_silence_and_a_long_batch_are_hangs_and_a_long_start_is_none(worker, clock):

@@ -1,0 +1,97 @@
+"""What the supervisor decides about devices, and when it ends the service. No process is started here."""
+
+import pytest
+
+from service.ipc.transport import DeviceChosen, Fatal
+from service.processes import runtime_folder
+from service.processes.supervisor import EXIT_BROKEN, EXIT_MODEL, Supervisor
+from service.settings import Settings
+
+
+@pytest.fixture
+async def supervise(monkeypatch):
+    """Return a function from settings to a supervisor with its slots, in which no process starts."""
+    folder = runtime_folder.create()
+    made = []
+
+    async def idle(self, slot):
+        slot.generation = 0
+
+    monkeypatch.setattr(Supervisor, "supervise", idle)
+
+    def build(**settings) -> Supervisor:
+        supervisor = Supervisor(Settings(**settings), folder)
+        supervisor.add_all()
+        made.append(supervisor)
+        return supervisor
+
+    yield build
+    for supervisor in made:
+        supervisor.control.close()
+    folder.remove()
+
+
+def devices(supervisor: Supervisor) -> list[str]:
+    return [slot.device for slot in supervisor.workers]
+
+
+async def test_auto_is_resolved_once_to_one_worker_for_each_gpu(supervise):
+    supervisor = supervise(device=("auto",))
+    supervisor.on_device(supervisor.slots["worker-0"], DeviceChosen("cuda:0", 3))
+    assert devices(supervisor) == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+async def test_auto_that_found_no_gpu_stays_on_the_cpu(supervise):
+    supervisor = supervise(device=("auto",))
+    supervisor.on_device(supervisor.slots["worker-0"], DeviceChosen("cpu", 1))
+    assert devices(supervisor) == ["cpu"]
+
+
+async def test_a_restarted_worker_that_sees_other_devices_changes_nothing(supervise):
+    supervisor = supervise(device=("auto",))
+    first = supervisor.slots["worker-0"]
+    supervisor.on_device(first, DeviceChosen("cuda:0", 2))
+    supervisor.on_device(first, DeviceChosen("cuda:0", 1))
+    assert devices(supervisor) == ["cuda:0", "cuda:1"]
+
+
+async def test_devices_that_were_named_get_no_further_workers(supervise):
+    supervisor = supervise(device=("cuda:1",))
+    supervisor.on_device(supervisor.slots["worker-0"], DeviceChosen("cuda:1", 8))
+    assert devices(supervisor) == ["cuda:1"]
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_further_worker_that_cannot_start_does_not_end_a_service_that_serves(supervise, early):
+    supervisor = supervise(device=("cuda:0", "cuda:1"))
+    supervisor.slots["worker-0"].mark_ready()
+    if early:
+        for _ in range(10):
+            supervisor.slots["worker-1"].mark_exited()
+        supervisor.end_if_nothing_serves(EXIT_BROKEN)
+    else:
+        await supervisor.on_fatal(supervisor.slots["worker-1"], Fatal("no such device"))
+    assert not supervisor.stopping.is_set()
+
+
+async def test_a_worker_that_is_still_loading_keeps_the_service_from_ending(supervise):
+    supervisor = supervise(device=("cuda:0", "cuda:1"))
+    await supervisor.on_fatal(supervisor.slots["worker-1"], Fatal("no such device"))
+    assert not supervisor.stopping.is_set()
+
+
+async def test_a_service_that_served_once_is_not_ended_when_its_only_worker_cannot_start_again(supervise):
+    supervisor = supervise(device=("cuda:0",))
+    worker = supervisor.slots["worker-0"]
+    worker.mark_ready()
+    worker.mark_exited()
+    await supervisor.on_fatal(worker, Fatal("the device has gone"))
+    assert not supervisor.stopping.is_set()
+
+
+@pytest.mark.parametrize(("role", "code"), [("worker-0", EXIT_MODEL), ("frontend-0", EXIT_BROKEN)])
+async def test_a_service_that_cannot_start_at_all_ends(supervise, role, code):
+    supervisor = supervise(device=("cpu",))
+    await supervisor.on_fatal(supervisor.slots[role], Fatal("no"))
+    assert supervisor.stopping.is_set()
+    assert supervisor.code == code

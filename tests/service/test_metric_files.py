@@ -1,0 +1,45 @@
+"""The metrics of a process survive the deletion of its files."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import shutil, sys
+from pathlib import Path
+from service import metrics
+folder = Path(sys.argv[1])
+metrics.request("nano", "http", "ok", 0.02)
+metrics.workers_expected(3)
+metrics.restore_files()
+{delete}
+metrics.restore_files()
+metrics.request("nano", "http", "ok", 0.02)
+sys.stdout.buffer.write(metrics.render())
+"""
+ALL = "shutil.rmtree(folder)"
+ONE = "next(folder.glob('counter_*.db')).unlink()"
+
+
+def shown_after(delete: str, folder) -> str:
+    """Return the metrics after the files were deleted that way and one more request was counted."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(delete=delete), str(folder)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.stdout
+
+
+def test_counts_and_gauges_of_before_are_there_after_the_folder_was_deleted(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    shown = shown_after(ALL, tmp_path / "metrics")
+    assert 'twins_requests_total{code="ok",model="nano",protocol="http"} 2.0' in shown
+    assert "twins_workers_expected 3.0" in shown
+
+
+def test_counts_go_on_after_one_file_was_deleted(tmp_path):
+    assert 'twins_requests_total{code="ok",model="nano",protocol="http"} 2.0' in shown_after(ONE, tmp_path)
