@@ -71,7 +71,7 @@ def outdoor_cats(runner: BatchRunner, data: Path) -> str:
 def best(runner: BatchRunner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
     """Yield the best class of each image."""
     options = ClassifyOptions(top_k=1)
-    for ran in run(list(paths), runner, options, BATCH):
+    for ran in run(list(paths), runner, CLASSIFY, options, BATCH):
         assert ran.output is not None, f"{ran.path}: {ran.error}"
         yield CLASSIFY.postprocess(ran.output, runner.card, options).predictions[0], ran.path
 

@@ -28,7 +28,7 @@ def classified(image_path: Path) -> Image.Image:
     """Return the image with its five best classes beside it."""
     options = ClassifyOptions(top_k=5)
     runner = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
-    (ran,) = run([image_path], runner, options, 1, keep=True)
+    (ran,) = run([image_path], runner, CLASSIFY, options, 1, keep=True)
     assert ran.output is not None
     assert ran.image is not None
     image = shrunk(ran.image)
@@ -52,7 +52,7 @@ def overlaid(image_path: Path) -> Image.Image:
     """Return the image with its mask as an overlay, as `/segment` returns it."""
     options = SegmentOptions()
     runner = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
-    (ran,) = run([image_path], runner, options, 1, keep=True)
+    (ran,) = run([image_path], runner, SEGMENT, options, 1, keep=True)
     assert ran.output is not None
     found = SEGMENT.postprocess(ran.output, runner.card, options)
     rendered = RENDERERS["segment"]["overlay"].render(RenderInput(found, runner.card, options, ran.image))

@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
-from service.cli.options import run_options, task_options
+from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 
@@ -31,6 +31,7 @@ class Line:
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @task_options(ClassifyOptions)
 @run_options(CLASSIFY, batch=8)
+@json_option
 def classify(  # noqa: PLR0913 - one for each flag
     images: tuple[str, ...],
     *,
@@ -48,10 +49,10 @@ def classify(  # noqa: PLR0913 - one for each flag
     twins classify --json photos/ > answers.jsonl
     """  # noqa: D301 - click wants the control character
     files = expand(images)
-    runner = open_runner(model, labels, device, CLASSIFY.name)
+    runner = open_runner(model, labels, device, CLASSIFY)
     wanted = ClassifyOptions(**options)
     failed = 0
-    found = run(files, runner, wanted, batch)
+    found = run(files, runner, CLASSIFY, wanted, batch)
     for ran in track(found, "classifying", len(files), console=Console(stderr=True), disable=not watched(files)):
         line = finish(ran, runner.card, wanted)
         failed += line.error is not None

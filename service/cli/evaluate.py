@@ -15,7 +15,7 @@ from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
 from twins.images.decode import ImageError
 from twins.runtime.batches import BatchRunner
-from twins.tasks.classify import ClassifyOptions
+from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
 
 
@@ -68,7 +68,7 @@ def measure_classifier(folder: Path, runner: BatchRunner, batch: int) -> Report:
     items = datasets.labelled_images(folder, runner.card)
     count = scores.ClassifierCount(runner.card.labels)
     failed = []
-    ran = run([item.path for item in items], runner, ClassifyOptions(), batch)
+    ran = run([item.path for item in items], runner, CLASSIFY, ClassifyOptions(), batch)
     for item, one in zip(items, watched(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
@@ -85,7 +85,7 @@ def measure_segmenter(folder: Path, runner: BatchRunner, batch: int, *, reduce_z
     count = scores.SegmenterCount(runner.card.labels)
     failed = []
     options = SegmentOptions()
-    ran = run([item.path for item in items], runner, options, batch)
+    ran = run([item.path for item in items], runner, SEGMENT, options, batch)
     for item, one in zip(items, watched(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")

@@ -15,9 +15,9 @@ from twins.images.decode import DecodedImage, ImageError, Limits, decode
 from twins.runtime.backend import choose_device, open_backend
 from twins.runtime.batches import BatchRunner, SampleError
 from twins.runtime.plan import Plan
-from twins.tasks import TASKS
 from twins.tasks.options import Options
 from twins.tasks.sample import Output, Sample
+from twins.tasks.task import AnyTask
 from twins.zoo.models import parse_reference
 
 EXIT_SOME_FAILED = 1
@@ -61,25 +61,25 @@ def expand_one(path: Path) -> Iterator[Path]:
         raise click.UsageError(f"{path}: no such file or folder")
 
 
-def open_runner(model: str, labels: Path | None, device: str, task: str | None = None) -> BatchRunner:
+def open_runner(model: str, labels: Path | None, device: str, task: AnyTask | None = None) -> BatchRunner:
     """The model on the device. Raises TwinsError, and UsageError for a model of another task than is wanted."""
     try:
         backend = open_backend(Plan(choose_device(device)))
     except (DeviceMissing, RuntimeError) as error:  # the second from PyTorch, for a name that it does not know
         raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
     loaded = backend.load(parse_reference(model), labels_file=labels)
-    if task is not None and not TASKS[task].serves(loaded.card):
-        raise click.UsageError(f"--model {model} is for the task {loaded.card.task}; it cannot {task}")
+    if task is not None and not task.serves(loaded.card):
+        raise click.UsageError(f"--model {model} is for the task {loaded.card.task}; it cannot {task.name}")
     return BatchRunner(loaded, backend.device.kind, max_batch=1024)
 
 
-def run(
-    files: Sequence[Path], runner: BatchRunner, options: Options, batch: int, *, keep: bool = False
+def run(  # noqa: PLR0913 - a task comes with its options
+    files: Sequence[Path], runner: BatchRunner, task: AnyTask, options: Options, batch: int, *, keep: bool = False
 ) -> Iterator[ImageResult]:
     """What becomes of every file, in order, with its image if that is to be kept; the next are decoded meanwhile."""
 
     def submit(paths: Sequence[Path]) -> "list[Future[Prepared | TwinsError]]":
-        return [pool.submit(prepare, path, runner.card, options, keep=keep) for path in paths]
+        return [pool.submit(prepare, path, runner.card, task, options, keep=keep) for path in paths]
 
     groups = [files[i : i + batch] for i in range(0, len(files), batch)]
     with ThreadPoolExecutor() as pool:
@@ -107,12 +107,12 @@ def forward(samples: Sequence[Sample], runner: BatchRunner) -> Iterator[Output |
     return (found[place] for place in range(len(samples)))
 
 
-def prepare(path: Path, card: Card, options: Options, *, keep: bool = False) -> Prepared | TwinsError:
+def prepare(path: Path, card: Card, task: AnyTask, options: Options, *, keep: bool = False) -> Prepared | TwinsError:
     """A file's sample, or what is wrong with it."""
     try:
         data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
         image = decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
-        return Prepared(TASKS[card.task].preprocess(image, card, options), image if keep else None)
+        return Prepared(task.preprocess(image, card, options), image if keep else None)
     except ImageError as error:
         return error
     except OSError as error:

@@ -13,6 +13,9 @@ from twins.zoo.models import DEFAULT_MODELS
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs")
+
+
 def task_options(options: type[Options]) -> Callable[[Command], Command]:
     """Return a decorator that adds a flag for each option. The command gets them as keyword arguments."""
 
@@ -34,7 +37,6 @@ def run_options(task: AnyTask, *, batch: int) -> Callable[[Command], Command]:
         click.option(
             "--batch", type=click.IntRange(1, 1024), default=batch, show_default=True, help="Images run together"
         ),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs"),
     )
 
     def add(command: Command) -> Command:

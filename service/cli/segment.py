@@ -15,7 +15,7 @@ from rich.text import Text
 
 from service.cli.files import SUFFIXES, make_folder, name_files, write_file
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
-from service.cli.options import run_options, task_options
+from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS, palette
 from twins.render.document import RegionBody, body
@@ -51,6 +51,7 @@ class Line:
 )
 @task_options(SegmentOptions)
 @run_options(SEGMENT, batch=4)
+@json_option
 def segment(  # noqa: PLR0913 - one for each flag
     images: tuple[str, ...],
     *,
@@ -75,12 +76,12 @@ def segment(  # noqa: PLR0913 - one for each flag
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     make_folder(output)
-    runner = open_runner(model, labels, device, SEGMENT.name)
+    runner = open_runner(model, labels, device, SEGMENT)
     wanted, renderer = SegmentOptions(**options), FORMATS[format_name]
     SEGMENT.check(wanted, runner.card)
     renderer.check(runner.card)
     screen = Console()
-    found = watched(run(files, runner, wanted, batch, keep=renderer.needs_image), len(files), screen)
+    found = watched(run(files, runner, SEGMENT, wanted, batch, keep=renderer.needs_image), len(files), screen)
     failed = 0
     targets = name_files(files, output, SUFFIXES[renderer.media_types[0]])
     for ran, target in zip(found, targets, strict=True):

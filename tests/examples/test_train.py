@@ -100,7 +100,7 @@ def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
 def test_the_served_network_answers_as_it_was_measured(classifier, photos):
     runner = TorchModel(load(ModelReference("mine", classifier / "model.safetensors")), Plan())
     items = datasets.labelled_images(photos / "test", runner.card)
-    outputs = run([item.path for item in items], runner, TASKS["classify"].options(), 8)
+    outputs = run([item.path for item in items], runner, TASKS["classify"], TASKS["classify"].options(), 8)
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))
     assert right / len(items) == pytest.approx(float(log(classifier)[-1]["figure"]), abs=0.11)  # half precision
 

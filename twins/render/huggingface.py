@@ -1,4 +1,4 @@
-"""Masks as the Hugging Face image-segmentation task answers them: a list with an entry for each class."""
+"""Masks in the form of the Hugging Face image segmentation task: a list with an entry for each class."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from twins.tasks.segmentation import Region, Segmentation
 
 @dataclass(frozen=True)
 class Segment:
-    """One class."""
+    """One class of the list."""
 
     label: str
     mask: str  # a PNG in base64: 255 where the class is, 0 elsewhere
@@ -16,7 +16,7 @@ class Segment:
 
 
 def encode(found: Segmentation, regions: tuple[Region, ...]) -> tuple[Segment, ...]:
-    """An entry for each of these regions; `regions` as `twins.tasks.segmentation.regions` finds them."""
+    """Return an entry for each region; `regions` comes from `twins.tasks.segmentation.regions`."""
     return tuple(
         Segment(each.label, png.as_text(png.silhouette(found.mask == each.class_id)), each.confidence)
         for each in regions

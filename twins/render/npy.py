@@ -1,14 +1,14 @@
-"""Masks as NumPy files."""
+"""NumPy files."""
 
 import io
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from twins.tasks.segmentation import Segmentation
 
-
-def encode(found: Segmentation) -> bytes:
-    """The mask as an `.npy` file: (height, width), uint8 or uint16."""
+def encode(array: NDArray[Any]) -> bytes:
+    """Return an array as an `.npy` file."""
     buffer = io.BytesIO()
-    np.save(buffer, found.mask, allow_pickle=False)
+    np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A photo under its mask: coloured areas with soft borders and a thin light outline."""
+"""An image under its mask: coloured areas with soft borders and a thin light outline."""
 
 import io
 from typing import Any, Literal
@@ -17,7 +17,7 @@ Pixels = NDArray[np.uint8]  # (height, width, 3), RGB
 
 OUTLINE = (255, 255, 255)
 OUTLINE_OPACITY = 0.75
-SIDE_A_PIXEL = 700  # of the short side: an outline is one pixel thick for each
+SIDE_PER_PIXEL = 700  # pixels of the short side for each pixel of the outline's thickness
 QUALITY = 90  # of a JPEG
 
 
@@ -29,10 +29,10 @@ def encode(
     opacity: float = 0.55,
     encoding: Encoding = "png",
 ) -> bytes:
-    """The photo, at the mask's size, under the coloured mask; pixels without a class stay as they are.
+    """Return the image, at the mask's size, under the coloured mask; pixels without a class are not changed.
 
-    `colours` come from `twins.render.palette.colours`. `opacity` goes from 0, the image, to 1, the mask.
-    Raises BadOption.
+    `colours` come from `twins.render.palette.colours`. `opacity` is 0 for the image alone, and 1 for
+    the mask alone. Raise BadOption for a value out of range.
     """
     if not 0 <= opacity <= 1:
         raise BadOption(f"opacity is {opacity}; it must be from 0 to 1")
@@ -42,31 +42,31 @@ def encode(
 
 
 def paint(found: Segmentation, image: DecodedImage, colours: NDArray[np.uint8], opacity: float) -> Pixels:
-    """The overlay's pixels."""
+    """Return the pixels of the overlay."""
     height, width = found.size
-    photo = to_array(image if image.size == (width, height) else image.resize((width, height)))
+    pixels = to_array(image if image.size == (width, height) else image.resize((width, height)))
     known = found.mask < len(colours)
     table = np.vstack([colours, np.zeros((1, 3), np.uint8)])
-    coloured = np.where(known[..., None], table[np.minimum(found.mask, len(colours))], photo)
-    tinted: NDArray[Any] = cv2.addWeighted(photo, 1 - opacity, cv2.GaussianBlur(coloured, (3, 3), 0), opacity, 0)
-    tinted = np.where(known[..., None], tinted, photo).astype(np.uint8, copy=False)
+    coloured = np.where(known[..., None], table[np.minimum(found.mask, len(colours))], pixels)
+    tinted: NDArray[Any] = cv2.addWeighted(pixels, 1 - opacity, cv2.GaussianBlur(coloured, (3, 3), 0), opacity, 0)
+    tinted = np.where(known[..., None], tinted, pixels).astype(np.uint8, copy=False)
     return draw(tinted, outline(found), OUTLINE_OPACITY * min(1.0, 2 * opacity))
 
 
 def outline(found: Segmentation) -> NDArray[np.uint8]:
-    """(height, width): how much of each pixel the borders between classes cover, 0 to 255."""
+    """Return how much of each pixel the borders between classes cover: (height, width), 0 to 255."""
     mask = found.mask
     border: NDArray[Any] = np.zeros(found.size, np.uint8)
     border[:, 1:][mask[:, 1:] != mask[:, :-1]] = 255
     border[1:][mask[1:] != mask[:-1]] = 255
-    thickness = max(1, round(min(found.size) / SIDE_A_PIXEL))
+    thickness = max(1, round(min(found.size) / SIDE_PER_PIXEL))
     if thickness > 1:
         border = cv2.dilate(border, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thickness, thickness)))
     return cv2.GaussianBlur(border, (3, 3), 0).astype(np.uint8, copy=False)
 
 
 def draw(pixels: Pixels, cover: NDArray[np.uint8], opacity: float) -> Pixels:
-    """The outline's colour over the pixels, where it covers them."""
+    """Return the pixels with the outline drawn over them."""
     touched = cover > 0
     share = cover[touched, None].astype(np.float32) * (opacity / 255)
     drawn = pixels.copy()
@@ -75,7 +75,7 @@ def draw(pixels: Pixels, cover: NDArray[np.uint8], opacity: float) -> Pixels:
 
 
 def save(pixels: Pixels, encoding: Encoding) -> bytes:
-    """The file."""
+    """Return the overlay as a file."""
     buffer = io.BytesIO()
     if encoding == "png":
         Image.fromarray(pixels).save(buffer, "png", compress_level=1)

@@ -1,4 +1,4 @@
-"""Colours for classes: their own, or ones that differ well from their neighbours'."""
+"""Colours for classes: those of their labels, or colours that differ clearly from their neighbours'."""
 
 import colorsys
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from twins.card import Label
 
-GOLDEN = 0.618034  # of the colour circle, from one class to the next: no two near ones look alike
+GOLDEN = 0.618034  # of the colour circle between two consecutive classes, so that close ids look different
 
 
 def colours(labels: tuple[Label, ...]) -> NDArray[np.uint8]:
-    """(classes, 3), RGB."""
+    """Return the colours of the classes, (classes, 3), RGB."""
     return np.array([colour(label, i) for i, label in enumerate(labels)], np.uint8).reshape(-1, 3)
 
 
 def colour(label: Label, class_id: int) -> tuple[int, ...]:
-    """Red, green and blue of one class."""
+    """Return red, green and blue of one class."""
     if label.colour:
         return tuple(bytes.fromhex(label.colour[1:]))
     lightness = (0.95, 0.75)[class_id // 8 % 2]

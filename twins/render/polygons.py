@@ -1,7 +1,7 @@
 """Masks as polygons around connected areas.
 
-Corners are the centres of the border pixels, which belong to the area: filling an outline with its holes, border
-included, as `cv2.fillPoly` does, gives back the very mask.
+Corners are the centres of the border pixels, which belong to the area. Filling an outline with its holes, border
+included, as `cv2.fillPoly` does, therefore gives back the same mask.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Ring = tuple[tuple[int, int], ...]  # (x, y) in pixels, closed from the last to 
 
 @dataclass(frozen=True)
 class Polygon:
-    """One connected area of a class, diagonal neighbours included."""
+    """One connected area of a class. Diagonal neighbours are connected."""
 
     outline: Ring
-    holes: tuple[Ring, ...] = ()  # their corners, too, belong to the area
+    holes: tuple[Ring, ...] = ()  # their corners belong to the area as well
 
 
 def trace(found: Segmentation, regions: tuple[Region, ...]) -> dict[int, tuple[Polygon, ...]]:
@@ -28,7 +28,7 @@ def trace(found: Segmentation, regions: tuple[Region, ...]) -> dict[int, tuple[P
 
 
 def trace_one(found: Segmentation, region: Region) -> tuple[Polygon, ...]:
-    """The polygons of one class."""
+    """Return the polygons of one class."""
     left, top, right, bottom = region.box
     inside = (found.mask[top:bottom, left:right] == region.class_id).astype(np.uint8)
     contours, hierarchy = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))

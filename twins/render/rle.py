@@ -1,7 +1,8 @@
 """Masks as run lengths in COCO's compressed form, which pycocotools reads.
 
-Runs go down the columns and begin with one outside the class. Each length, from the fourth on its difference to the one
-before the last, is written in groups of five bits, lowest first, as characters from "0" on.
+Runs go down the columns, and the first one is outside the class. From the fourth run on, the difference to the length
+of the run two before is stored instead of the length. Numbers are written in groups of five bits, lowest first, as
+characters from "0" on.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ GROUP, MORE, SIGN, ZERO = 5, 0x20, 0x10, 48  # bits, flag of a group that is not
 
 @dataclass(frozen=True)
 class Rle:
-    """One class's pixels."""
+    """The pixels of one class."""
 
     size: tuple[int, int]  # (height, width)
     counts: str
 
 
 def encode(found: Segmentation) -> dict[int, Rle]:
-    """The run lengths of each class that is present, by class id."""
+    """Return the run lengths of each class that is present, by class id."""
     flat = found.mask.T.ravel()
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     ends, values = np.append(starts[1:], flat.size), flat[starts]
@@ -40,7 +41,7 @@ def encode(found: Segmentation) -> dict[int, Rle]:
 
 
 def counts(starts: Runs, ends: Runs, total: int) -> Runs:
-    """Lengths of the runs outside and inside in turn; `starts` and `ends` are those inside."""
+    """Return the lengths of the runs outside and inside in turn; `starts` and `ends` are those of the runs inside."""
     edges = np.empty(2 * len(starts) + 1, np.int64)
     edges[0:-1:2], edges[1::2], edges[-1] = starts, ends, total
     lengths = np.diff(edges, prepend=0)
@@ -48,7 +49,7 @@ def counts(starts: Runs, ends: Runs, total: int) -> Runs:
 
 
 def compress(lengths: Runs) -> str:
-    """COCO's characters for run lengths."""
+    """Return COCO's characters for run lengths."""
     rest = lengths.copy()
     rest[3:] -= lengths[1:-2]
     groups, unfinished = [], [np.ones(len(rest), bool)]  # by place in the number, then by number

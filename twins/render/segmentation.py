@@ -49,6 +49,6 @@ SEGMENT_RENDERERS: Mapping[str, Renderer] = {
         needs_image=True,
     ),
     "hf": Renderer({JSON: encode_huggingface}, document=tuple[huggingface.Segment, ...]),
-    "npy": Renderer({NPY: lambda inputs: npy.encode(inputs.result)}),
+    "npy": Renderer({NPY: lambda inputs: npy.encode(inputs.result.mask)}),
 }
 """By the format's name."""

@@ -87,7 +87,7 @@ def test_the_hugging_face_list_is_the_mask(found):
 
 @given(segmentations() | segmentations(classes=MANY))
 def test_the_numpy_file_is_the_mask(found):
-    loaded = np.load(io.BytesIO(npy.encode(found)), allow_pickle=False)
+    loaded = np.load(io.BytesIO(npy.encode(found.mask)), allow_pickle=False)
     assert loaded.dtype == found.mask.dtype
     assert np.array_equal(loaded, found.mask)
 
