@@ -4,11 +4,17 @@ import hashlib
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import twins
+from service.core import ids
+from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
+from service.rpc import server as rpc_server
+from service.rpc import stream
 from service.settings import load
 from tools import tables
 from tools.documents import (
@@ -16,6 +22,7 @@ from tools.documents import (
     CARDS,
     DECISIONS,
     DOCUMENTS,
+    GRPC,
     HTTP,
     OPERATIONS,
     PAGES,
@@ -25,7 +32,9 @@ from tools.documents import (
     blocks,
     prose,
 )
+from twins.card import TOP_K_LIMIT
 from twins.images.decode import FORMATS, Limits
+from twins.runtime.batches import BatchRunner
 from twins.zoo import labels
 from twins.zoo.models import ZOO
 
@@ -59,7 +68,7 @@ def test_the_readme_has_at_most_200_lines():
     assert len(README.read_text("utf-8").splitlines()) <= 200
 
 
-@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_prose_is_wrapped_at_100_columns(document):
     assert not [line for line in prose(document).splitlines() if len(line) > 100 and not is_exempt(line)]
 
@@ -134,6 +143,38 @@ def test_the_limits_of_images_are_the_codes():
     settings = load({}, environ={})
     assert f"{settings.max_body_bytes // 2**20} MiB or {settings.max_images} images in a request" in text
     assert len(FORMATS) == 7
+
+
+BACKOFF = f"from {slot.FIRST_BACKOFF_S:g} s"
+SCRAPE = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text("utf-8"))["global"]
+MODEL = SimpleNamespace(card=SimpleNamespace(task="classify"))
+WARM_UP_SIZES = BatchRunner(MODEL, "cpu", max_batch=8).sizes()
+AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
+
+
+@pytest.mark.parametrize(
+    ("document", "figure"),
+    [
+        (ARCHITECTURE, f"doubles {BACKOFF} to {slot.LONGEST_BACKOFF_S:g} s"),
+        (OPERATIONS, f"{BACKOFF} up to {slot.LONGEST_BACKOFF_S:g} s"),
+        (OPERATIONS, f"every {gpu.INTERVAL_S:g} s"),
+        (OPERATIONS, f"`twins:8000/metrics` every {SCRAPE['scrape_interval'].removesuffix('s')} s"),
+        (OPERATIONS, f"The service ends within {AFTER_GRACE_S:g} s of the grace"),
+        (OPERATIONS, f"batches of {', '.join(map(str, WARM_UP_SIZES[:3]))} and so on"),
+        (GRPC, f"while {stream.WIDTH} answers wait"),
+        (GRPC, f"more than {rpc_server.FRAMING_BYTES // 2**10} KiB beyond"),
+        (HTTP, f"1 to {TOP_K_LIMIT}"),
+        (HTTP, f"1 to {ids.ID_LIMIT} letters"),
+    ],
+    ids=str,
+)
+def test_a_figure_is_the_codes(document, figure):
+    assert figure in " ".join(document.read_text("utf-8").split())
+
+
+def test_a_minute_of_service_forgets_earlier_deaths():
+    assert slot.STABLE_S == 60
+    assert "after a minute of service, earlier deaths are forgotten" in " ".join(prose(OPERATIONS).split())
 
 
 def test_the_exit_codes_are_the_codes():

@@ -7,15 +7,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
-HTTP, ERRORS, METRICS, MODELS = (DOCS / f"{name}.md" for name in ("http", "errors", "metrics", "models"))
+HTTP, GRPC, ERRORS = (DOCS / f"{name}.md" for name in ("http", "grpc", "errors"))
+METRICS, MODELS = DOCS / "metrics.md", DOCS / "models.md"
 OPERATIONS, SETTINGS = DOCS / "operations.md", DOCS / "settings.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 """What users read."""
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+GOLDEN = ROOT / "tests" / "golden" / "README.md"
 TRAINING = ROOT / "examples" / "train" / "README.md"
 CARDS = sorted((ROOT / "twins" / "weights").glob("*.md"))
-DOCUMENTS = [*PAGES, ARCHITECTURE, TRAINING, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
+DOCUMENTS = [*PAGES, ARCHITECTURE, CONTRIBUTING, TRAINING, GOLDEN, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
