@@ -1,4 +1,4 @@
-"""Checkpoints as the projects write them: a network's weights under each project's names, in its own container."""
+"""Write checkpoints as other projects do: with their parameter names and in their containers."""
 
 import argparse
 import re
@@ -19,7 +19,7 @@ State = dict[str, torch.Tensor]
 
 
 def seeded(variant: Variant, classes: int = 1000) -> State:
-    """Seeded weights of a network under the authors' and timm's names."""
+    """Return random weights of a network under the names of the authors and timm."""
     with torch.device("meta"):
         network = Classifier(variant, Family(), classes)
     return seeded_state([(key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()])
@@ -36,7 +36,7 @@ MMPRETRAIN_NAMES = (
 
 
 def mmpretrain_name(key: str) -> str:
-    """What mmpretrain calls a parameter."""
+    """Return the name of a parameter in mmpretrain."""
     if key.startswith("head."):
         return key.replace("head.", "head.fc.")
     hits = (re.sub("^" + pattern, target, key) for pattern, target in MMPRETRAIN_NAMES if re.match(pattern, key))
@@ -44,12 +44,12 @@ def mmpretrain_name(key: str) -> str:
 
 
 def hollow(state: State) -> State:
-    """Zeros of the same shapes that take no room in a file."""
+    """Return zeros of the same shapes that take no space in a file."""
     return {key: torch.zeros(()).expand(tensor.shape) for key, tensor in state.items()}
 
 
 def authors(state: State, path: Path) -> Path:
-    """`{'model': …}` beside what the authors' training script leaves."""
+    """Write `{'model': …}` with the other entries of the authors' training script."""
     options = argparse.Namespace(model="alt_gvt_small", lr=np.float64(5e-4), seed=np.int64(0), world_size=8)
     scheduler = {"last_epoch": 299, "best": np.float32(81.7)}
     optimizer = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-5, "betas": (0.9, 0.999)}]}
@@ -68,19 +68,19 @@ def authors(state: State, path: Path) -> Path:
 
 
 def bare(state: State, path: Path) -> Path:
-    """The state dict and nothing else, as timm publishes `.bin` files."""
+    """Write the state dict alone, like the `.bin` files of timm."""
     torch.save(state, path.with_suffix(".bin"))
     return path.with_suffix(".bin")
 
 
 def safetensors(state: State, path: Path) -> Path:
-    """As timm publishes on the hub."""
+    """Write a safetensors file, like those of timm on the hub."""
     save_file(state, path.with_suffix(".safetensors"), {"format": "pt"})
     return path.with_suffix(".safetensors")
 
 
 def timm_training(state: State, path: Path) -> Path:
-    """timm's `train.py`: the moving average is what counts."""
+    """Write a checkpoint of timm's `train.py`, in which the moving average has the right weights."""
     options = argparse.Namespace(model="twins_svt_small", drop=0.0)
     torch.save(
         {
@@ -98,7 +98,7 @@ def timm_training(state: State, path: Path) -> Path:
 
 
 def mmpretrain(state: State, path: Path) -> Path:
-    """`state_dict` under mmpretrain's names beside `meta`."""
+    """Write `state_dict` under the names of mmpretrain, with `meta`."""
     meta = {"mmcls_version": "0.20.1", "epoch": 300, "config": "model = dict()", "CLASSES": ("tench", "goldfish")}
     renamed = {mmpretrain_name(key): tensor for key, tensor in state.items()}
     torch.save({"meta": meta, "state_dict": renamed, "message": None}, path.with_suffix(".pth"))
@@ -112,4 +112,4 @@ WRITERS = {
     "timm-training": timm_training,
     "mmpretrain": mmpretrain,
 }
-"""By format: writes a state dict of timm's names to a path, whose suffix it chooses, and returns that."""
+"""Writers by format. Each writes a state dict with timm's names, chooses the suffix, and returns the path."""

@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits: tests of waiting take no time and have one outcome."""
+"""An event loop with a fake clock, which only advances when all tasks wait. Tests of waiting take no time."""
 
 import asyncio
 import selectors
@@ -9,28 +9,28 @@ Returned = TypeVar("Returned")
 
 
 class Stuck(AssertionError):
-    """Everybody waits, and nothing is due: on real time, the test would hang."""
+    """All tasks wait and no timer is due, so the test would hang on a real clock."""
 
 
 class SkippingSelector(selectors.DefaultSelector):
-    """Never blocks: where nothing is ready, the time that it would have waited has passed."""
+    """A selector that advances the fake clock instead of blocking."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready; if it is nothing, `now` moves on by `timeout` seconds."""
+        """Return what is ready. If nothing is, advance `now` by `timeout` seconds."""
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise Stuck("everybody waits for ever")
+                raise Stuck("all tasks wait forever")
             self.now += max(0.0, timeout)
         return ready
 
 
 class FakeClockLoop(asyncio.SelectorEventLoop):
-    """Starts at 0 seconds. Not for work in threads or other processes, which take real time."""
+    """An event loop that starts at 0 seconds. It cannot wait for threads or processes, which take real time."""
 
     def __init__(self) -> None:
         self.skipping = SkippingSelector()
@@ -38,16 +38,16 @@ class FakeClockLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
-        """Seconds of fake time."""
+        """Return the fake time in seconds."""
         return self.skipping.now
 
 
 def run(coroutine: Coroutine[Any, Any, Returned]) -> Returned:
-    """Runs a coroutine on a loop with a clock of its own."""
+    """Run a coroutine on a new loop with a fake clock."""
     with asyncio.Runner(loop_factory=FakeClockLoop) as runner:
         return runner.run(coroutine)
 
 
 def now() -> float:
-    """The running loop's time, in seconds."""
+    """Return the time of the running loop in seconds."""
     return asyncio.get_running_loop().time()

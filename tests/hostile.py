@@ -1,7 +1,7 @@
-"""Files that strangers send: broken, oversized, mislabelled, or merely odd, and what each must come to.
+"""Hostile files (damaged, oversized, mislabelled or unusual) and the expected outcome of each.
 
-`files()` is the same at each call. The outcome of a file is `OK`, or the class of `twins.images.decode` that refuses it
-under the default limits, which a client sees as
+`files()` always returns the same files. The outcome of a file is `OK`, or the error of `twins.images.decode` under the
+default limits. A client sees the error as
 
 | class       | HTTP | gRPC             |
 |-------------|------|------------------|
@@ -30,7 +30,7 @@ BOMB = zlib.compress(bytes(50_000_000))
 
 
 class File(NamedTuple):
-    """One file and what becomes of it."""
+    """A file and its expected outcome."""
 
     data: bytes
     outcome: Literal["ok"] | type[ImageError]
@@ -38,17 +38,17 @@ class File(NamedTuple):
 
 @cache
 def files() -> dict[str, File]:
-    """All of them, by name."""
+    """Return all files by name."""
     return {
-        **{name: File(data, NotAnImage) for name, data in no_images().items()},
+        **{name: File(data, NotAnImage) for name, data in other_types().items()},
         **{name: File(data, TooLarge) for name, data in oversized().items()},
         **{name: File(data, Undecodable) for name, data in broken().items()},
         **{name: File(data, OK) for name, data in odd().items()},
     }
 
 
-def no_images() -> dict[str, bytes]:
-    """Nothing that is taken, whatever its name said."""
+def other_types() -> dict[str, bytes]:
+    """Return files that are not of a supported type."""
     return {
         "empty": b"",
         "one-byte": b"\xff",
@@ -61,7 +61,7 @@ def no_images() -> dict[str, bytes]:
         "json": b'{"image": "aGVsbG8="}',
         "pdf": b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n",
         "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
-        "zip-with-a-image": archive(),
+        "zip-with-an-image": archive(),
         "gzipped-image": gzip.compress(encoded("PNG"), mtime=0),
         "elf": b"\x7fELF\x02\x01\x01" + bytes(57),
         "windows-program": b"MZ\x90\x00" + bytes(60),
@@ -83,7 +83,7 @@ def no_images() -> dict[str, bytes]:
 
 
 def oversized() -> dict[str, bytes]:
-    """Over a limit that the header, or the file's plain structure, gives away."""
+    """Return files that exceed a limit, as their header or structure shows."""
     return {
         "over-the-byte-limit": encoded("JPEG") + bytes(Limits().max_bytes),
         "png-bomb": crafted.png_claiming(16_000, 16_000),
@@ -115,7 +115,7 @@ def oversized() -> dict[str, bytes]:
 
 
 def broken() -> dict[str, bytes]:
-    """Of a type that is taken, but damaged or without meaning."""
+    """Return files of a supported type that are damaged or cannot be shown."""
     jpeg, png, gif, webp, avif = (encoded(kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "AVIF"))
     deflated = encoded("TIFF", compression="tiff_adobe_deflate")
     return {
@@ -165,7 +165,7 @@ def broken() -> dict[str, bytes]:
 
 
 def odd() -> dict[str, bytes]:
-    """Unusual, or damaged where a decoder can fill the gaps, and fine."""
+    """Return files that are unusual or slightly damaged, and can be decoded."""
     jpeg, gif = encoded("JPEG"), encoded("GIF")
     return {
         "jpeg-of-too-few-pixels": crafted.jpeg_claiming(640, 480),
@@ -198,7 +198,7 @@ def odd() -> dict[str, bytes]:
         "gif-transparent": encoded("GIF", image("P"), transparency=3),
         "gif-without-its-end": gif[:-1],
         "bmp-of-one-bit": encoded("BMP", image("1")),
-        "bmp-of-run-length-rubbish": crafted.bmp(64, 64, bits=8, compression=1) + bytes([0, 2, 255, 255]) * 20,
+        "bmp-of-invalid-run-lengths": crafted.bmp(64, 64, bits=8, compression=1) + bytes([0, 2, 255, 255]) * 20,
         "bmp-from-top-to-bottom": crafted.bmp(8, -8) + bytes(range(192)),
         "webp-lossless-with-alpha": encoded("WEBP", image("RGBA"), lossless=True),
         "webp-animated": encoded("WEBP", save_all=True, append_images=[image("RGB").rotate(90), image()]),
@@ -214,7 +214,7 @@ def odd() -> dict[str, bytes]:
 
 
 def archive() -> bytes:
-    """A ZIP archive with an image in it."""
+    """Return a ZIP archive that contains an image."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr(zipfile.ZipInfo("cat.jpg"), encoded("JPEG"))
@@ -222,25 +222,25 @@ def archive() -> bytes:
 
 
 def oriented(kind: str, value: int, image: Image.Image | None = None) -> bytes:
-    """A file whose EXIF tag says how to turn it."""
+    """Return a file with an EXIF orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = value
     return encoded(kind, image, exif=exif)
 
 
 def sixteen_bits() -> Image.Image:
-    """Grey from 0 to 65535."""
+    """Return a grey image with values from 0 to 65535."""
     return Image.fromarray(np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64))
 
 
 def inks(cyan: Image.Image, magenta: Image.Image, yellow: Image.Image) -> bytes:
-    """A JPEG of these inks, without black."""
+    """Return a CMYK JPEG of these inks, without black."""
     return encoded("JPEG", Image.merge("CMYK", (cyan, magenta, yellow, Image.new("L", cyan.size))))
 
 
 def ycck() -> bytes:
-    """A grey image whose inks are stored as luminance and chrominance, as Adobe's programs do."""
-    neutral = Image.new("L", (64, 48), 127)  # stored inverted: 128, no colour
+    """Return a grey YCCK JPEG, in which the inks are stored as luminance and chrominance."""
+    neutral = Image.new("L", (64, 48), 127)  # stored inverted as 128, which is no colour
     jpeg = inks(ImageOps.invert(image("L")), neutral, neutral)
     at = jpeg.index(b"Adobe") + 11  # the colour transform; 2: YCCK
     return jpeg[:at] + b"\x02" + jpeg[at + 1 :]

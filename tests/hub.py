@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on loopback: one file in every repository, and a memory of what was asked."""
+"""A small Hugging Face hub on the loopback interface. Every repository has the same file; requests are recorded."""
 
 import hashlib
 import re
@@ -15,29 +15,29 @@ ROUTE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file
 
 @dataclass
 class Hub:
-    """What is served and what was asked."""
+    """The content of the hub, its faults, and the requests so far."""
 
     content: bytes
     url: str = ""
-    refuse_with: int | None = None  # a status
-    token: str | None = None  # wanted of everybody
-    break_after: int | None = None  # bytes of the first download
-    asked: list[str] = field(default_factory=list)  # paths, or whole URLs where they came by way of a proxy
+    refuse_with: int | None = None  # answer with this status
+    token: str | None = None  # require this token
+    break_after: int | None = None  # end the first download after this many bytes
+    requests: list[str] = field(default_factory=list)  # paths, or whole URLs for requests through a proxy
 
     @property
     def sha256(self) -> str:
-        """Of the file served."""
+        """Return the digest of the file."""
         return hashlib.sha256(self.content).hexdigest()
 
 
 @contextmanager
 def running(content: bytes) -> Iterator[Hub]:
-    """A hub that answers until the block ends."""
+    """Run a hub until the block ends."""
     hub = Hub(content)
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
         def do_HEAD(self) -> None:
             self.answer()
@@ -47,10 +47,10 @@ def running(content: bytes) -> Iterator[Hub]:
 
         def answer(self) -> None:
             found = ROUTE.fullmatch(urlsplit(self.path).path)
-            if found is None:  # what the client library asks for its own sake
+            if found is None:  # other requests of the client library
                 self.refuse(404)
                 return
-            hub.asked.append(self.path)
+            hub.requests.append(self.path)
             if hub.refuse_with:
                 self.refuse(hub.refuse_with)
             elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":

@@ -1,4 +1,4 @@
-"""Clients that keep a service busy and count what becomes of every request."""
+"""Clients that keep a service busy and count the outcome of every request."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 
 @dataclass
 class Tally:
-    """What became of the requests: by status, and those that got no answer at all."""
+    """The outcomes of the requests: answers by status, and requests without an answer."""
 
     answers: Counter = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
@@ -25,12 +25,12 @@ class Tally:
 
 
 async def post_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
-    """One client over HTTP: the next request when the last is answered, until `stop` or until nobody listens."""
+    """Send one HTTP request after another, until `stop` is true or the service no longer listens."""
     async with httpx.AsyncClient(base_url=base, timeout=60) as client:
         while not stop():
             try:
                 response = await client.post("/classify", content=image)
-            except httpx.ConnectError:  # nobody listens any more: this request was never accepted
+            except httpx.ConnectError:  # the service no longer listens, so this request was never accepted
                 return
             except httpx.HTTPError as error:
                 tally.lost.append(repr(error))
@@ -38,8 +38,8 @@ async def post_until(stop: Callable[[], bool], base: str, image: bytes, tally: T
             tally.answers[response.status_code] += 1
 
 
-async def knock_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
-    """One client that opens a connection for every request, as `curl` does."""
+async def connect_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
+    """Send one HTTP request after another, each on a new connection."""
     while not stop():
         try:
             async with httpx.AsyncClient(base_url=base, timeout=60) as client:
@@ -53,7 +53,7 @@ async def knock_until(stop: Callable[[], bool], base: str, image: bytes, tally: 
 
 
 async def call_until(stop: Callable[[], bool], target: str, image: bytes, tally: Tally) -> None:
-    """The same over gRPC."""
+    """Send one gRPC call after another, until `stop` is true or the service no longer listens."""
     async with grpc.aio.insecure_channel(target) as channel:
         stub = pb_grpc.TwinsStub(channel)
         while not stop():
@@ -68,7 +68,7 @@ async def call_until(stop: Callable[[], bool], target: str, image: bytes, tally:
 
 
 async def load(clients: int, client: Callable, stop: Callable[[], bool], target: str, image: bytes) -> Tally:
-    """So many clients at once; what became of their requests."""
+    """Run `clients` clients concurrently. Return the outcomes of their requests."""
     tally = Tally()
     await asyncio.gather(*(client(stop, target, image, tally) for _ in range(clients)))
     return tally

@@ -1,5 +1,5 @@
-/* NVIDIA's management library as a machine with two GPUs would have it. The second one, like a slice of a card, tells
-   neither its power nor what holds its clocks back. Both fall silent while the file named by FAKE_NVML_LOST exists. */
+/* A fake NVML library with two GPUs. The second GPU, like a MIG slice, supports neither power nor throttle reasons.
+   Both GPUs are lost while the file named by FAKE_NVML_LOST exists. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +47,8 @@ int nvmlDeviceGetMemoryInfo(void *gpu, Memory *memory) {
     return lost() ? GPU_IS_LOST : OK;
 }
 
-static int milliwatts(void *gpu, unsigned value, unsigned *told) {
-    *told = value;
+static int milliwatts(void *gpu, unsigned value, unsigned *reading) {
+    *reading = value;
     return number(gpu) ? NOT_SUPPORTED : lost() ? GPU_IS_LOST : OK;
 }
 

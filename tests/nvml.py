@@ -1,4 +1,4 @@
-"""A machine with GPUs, as far as NVIDIA's management library tells: a library of that name, built from `nvml.c`."""
+"""A fake NVML library with two GPUs, built from `nvml.c`."""
 
 import shutil
 import subprocess
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 COMPILER = shutil.which("cc")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the library with")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler to build the library")
 
 
 def build(folder: Path) -> dict[str, str]:
-    """Builds the library there; the environment in which processes find it, and no other."""
+    """Build the library in a folder. Return the environment in which processes find this library and no other."""
     assert COMPILER
     library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_name("nvml.c")

@@ -1,4 +1,4 @@
-"""A real Prometheus under test, and its tool: on a free port of the loopback interface, with its data in a folder."""
+"""Run a real Prometheus for a test, on a free port of the loopback interface, and its command line tool."""
 
 import shutil
 import socket
@@ -11,45 +11,45 @@ import httpx
 import pytest
 import yaml
 
-from tests.server import PATIENCE_S, wait_until
+from tests.server import TIMEOUT_S, wait_until
 from tools.documents import ROOT
 
 CONFIG = ROOT / "docker" / "prometheus"
-FETCHED = Path(sys.prefix) / "prometheus" / "usr" / "bin"  # where `make prometheus` leaves them
+FETCHED = Path(sys.prefix) / "prometheus" / "usr" / "bin"  # where `make prometheus` puts the programs
 
 
 def binary(name: str) -> str | None:
-    """Where a program of Prometheus is, if it is here at all."""
+    """Return the path of a program of Prometheus, or None if it is not installed."""
     return shutil.which(name, path=FETCHED) or shutil.which(name)
 
 
 needs_prometheus = pytest.mark.skipif(
-    not (binary("prometheus") and binary("promtool")), reason="Prometheus is not here; `make prometheus` fetches it"
+    not (binary("prometheus") and binary("promtool")), reason="Prometheus is not installed; run `make prometheus`"
 )
 
 
 def promtool(*arguments: object) -> subprocess.CompletedProcess:
-    """Runs promtool to its end."""
+    """Run promtool."""
     command = [binary("promtool"), *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
 def rules() -> list[dict]:
-    """Every rule, recorded or alerting, as it is written."""
+    """Return all recording and alerting rules."""
     files = sorted((CONFIG / "rules").glob("*.yml"))
     groups = [group for file in files for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
 
 def free_port() -> int:
-    """One that nobody has at the moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def configuration(folder: Path, target: str) -> Path:
-    """The configuration that ships, but for the target's address and the pace: tests do not wait for minutes."""
+    """Write the configuration with another target and shorter intervals, so that tests do not wait for minutes."""
     shutil.copytree(CONFIG / "rules", folder / "rules")
     config = yaml.safe_load((CONFIG / "prometheus.yml").read_text("utf-8"))
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
@@ -60,7 +60,7 @@ def configuration(folder: Path, target: str) -> Path:
 
 
 class Prometheus:
-    """One running server that scrapes `target`."""
+    """A running Prometheus server that scrapes `target`."""
 
     def __init__(self, folder: Path, target: str) -> None:
         self.base = f"http://127.0.0.1:{free_port()}"
@@ -82,11 +82,11 @@ class Prometheus:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.wait(PATIENCE_S)
+        self.process.wait(TIMEOUT_S)
         self.log.close()
 
     def ready(self) -> bool:
-        """Whether it answers; raises AssertionError if it has ended."""
+        """Return whether the server is ready. Raise AssertionError if it has ended."""
         assert self.process.poll() is None, Path(self.log.name).read_text()
         try:
             return httpx.get(f"{self.base}/-/ready").status_code == 200
@@ -94,11 +94,11 @@ class Prometheus:
             return False
 
     def query(self, expression: str) -> list[dict]:
-        """The series that an expression gives now. Raises AssertionError for one that Prometheus refuses."""
-        answer = httpx.get(f"{self.base}/api/v1/query", params={"query": expression}, timeout=PATIENCE_S).json()
+        """Return the current series of an expression. Raise AssertionError if the expression is invalid."""
+        answer = httpx.get(f"{self.base}/api/v1/query", params={"query": expression}, timeout=TIMEOUT_S).json()
         assert answer["status"] == "success", f"{expression}: {answer['error']}"
         return answer["data"]["result"]
 
     def wait_for(self, expression: str, enough: Callable[[list[dict]], bool] = bool) -> list[dict]:
-        """The series of an expression, once there are enough."""
+        """Wait until an expression has enough series, and return them."""
         return wait_until(lambda: found if enough(found := self.query(expression)) else None, what=expression)

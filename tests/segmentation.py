@@ -1,4 +1,4 @@
-"""Segmentation checkpoints for services under test: a tiny network in milliseconds, and the golden cases' own."""
+"""Segmentation checkpoints for tests: a tiny network and the networks of the golden cases."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ CLASSES = 5
 
 
 def tiny(folder: Path, classes: int = CLASSES) -> Path:
-    """A network of a few thousand weights, which the service reads off the file's shapes."""
+    """Write the checkpoint of a network with a few thousand weights."""
     with torch.device("meta"):
         network = Segmenter(Trunk(TINY, Family(stage_norms=True)), Pyramid(TINY.dims, 32), FpnHead(32, 16, classes))
     keys = [(key, tuple(value.shape)) for key, value in network.state_dict().items()]
@@ -26,14 +26,14 @@ def tiny(folder: Path, classes: int = CLASSES) -> Path:
 
 
 def golden(case: cases.Case, folder: Path) -> Path:
-    """A case's checkpoint in its own format."""
+    """Write the checkpoint of a golden case in its own format."""
     path = folder / f"{case.name}.pth"
     torch.save({"meta": {"epoch": 1}, "state_dict": case.state(), "optimizer": {}}, path)
     return path
 
 
 def model_name(facts: dict) -> str:
-    """What the zoo calls a case's model."""
+    """Return the name of a case's model in the zoo."""
     if "model" in facts:
         return facts["model"]
     kind, head = ("pcpvt" if "pcpvt" in facts["config"] else "svt"), ("fpn" if "fpn" in facts["config"] else "upernet")

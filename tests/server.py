@@ -1,4 +1,4 @@
-"""A real service under test: `twins serve` as its own process, on free ports of the loopback interface."""
+"""Run `twins serve` for a test, as a process of its own on free ports of the loopback interface."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx
 import psutil
 
-PATIENCE_S = 60.0  # for anything that must happen; generous, since machines are slow at times
+TIMEOUT_S = 60.0  # generous, since machines may be slow
 
 
-def wait_until(condition: Callable, *, timeout_s: float = PATIENCE_S, what: str = "the condition"):
-    """Polls until `condition` returns something true, and returns it."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
+def wait_until(condition: Callable, *, timeout_s: float = TIMEOUT_S, what: str = "the condition"):
+    """Poll until `condition` returns a true value, and return this value. Raise AssertionError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.02)
@@ -27,7 +27,7 @@ def wait_until(condition: Callable, *, timeout_s: float = PATIENCE_S, what: str 
 
 
 class Server:
-    """One running service. Flags as on the command line."""
+    """A running service. `flags` are those of the command line."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Server:
         environ: dict[str, str] | None = None,
         wait: bool = True,
         preexec: Callable | None = None,
-        stderr: int | None = None,  # where the log goes instead of to `log`
+        stderr: int | None = None,  # redirect the log to this file descriptor instead of `log`
     ) -> None:
         self.log_file = tempfile.NamedTemporaryFile(prefix="twins-test-", suffix=".log", mode="w+b")
         self.process = subprocess.Popen(
@@ -58,23 +58,23 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(PATIENCE_S)
+                self.process.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
         self.log_file.close()
 
     def log(self) -> str:
-        """All that it has said."""
+        """Return the log so far."""
         return Path(self.log_file.name).read_text()
 
     def events(self, name: str, **fields: object) -> list[dict]:
-        """The log's events of that name and with those fields, so far."""
+        """Return the log events of this name with these fields so far."""
         lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{") and line.endswith("}")]
         return [e for e in lines if e["event"] == name and all(e.get(k) == v for k, v in fields.items())]
 
     def wait_for(self, name: str, *, count: int = 1, **fields: object) -> dict:
-        """The event of that name, once it has come for the `count`th time."""
+        """Wait until the event has been logged `count` times. Return the last one."""
 
         def found() -> list[dict]:
             if self.process.poll() is not None and len(self.events(name, **fields)) < count:
@@ -85,32 +85,32 @@ class Server:
 
     @property
     def http(self) -> str:
-        """The base URL."""
+        """Return the base URL of the HTTP interface."""
         return self.events("ready")[0]["http"]
 
     @property
     def grpc(self) -> str:
-        """Host and port."""
+        """Return host and port of the gRPC interface."""
         return self.events("ready")[0]["grpc"]
 
     def pid(self, role: str) -> int:
-        """The process that has that role now."""
+        """Return the id of the current process of a role."""
         return self.events("started", role=role)[-1]["pid"]
 
     def worker_ready(self) -> bool:
-        """Whether /readyz says so."""
+        """Return whether /readyz answers 200."""
         try:
             return httpx.get(f"{self.http}/readyz").status_code == 200
         except httpx.HTTPError:
             return False
 
     def memory_bytes(self) -> dict[str, int]:
-        """The resident memory of each process, by role."""
+        """Return the resident memory of each process by role."""
         roles = {event["role"] for event in self.events("started")}
         return {role: psutil.Process(self.pid(role)).memory_info().rss for role in roles}
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples with those labels."""
+        """Return the sum of the samples of a metric with these labels."""
         total = 0.0
         for line in httpx.get(f"{self.http}/metrics").text.splitlines():
             series, _, value = line.rpartition(" ")
@@ -121,6 +121,6 @@ class Server:
         return total
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and returns the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Photos to train on: discs and bars on grounds of noise, which even a few steps tell apart."""
+"""Images for training: discs and bars on noise, which a network learns in a few steps."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ CLASSES = ("blue_bar", "red_disc")
 SIZE = (150, 120)
 
 
-def photo(number: int) -> tuple[Image.Image, Image.Image]:
-    """The image of that number and its mask: odd ones have a disc, class 2, even ones a bar, class 1."""
+def draw(number: int) -> tuple[Image.Image, Image.Image]:
+    """Return an image and its mask. Odd numbers show a disc (class 2), even numbers a bar (class 1)."""
     random = np.random.default_rng(number)
     image = Image.fromarray(random.integers(60, 196, (SIZE[1], SIZE[0], 3), np.uint8))
     mask = Image.new("L", SIZE)
@@ -25,20 +25,20 @@ def photo(number: int) -> tuple[Image.Image, Image.Image]:
 
 
 def class_folders(root: Path, count: int) -> Path:
-    """So many photos in class folders."""
+    """Write `count` images in class folders."""
     for number in range(count):
         file = root / CLASSES[number % 2] / f"{number:03}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        photo(number)[0].save(file, quality=95)
+        draw(number)[0].save(file, quality=95)
     return root
 
 
 def pairs(root: Path, count: int) -> Path:
-    """So many photos with their masks."""
+    """Write `count` images with their masks."""
     for name in ("images", "masks"):
         (root / name).mkdir(parents=True)
     for number in range(count):
-        image, mask = photo(number)
+        image, mask = draw(number)
         image.save(root / "images" / f"{number:03}.jpg", quality=95)
         mask.save(root / "masks" / f"{number:03}.png")
     return root

@@ -1,4 +1,4 @@
-"""One call from admission to answer, the same for every protocol.
+"""Handle one call from admission to answer, in the same way for every protocol.
 
-The engine, its limits and the batcher live here. No wire format, socket or process does.
+This package holds the engine, its limits and the batcher. It must not know wire formats, sockets or processes.
 """

@@ -1,4 +1,4 @@
-"""Messages between processes.
+"""Exchange messages between processes.
 
-The ZeroMQ transport and the pool of worker processes live here. No rule about requests does.
+This package holds the ZeroMQ transport and the pool of worker processes. It must not contain rules about requests.
 """

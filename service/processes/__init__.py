@@ -1,4 +1,4 @@
-"""The processes of a service.
+"""Start and supervise the processes of the service.
 
-The supervisor, its process slots, and what runs in frontends and workers live here. No request handling does.
+This package holds the supervisor, its process slots, the frontend and the worker. It must not handle requests.
 """

@@ -1,1 +1,4 @@
-"""HTTP: unwraps requests, wraps answers. No rules live here."""
+"""The HTTP interface.
+
+This package parses requests and renders answers. Limits and rules belong to `service.core`.
+"""

@@ -1,1 +1,4 @@
-"""gRPC: unwraps requests, wraps answers. No rules live here."""
+"""The gRPC interface.
+
+This package parses requests and renders answers. Limits and rules belong to `service.core`.
+"""

@@ -1,4 +1,4 @@
-"""One engine, one build and two stacks for all tests of containers."""
+"""Fixtures of the container tests: one engine, one build and two stacks."""
 
 import tempfile
 from pathlib import Path
@@ -15,8 +15,8 @@ OWN = "city"  # a model that is not in the image
 
 @pytest.fixture(scope="session")
 def engine():
-    """An engine that has the images."""
-    folder = Path(tempfile.mkdtemp(prefix="twins-engine-"))  # a short path: sockets' names are bounded
+    """Start an engine that has the images."""
+    folder = Path(tempfile.mkdtemp(prefix="twins-engine-"))  # a short path, since the length of socket names is limited
     with Engine(folder) as running:
         images.build(running)
         yield running
@@ -24,14 +24,14 @@ def engine():
 
 @pytest.fixture(scope="session")
 def stack(engine):
-    """What `docker compose up` starts with nothing else set."""
+    """Start the stack with the default settings."""
     with Stack(engine, "plain") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def own_stack(engine, tmp_path_factory):
-    """A stack whose models are named: one that ships, and one from a file on the host."""
+    """Start a stack with a model of the package and a model from a file on the host."""
     folder = tmp_path_factory.mktemp("checkpoints")
     folder.chmod(0o755)
     file = segmentation.tiny(folder)

@@ -1,4 +1,4 @@
-"""One service for all tests that leave it as they found it."""
+"""One service that all tests share which do not change its state."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ CAT = ROOT / "examples" / "cat.jpg"
 SHIPPED = ROOT / "twins" / "weights" / "twins_svt_nano.safetensors"
 COMMANDS = ("serve", "classify", "segment", "evaluate", "models", "pull", "convert", "version")
 SOME_FAILED, USAGE, MODEL = 1, 2, 3
-PATIENCE_S = 120
+TIMEOUT_S = 120
 
 
 Done = subprocess.CompletedProcess[bytes]
@@ -35,7 +35,7 @@ Done = subprocess.CompletedProcess[bytes]
 def spawn(*arguments: object, stdin: bytes = b"") -> Done:
     """The installed command with those arguments."""
     command = [str(Path(sys.executable).with_name("twins")), *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=TIMEOUT_S, check=False)
 
 
 def call(*arguments: object, stdin: bytes = b"") -> Done:
@@ -335,7 +335,7 @@ def unstartable(tmp_path_factory):
     path = tmp_path_factory.mktemp("unstartable") / "broken.pth"
     path.write_text("no checkpoint")
     with Server("--model", f"own={path}", wait=False) as server:
-        server.process.wait(PATIENCE_S)
+        server.process.wait(TIMEOUT_S)
         yield server
 
 

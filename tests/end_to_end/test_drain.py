@@ -14,11 +14,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
-from tests.load import call_until, knock_until, load, post_until
+from tests.load import call_until, connect_until, load, post_until
 from tests.server import Server, wait_until
 
 
-@pytest.mark.parametrize("client", [post_until, knock_until])
+@pytest.mark.parametrize("client", [post_until, connect_until])
 async def test_a_signal_to_stop_under_load_loses_no_request(cat, client):
     with Server("--drain-delay-s", "1") as server:
         target, rpc_target = server.http, server.grpc
@@ -35,7 +35,7 @@ async def test_a_signal_to_stop_under_load_loses_no_request(cat, client):
 
 async def test_calls_that_wait_to_be_taken_when_the_end_comes_are_answered(cat):
     with Server("--drain-delay-s", "1") as server:
-        web = asyncio.create_task(load(24, knock_until, lambda: False, server.http, cat))
+        web = asyncio.create_task(load(24, connect_until, lambda: False, server.http, cat))
         rpc = asyncio.create_task(load(64, call_until, lambda: False, server.grpc, cat))
         await asyncio.to_thread(server.wait_for, "request", count=200, code="ok")
         code = await asyncio.to_thread(server.stop)

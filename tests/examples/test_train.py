@@ -23,13 +23,13 @@ from twins.tasks import TASKS
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
 
-PATIENCE_S = 280
+TIMEOUT_S = 280
 
 
 def train(*arguments: object) -> None:
     """The recipe's command."""
     command = [sys.executable, "-m", "examples.train", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
 
@@ -163,7 +163,7 @@ def test_a_broken_photo_is_named_without_a_traceback(tmp_path):
     (tmp_path / "red_disc" / "broken.jpg").write_text("no image")
     folders = ("--train", tmp_path, "--test", tmp_path, "--output", tmp_path / "run")
     command = [sys.executable, "-m", "examples.train", "classify", *folders]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 1
     assert "broken.jpg" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,8 +1,8 @@
-"""Reads this process's metrics."""
+"""Read the metrics of this process."""
 
 
 def counted(metric, **labels: str) -> float:
-    """The sum of a counter's values, or of a histogram's observations, with those labels; a gauge's value."""
+    """Return the value of a counter or gauge, or the count of a histogram, summed over samples with these labels."""
     return sum(
         sample.value
         for family in metric.collect()

@@ -12,7 +12,7 @@ import structlog
 from service import logs
 from service.log_writer import LogWriter
 from service.settings import Settings
-from tests.server import PATIENCE_S
+from tests.server import TIMEOUT_S
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_line_that_cannot_be_written_is_lost_without_an_error():
     os.close(reader)
     writer = LogWriter(descriptor, max_lines=3, on_drop=lambda: None)
     writer.write("line\n")
-    writer.wait_until_written(PATIENCE_S)
+    writer.wait_until_written(TIMEOUT_S)
     writer.write("another\n")
-    writer.wait_until_written(PATIENCE_S)
+    writer.wait_until_written(TIMEOUT_S)
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""One thread for the networks: with more, each waits for the slowest wherever other processes share the cores."""
+"""Run networks in one thread, since several threads wait for each other where processes share the cores."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Checkpoint files: safe reading, the key names of other projects, recognition and metadata.
+"""Read checkpoint files: safe reading, key names of other projects, recognition and metadata.
 
-Networks, labels and downloads do not live here. Nothing in this package runs code from a file.
+Nothing in this package runs code from a file. It must not contain networks, labels or downloads.
 """

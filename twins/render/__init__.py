@@ -1,6 +1,6 @@
-"""A result as a file or a document.
+"""Render a result as a file or a document.
 
-One file per format lives here, and a table of the formats of each task. Computing the result and HTTP do not.
+This package holds one file per format. It must not compute results or know HTTP.
 """
 
 from collections.abc import Mapping

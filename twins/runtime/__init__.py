@@ -1,4 +1,4 @@
-"""Models on a device.
+"""Run models on a device.
 
-Devices, precision, batches and reductions live here. Checkpoints and tasks do not.
+This package holds the backends, execution plans and reductions. It must not read checkpoint formats.
 """

@@ -1,6 +1,7 @@
-"""One file per task: options, preprocessing, postprocessing and the type of the result.
+"""The tasks: options, preprocessing, postprocessing and results.
 
-Only `TASKS` may be used where the task is not known. No torch: tasks run in the frontends.
+This package holds one file per task. It must not import torch, since tasks run in the frontends. Code that does not
+know the task must only use `TASKS`.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Models known by name.
+"""Find, download and load models by name.
 
-Entries, labels, downloads and loading live here. Networks and checkpoint formats do not.
+This package holds the zoo entries, labels, downloads and loading. It must not contain networks or checkpoint formats.
 """

@@ -18,7 +18,7 @@ from twins.tasks.segment import SegmentParams
 
 SAMPLE = Sample(np.arange(12, dtype=np.uint8).reshape(2, 2, 3), SegmentParams((4, 5), confidence=True))
 NEVER = float("inf")
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 
 class FakeWorker:
@@ -30,14 +30,14 @@ class FakeWorker:
 
     async def job(self) -> tuple[bytes, Job, np.ndarray]:
         """The next job: who sent it, the job, the pixels."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             peer, message, arrays = await self.listener.receive()
         assert isinstance(message, Job)
         return peer, message, arrays[0]
 
     async def abandoned(self) -> int:
         """The id of the next job that is taken back."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             _, message, _ = await self.listener.receive()
         assert isinstance(message, Abandon)
         return message.id
@@ -182,7 +182,7 @@ async def run_next(pool, worker) -> None:
     """The worker says that the next job is on its device, and the pool has heard it."""
     peer, job, _ = await worker.job()
     await worker.listener.send(peer, Running((job.id,)))
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while not pool.connections[worker.name].running:
             await asyncio.sleep(0.001)
 

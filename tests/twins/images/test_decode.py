@@ -105,7 +105,7 @@ def test_a_limit_is_the_largest_value_taken(limit, value):
         ("svg-with-declaration", "SVG"),
         ("pdf", "PDF"),
         ("html", "HTML"),
-        ("zip-with-a-image", "ZIP"),
+        ("zip-with-an-image", "ZIP"),
         ("heic", "HEIC"),
         ("heic-of-the-general-brand", "HEIC"),
         ("jpeg-xl-container", "JPEG XL"),

@@ -85,12 +85,12 @@ def test_a_name_becomes_the_hubs_file(fetch):
 def test_the_pinned_revision_is_asked_for(fetch, server):
     fetch()
     revision = ZOO[PINNED].source.revision
-    assert set(server.asked) == {f"/timm/twins_svt_small.in1k/resolve/{revision}/model.safetensors"}
+    assert set(server.requests) == {f"/timm/twins_svt_small.in1k/resolve/{revision}/model.safetensors"}
 
 
 def test_without_a_known_revision_the_newest_is_asked_for(fetch, server):
     fetch(UNPINNED)
-    assert set(server.asked) == {"/timm/twins_svt_base.in1k/resolve/main/model.safetensors"}
+    assert set(server.requests) == {"/timm/twins_svt_base.in1k/resolve/main/model.safetensors"}
 
 
 def test_the_file_lies_in_the_ordinary_cache(fetch, tmp_path):
@@ -104,9 +104,9 @@ def test_a_download_shows_its_progress(fetch):
 @pytest.mark.parametrize("name", [PINNED, UNPINNED, "twins_svt_large"])
 def test_what_was_fetched_once_needs_no_network(fetch, server, name):
     fetch(name)
-    server.asked.clear()
+    server.requests.clear()
     again = fetch(name, HF_HUB_OFFLINE="1")
-    assert (again.content, server.asked) == (CONTENT, [])
+    assert (again.content, server.requests) == (CONTENT, [])
 
 
 @pytest.mark.parametrize("name", [PINNED, UNPINNED])
@@ -142,7 +142,7 @@ def test_the_token_is_sent(fetch, server):
 
 def test_a_proxy_is_used(fetch, server):
     fetch(HF_ENDPOINT="http://hub.example", HTTP_PROXY=server.url)
-    assert {url.partition("/timm")[0] for url in server.asked} == {"http://hub.example"}
+    assert {url.partition("/timm")[0] for url in server.requests} == {"http://hub.example"}
 
 
 WAYS_TO_FAIL = {

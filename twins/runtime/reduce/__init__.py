@@ -1,4 +1,7 @@
-"""What is kept of a network's output on the device before the download, one file per reduction."""
+"""Reduce the output of a network on the device, before it is copied to the host.
+
+This package holds one file per reduction and the table of reductions. It must not render or scale results on the host.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
