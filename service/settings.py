@@ -9,10 +9,21 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from twins.images.decode import Limits
 from twins.runtime.plan import Precision
@@ -38,10 +49,19 @@ def split_keys(value: object) -> object:
     return split(value)
 
 
+def check_network(text: str) -> str:
+    """Refuse a string that is neither an IP address nor a network."""
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("it must be an IP address or a network, such as 10.0.0.0/8") from None
+
+
 List = Annotated[tuple[str, ...], BeforeValidator(split)]
 Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(split_keys)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Devices = Annotated[tuple[Device, ...], Field(min_length=1), BeforeValidator(split)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(check_network)], ...], BeforeValidator(split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -66,7 +86,15 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Listen on this address.")
     http_port: Port = Field(8000, description="Serve REST and /metrics on this port.")
     grpc_port: Port = Field(8001, description="Serve gRPC on this port.")
-    api_keys: Keys = Field((), description="API keys. If any are set, every request must carry one.")
+    api_keys: Keys = Field(
+        (),
+        description="API keys, each given as KEY or NAME:KEY. If any are set, every request must carry one. "
+        "The log shows the name, or key-1 for the first key.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Believe X-Forwarded-For from proxies in these networks, such as 10.0.0.0/8, separated by commas.",
+    )
 
     device: Devices = Field(
         ("auto",),
@@ -146,6 +174,14 @@ class Settings(BaseModel):
         "info", description="Log messages of this severity and above."
     )
 
+    @field_validator("api_keys")
+    @classmethod
+    def check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        """Refuse a name without a key, as is left over when a variable in NAME:$KEY is empty."""
+        if any(key.get_secret_value().endswith(":") for key in keys):
+            raise ValueError("one has a name and no key; write NAME:KEY")
+        return keys
+
     @model_validator(mode="after")
     def check_together(self) -> Self:
         """Check the settings that depend on each other."""
@@ -156,6 +192,11 @@ class Settings(BaseModel):
                 "max_held_bytes is less than max_body_bytes; a request of the largest size would never be accepted"
             )
         return self
+
+    @property
+    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return the networks of `trusted_proxies`."""
+        return tuple(map(ip_network, self.trusted_proxies))
 
     @property
     def image_limits(self) -> Limits:

@@ -1,6 +1,7 @@
 """The types that a protocol and the engine exchange."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ class Caller:
     arrived: float  # on the event loop's clock
     timeout_s: float | None = None  # the client's own timeout, from the arrival on; NaN if it cannot be read
     key: str | None = None
+    address: str = ""  # of the client, behind trusted proxies
+    path: str = ""  # of the route or the method
+    report: "Callable[[Outcome], None] | None" = None  # gets the outcome instead of the log
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,7 @@ class Outcome:
     images: int = 0
     image_codes: Counter[str] = field(default_factory=Counter)  # of the images that have an answer or an error
     code: str = "ok"
+    key_name: str = ""
+    status: str = ""  # in the protocol
+    bytes_in: int = 0
+    bytes_out: int = 0

@@ -5,17 +5,18 @@ image.
 """
 
 import asyncio
-import hmac
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service import errors, logs, metrics
+from service import logs, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Caller, Outcome
+from service.core.keys import ApiKeys
 from service.core.memory import MemoryBudget
 from service.core.pipeline import Pipeline
 from service.core.pool import no_worker
+from service.core.request_log import log_request
 from service.errors import (
     BadRequest,
     Cancelled,
@@ -48,7 +49,8 @@ class Engine:
         self.memory = MemoryBudget(settings.max_held_bytes)
         self.pipeline = Pipeline(settings, pool, self.admission, threads=threads)
         self.cards: dict[str, Card] = {}
-        self.keys = tuple(key.get_secret_value().encode() for key in settings.api_keys)
+        self.trusted_networks = settings.trusted_networks
+        self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
         self.stopping = False  # not ready any more, but still serving
         self.closing = asyncio.Event()  # set when streams have to end
         self.on_ready_change: list[Callable[[bool], None]] = []
@@ -90,6 +92,7 @@ class Engine:
         with self.memory.open() as memory:
             outcome = Outcome(caller, caller.arrived + timeout_s, memory)
             try:
+                outcome.key_name = self.authenticate(caller.key)
                 if math.isnan(timeout_s):
                     raise BadRequest("the request's timeout must be a number of seconds above 0")
                 if timeout_s < SHORTEST_TIMEOUT_S:
@@ -133,15 +136,8 @@ class Engine:
         codes[outcome.code] += outcome.images - codes.total()
         for code, count in codes.items():
             metrics.images(outcome.model, protocol, code, count)
-        log.info(
-            "request",
-            request_id=outcome.caller.request_id,
-            protocol=protocol,
-            model=outcome.model,
-            images=outcome.images,
-            code=outcome.code,
-            ms=round(duration_s * 1000, 1),
-        )
+        report = outcome.caller.report or log_request
+        report(outcome)
 
     async def predict(self, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
         """Return the answer or error of every image, in order. Raise ServiceError if the whole call fails.
@@ -190,10 +186,9 @@ class Engine:
 
     # ------------------------------------------------------------------ rules
 
-    def authenticate(self, key: str | None) -> None:
-        """Raise Unauthenticated unless the key is one of the settings', if there are any."""
-        if self.keys and not (key and any(hmac.compare_digest(key.encode(), known) for known in self.keys)):
-            raise errors.Unauthenticated("send a key as `Authorization: Bearer KEY`")
+    def authenticate(self, key: str | None) -> str:
+        """Return the name of a caller's key. Raise Unauthenticated unless it is one of the settings', if any."""
+        return self.keys.name_of(key)
 
     def served(self) -> list[Card]:
         """Return the cards of all models; the first of a task is its default. Raise Unavailable while loading."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -59,10 +60,10 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
         if "Allow" in headers:
             headers["Allow"] = allowed(headers["Allow"])
             if request.method == "OPTIONS":
-                engine.refused(caller_of(request), "ok")
+                engine.refused(caller_of(request, engine), "ok")
                 return Response(status_code=204, headers=headers)
         problem = problems.describe_status(error.status_code, scope.request_id(request))
-        engine.refused(caller_of(request), problem.code)
+        engine.refused(caller_of(request, engine), problem.code)
         return problems.encode(problem, headers)
 
     @app.exception_handler(Exception)
@@ -138,17 +139,23 @@ def entry(answer: Answer | ServiceError, request_id: str) -> msgspec.Raw | Failu
 
 @asynccontextmanager
 async def open_call(request: Request, engine: Engine) -> AsyncIterator[Outcome]:
-    """A call's time: from here its deadline is counted, its key checked, and its outcome recorded."""
-    caller = caller_of(request)
-    with engine.call(caller) as outcome:
-        engine.authenticate(caller.key)
+    """Open a call: its key is checked, its deadline counts from here, and its outcome is recorded at the end."""
+    with engine.call(caller_of(request, engine)) as outcome:
         yield outcome
 
 
-def caller_of(request: Request) -> Caller:
-    """Who asks."""
-    now = asyncio.get_running_loop().time()
-    return Caller(scope.request_id(request), "http", now, scope.timeout_s(request), scope.key(request))
+def caller_of(request: Request, engine: Engine) -> Caller:
+    """Return the client of a request."""
+    return Caller(
+        scope.request_id(request),
+        "http",
+        asyncio.get_running_loop().time(),
+        scope.timeout_s(request),
+        scope.key(request),
+        scope.address(request, engine.trusted_networks),
+        scope.path(request),
+        report=partial(scope.keep_outcome, request),  # the middleware logs it with the response's status and size
+    )
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Returned]) -> Returned:

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import sys
+from functools import partial
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.core.call import Caller
+from service.core.call import Caller, Outcome
 from service.core.engine import Engine
 from service.core.ids import choose_id
+from service.core.request_log import log_request
 from service.rest import problems
 from service.rest.scope import MALFORMED, given_id
 
@@ -50,9 +52,11 @@ class Protocol(H11Protocol):
             state = self.cycle.scope["state"]
             state[MALFORMED] = detail
             return str(state.setdefault("request_id", choose_id(given_id(self.headers))))
-        caller = Caller(choose_id(""), "http", asyncio.get_running_loop().time())
+        request_id, now = choose_id(""), asyncio.get_running_loop().time()
+        address = self.client[0] if self.client else ""
+        caller = Caller(request_id, "http", now, address=address, report=partial(log_with_status, status))
         self.engine.refused(caller, problems.status_code_name(status))
-        return caller.request_id
+        return request_id
 
     def send_problem(self, problem: problems.Problem) -> None:
         """Send a problem as the last response of the connection."""
@@ -64,3 +68,9 @@ class Protocol(H11Protocol):
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
+
+
+def log_with_status(status: int, outcome: Outcome) -> None:
+    """Log a request that the parser refuses."""
+    outcome.status = str(status)
+    log_request(outcome)

@@ -1,19 +1,44 @@
 """Middleware for every HTTP request: its id, HEAD, trailing slashes, and the end of connections while stopping."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.core.address import Network, client_address
+from service.core.call import Outcome
 from service.core.engine import Engine
 from service.core.ids import choose_id
+from service.core.request_log import log_request
 
 MALFORMED = "malformed"  # the key in a request's state under which the parser says what is wrong with the body
+OUTCOME = "outcome"  # the key in a request's state of the outcome to log
+MAX_PATH = 200  # characters of an unknown path in the log
+
+
+@dataclass
+class Traffic:
+    """The status of a response, and the sizes of both bodies."""
+
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def count_received(self, message: Message) -> None:
+        """Count a message of the request."""
+        self.bytes_in += len(message.get("body", b""))
+
+    def count_sent(self, message: Message) -> None:
+        """Count a message of the response."""
+        self.status = message.get("status", self.status)
+        self.bytes_out += len(message.get("body", b""))
 
 
 class RequestScope:
-    """Give each request an id, the client's if it is harmless, and return it with the response.
+    """Give each request an id, the client's if it is harmless, return it with the response, and log the request.
 
     While the service stops, every response closes its connection, so that no client is cut off between two requests.
     """
@@ -29,7 +54,15 @@ class RequestScope:
         state = scope.setdefault("state", {})
         request_id = state.setdefault("request_id", choose_id(given_id(scope["headers"])))
 
+        traffic = Traffic()
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            traffic.count_received(message)
+            return message
+
         async def send_with_headers(message: Message) -> None:
+            traffic.count_sent(message)
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -37,7 +70,14 @@ class RequestScope:
                     headers["Connection"] = "close"
             await send(message)
 
-        await self.app(routed(scope), receive, send_with_headers)
+        try:
+            await self.app(routed(scope), receive_counted, send_with_headers)
+        finally:
+            if (outcome := state.get(OUTCOME)) is not None:  # probes of health and metrics have none
+                outcome.status = str(traffic.status)
+                outcome.bytes_in = traffic.bytes_in
+                outcome.bytes_out = 0 if scope["method"] == "HEAD" else traffic.bytes_out
+                log_request(outcome)
 
 
 def routed(scope: Scope) -> Scope:
@@ -57,6 +97,23 @@ def given_id(headers: list[tuple[bytes, bytes]]) -> str:
 def request_id(request: Request) -> str:
     """Return the id of a request."""
     return str(request.state.request_id)
+
+
+def keep_outcome(request: Request, outcome: Outcome) -> None:
+    """Keep the outcome of a request until its response is sent."""
+    setattr(request.state, OUTCOME, outcome)
+
+
+def address(request: Request, trusted: Sequence[Network]) -> str:
+    """Return the address of the client of a request, behind trusted proxies."""
+    peer = request.client.host if request.client else ""
+    return client_address(peer, ",".join(request.headers.getlist("x-forwarded-for")), trusted)
+
+
+def path(request: Request) -> str:
+    """Return the path of a request's route, or the path itself if it has none, percent-encoded as it came."""
+    route = request.scope.get("route")
+    return str(getattr(route, "path", "") or request.scope["raw_path"].decode("ascii", "replace")[:MAX_PATH])
 
 
 def timeout_s(request: Request) -> float | None:

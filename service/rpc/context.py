@@ -1,24 +1,58 @@
-"""What every gRPC call gets: a caller, and its errors as a status."""
+"""What every gRPC call gets: a caller, its errors as a status, and a log line."""
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 
-from service.core.call import Caller
+from service.core.address import Network, client_address
+from service.core.call import Caller, Outcome
 from service.core.ids import choose_id
+from service.core.request_log import log_request
 from service.errors import ServiceError
-from service.rpc.statuses import status
+from service.rpc.statuses import STATUS_OF_CODE, status
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+@dataclass(frozen=True)
+class CallInfo:
+    """What a method needs to know of its call that the context does not tell."""
+
+    method: str = ""
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+CALL_INFO: ContextVar[CallInfo] = ContextVar("CALL_INFO", default=CallInfo())  # noqa: B039 - it is frozen
+
+
+class CallInfoInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Sets CALL_INFO for each call."""
+
+    def __init__(self, trusted_proxies: tuple[Network, ...]) -> None:
+        self.trusted_proxies = trusted_proxies
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Set the variable, and let the call go on."""
+        CALL_INFO.set(CallInfo(handler_call_details.method, self.trusted_proxies))
+        return await continuation(handler_call_details)
 
 
 @asynccontextmanager
 async def error_status(context: Context) -> AsyncIterator[Caller]:
-    """Who calls; ServiceErrors raised inside become the call's status, with the code and the id beside it."""
+    """Yield the caller. A ServiceError raised inside becomes the call's status, with the code and the id beside it."""
     caller = caller_of(context)
     try:
         yield caller
@@ -28,7 +62,7 @@ async def error_status(context: Context) -> AsyncIterator[Caller]:
 
 
 async def refuse(context: Context, error: ServiceError, caller: Caller) -> NoReturn:
-    """Ends a call with an error's status."""
+    """End a call with an error's status."""
     trailing = [("x-request-id", caller.request_id), ("twins-code", error.code)]
     if error.retry_after_s is not None:
         trailing.append(("retry-after", str(error.retry_after_s)))
@@ -36,14 +70,28 @@ async def refuse(context: Context, error: ServiceError, caller: Caller) -> NoRet
 
 
 def caller_of(context: Context) -> Caller:
-    """Who calls: id and key from the metadata, the deadline from the call itself."""
+    """Return the client of a call: its id, key and address from the metadata, and the deadline of the call itself."""
     metadata = {str(name): str(value) for name, value in context.invocation_metadata() or ()}
     scheme, _, token = metadata.get("authorization", "").partition(" ")
-    left_s = context.time_remaining()
+    left_s, info = context.time_remaining(), CALL_INFO.get()
     return Caller(
         choose_id(metadata.get("x-request-id", "")),
         "grpc",
         asyncio.get_running_loop().time(),
         left_s if left_s is not None and math.isfinite(left_s) else None,
         token.strip() if scheme.lower() == "bearer" else metadata.get("x-api-key"),
+        client_address(peer_host(context.peer()), metadata.get("x-forwarded-for", ""), info.trusted_proxies),
+        info.method,
+        report=log_call,
     )
+
+
+def peer_host(peer: str) -> str:
+    """Return the host and port of a peer, which gRPC writes as `ipv4:127.0.0.1:80` or `ipv6:%5B::1%5D:80`."""
+    return unquote(peer).partition(":")[2]
+
+
+def log_call(outcome: Outcome) -> None:
+    """Log a call, or one request of a stream, with its status."""
+    outcome.status = STATUS_OF_CODE.get(outcome.code, grpc.StatusCode.OK).name
+    log_request(outcome)

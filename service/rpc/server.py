@@ -12,6 +12,7 @@ from service.core.engine import Engine
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc.closing import ClosingHealth, ClosingReflection
+from service.rpc.context import CallInfoInterceptor
 from service.rpc.servicer import Servicer
 
 FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
@@ -26,11 +27,12 @@ class Server:
     def __init__(self, engine: Engine) -> None:
         limit = engine.settings.max_image_bytes + FRAMING_BYTES
         self.server = grpc.aio.server(
+            interceptors=[CallInfoInterceptor(engine.trusted_networks)],
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 1),
-            ]
+            ],
         )
         self.servicer = Servicer(engine)
         self.health = ClosingHealth(engine.closing)

@@ -63,9 +63,10 @@ class Servicer(pb_grpc.TwinsServicer):
     async def ListModels(self, _: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """Return the models that are served."""
         async with error_status(context) as caller:
-            with self.engine.call(caller):
-                self.engine.authenticate(caller.key)
-                return pb.ListModelsResponse(models=map(listed, self.engine.served()))
+            with self.engine.call(caller) as outcome:
+                response = pb.ListModelsResponse(models=map(listed, self.engine.served()))
+                outcome.bytes_out = response.ByteSize()
+                return response
         raise AssertionError("error_status lets nothing through")
 
     async def respond(self, codec: Codec[Request, Response], request: Request, context: Context) -> Response:
@@ -78,11 +79,12 @@ class Servicer(pb_grpc.TwinsServicer):
         """Return the response to a request, whatever the task. Raises ServiceError."""
         self.asked = time.monotonic()
         with self.engine.call(caller) as outcome:
-            self.engine.authenticate(caller.key)
+            outcome.bytes_in = request.ByteSize()
             check_id(request.id)
             outcome.memory.reserve(len(request.image))
             answer = await self.engine.predict_one(to_call(request, codec), outcome)
             response = to_response(request, answer, outcome, codec)
+            outcome.bytes_out = response.ByteSize()
         await self.answering.wait()
         return response
 

@@ -1,5 +1,7 @@
 """Errors in gRPC: a status; the code and the request's id are in the trailing metadata."""
 
+from collections.abc import Iterator
+
 import grpc
 
 from service import errors
@@ -21,3 +23,14 @@ STATUS: dict[type[ServiceError], grpc.StatusCode] = {
 def status(error: ServiceError) -> grpc.StatusCode:
     """Return the status of the error's nearest ancestor in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def classes(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    """Yield all classes below a class."""
+    for kind in root.__subclasses__():
+        yield kind
+        yield from classes(kind)
+
+
+STATUS_OF_CODE = {kind.code: status(kind("")) for kind in classes(ServiceError)}
+"""The status of each stable code."""

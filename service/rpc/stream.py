@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from service.core.call import Caller
@@ -71,7 +71,7 @@ class Stream(Generic[Request, Item]):
         """One request's answer or error; each has a deadline of its own, within the stream's."""
         now = asyncio.get_running_loop().time()
         left_s = None if caller.timeout_s is None else caller.arrived + caller.timeout_s - now
-        asker = Caller(choose_id(request.id), "grpc", now, left_s, caller.key)
+        asker = replace(caller, request_id=choose_id(request.id), arrived=now, timeout_s=left_s)
         try:
             return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, asker))
         except ServiceError as error:

@@ -237,3 +237,13 @@ def test_settings_that_contradict_each_other_are_refused_without_showing_a_key()
     told = complaint({"max_held_bytes": "2000", "api_keys": (SECRET,)})
     assert "max_held_bytes" in told
     assert SECRET not in told
+
+
+def test_a_name_without_a_key_is_refused():
+    assert "NAME:KEY" in complaint(environ={"TWINS_API_KEYS": "team:"})
+
+
+def test_trusted_proxies_are_networks():
+    found = load({}, environ={"TWINS_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1"}).trusted_proxies
+    assert found == ("10.0.0.0/8", "192.0.2.1/32")
+    assert "--trusted-proxies" in complaint({"trusted_proxies": "proxy.example.org"})
