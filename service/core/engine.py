@@ -15,7 +15,7 @@ from service.core.call import Answer, Call, Caller, Outcome
 from service.core.keys import ApiKeys
 from service.core.memory import MemoryBudget
 from service.core.pipeline import Pipeline
-from service.core.pool import no_worker
+from service.core.pool import Pool, no_worker
 from service.core.request_log import log_request
 from service.errors import (
     BadRequest,
@@ -27,8 +27,6 @@ from service.errors import (
     TooLarge,
     UnknownModel,
 )
-from service.ipc.pool import WorkerPool
-from service.ipc.transport import WorkerStates
 from service.settings import Settings, cores
 from twins.card import Card
 from twins.errors import BadOption
@@ -42,18 +40,18 @@ log = logs.get()
 class Engine:
     """The core of one frontend."""
 
-    def __init__(self, settings: Settings, pool: WorkerPool) -> None:
+    def __init__(self, settings: Settings, pool: Pool) -> None:
         self.settings, self.pool = settings, pool
         threads = settings.decode_threads or cores()
         self.admission = Admission(max_queue=settings.max_queue, decode_threads=threads)
         self.memory = MemoryBudget(settings.max_held_bytes)
         self.pipeline = Pipeline(settings, pool, self.admission, threads=threads)
-        self.cards: dict[str, Card] = {}
         self.trusted_networks = settings.trusted_networks
         self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
         self.stopping = False  # not ready any more, but still serving
         self.closing = asyncio.Event()  # set when streams have to end
         self.on_ready_change: list[Callable[[bool], None]] = []
+        pool.on_change.append(self.notify_readiness)
 
     # ------------------------------------------------------------------ life
 
@@ -61,12 +59,6 @@ class Engine:
     def ready(self) -> bool:
         """Return whether new clients should come here."""
         return self.pool.ready > 0 and not self.stopping
-
-    def update(self, states: WorkerStates) -> None:
-        """Take over the worker states that the supervisor reports."""
-        self.pool.update(states)
-        self.cards = {card.name: card for card in states.cards}
-        self.notify_readiness()
 
     def start_draining(self) -> None:
         """Turn not ready, but keep serving."""
@@ -192,20 +184,20 @@ class Engine:
 
     def served(self) -> list[Card]:
         """Return the cards of all models; the first of a task is its default. Raise Unavailable while loading."""
-        if not self.cards:
+        if not self.pool.cards:
             raise no_worker()
-        return list(self.cards.values())
+        return list(self.pool.cards.values())
 
     def card(self, name: str | None, task: str | None = None) -> Card:
         """Return the card of a model. Raise UnknownModel, BadRequest for another task, Unavailable while loading."""
         served = self.served()
         if name is None:
             if (first := next((card for card in served if task and TASKS[task].serves(card)), None)) is None:
-                raise UnknownModel(f"no model for the task {task} is served; served: {', '.join(self.cards)}")
+                raise UnknownModel(f"no model for the task {task} is served; served: {', '.join(self.pool.cards)}")
             return first
-        if name not in self.cards:
-            raise UnknownModel(f"no model {name[:80]!r} is served; served: {', '.join(self.cards)}")
-        card = self.cards[name]
+        if name not in self.pool.cards:
+            raise UnknownModel(f"no model {name[:80]!r} is served; served: {', '.join(self.pool.cards)}")
+        card = self.pool.cards[name]
         if task is not None and not TASKS[task].serves(card):
             raise BadRequest(f"the model {name} is for the task {card.task}; it cannot {task}")
         return card

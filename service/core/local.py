@@ -82,6 +82,7 @@ class LocalPool:
         self.open_backend, self.configured_batch = open_backend, max_batch
         self.observer = observer or Observer()
         self.models: dict[str, BatchRunner] = {}
+        self.on_change: list[Callable[[], None]] = []
         self.device_thread = ThreadPoolExecutor(1, "device")
         self.busy_since: float | None = None
         self.lost = False
@@ -114,11 +115,19 @@ class LocalPool:
             await self.in_device_thread(runner.unload)
             raise
         self.models[reference.name] = runner
+        self.notify()
         return runner.card
 
     async def unload(self, name: str) -> None:
         """Take no more samples for a model, and free its memory. Samples that still wait are refused."""
-        await self.in_device_thread(self.models.pop(name).unload)
+        runner = self.models.pop(name)
+        self.notify()
+        await self.in_device_thread(runner.unload)
+
+    def notify(self) -> None:
+        """Call everything that shows what this pool serves."""
+        for notify in self.on_change:
+            notify()
 
     @property
     def cards(self) -> dict[str, Card]:
@@ -181,6 +190,7 @@ class LocalPool:
             outputs = await self.in_device_thread(runner.run, [queued.sample for queued in batch])
         except DeviceLost as error:
             self.lost = True
+            self.notify()
             self.observer.device_lost(error)
             raise
         finally:

@@ -14,9 +14,9 @@ from service import errors, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Timing
 from service.core.memory import MemoryAccount
+from service.core.pool import Pool
 from service.core.stage import ThreadStage
 from service.errors import ServiceError
-from service.ipc.pool import WorkerPool
 from service.settings import Settings
 from twins.card import Card
 from twins.images import decode
@@ -55,7 +55,7 @@ class Prepared:
 class Pipeline:
     """The steps of an image. All calls of a frontend share its threads."""
 
-    def __init__(self, settings: Settings, pool: WorkerPool, admission: Admission, *, threads: int) -> None:
+    def __init__(self, settings: Settings, pool: Pool, admission: Admission, *, threads: int) -> None:
         self.settings, self.pool, self.admission = settings, pool, admission
         self.decoding = ThreadStage("decode", threads)
         self.finishing = ThreadStage("finish", threads)

@@ -1,9 +1,11 @@
 """The interface to what runs samples: one or many workers, in this process or in others."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.errors import ServiceError, Unavailable
+from twins.card import Card
 from twins.tasks.sample import Output, Sample
 
 RETRY_AFTER_S = 2  # about how long a worker takes to come back
@@ -21,6 +23,12 @@ class PoolOutput:
 
 class Pool(Protocol):
     """Runs samples. The engine knows nothing else of devices and workers."""
+
+    on_change: list[Callable[[], None]]  # called after every change of what follows
+
+    @property
+    def cards(self) -> Mapping[str, Card]:
+        """The cards of the models that are served, by name. The first of a task is its default."""
 
     @property
     def ready(self) -> int:

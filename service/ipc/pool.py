@@ -1,4 +1,4 @@
-"""The workers as a frontend sees them: who is ready, who has least to do, and what to send again when one dies."""
+"""A pool of worker processes: sends samples to the least busy one, and sends them again when a worker dies."""
 
 import asyncio
 import itertools
@@ -7,21 +7,33 @@ from collections.abc import Callable
 from service import logs, metrics
 from service.core.pool import RETRY_AFTER_S, PoolOutput, no_worker
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
-from service.ipc.transport import Abandon, Array, ClientSocket, Done, Failed, Job, Running, WorkerInfo, WorkerStates
+from service.ipc.transport import (
+    IDENTITY_SEPARATOR,
+    Abandon,
+    Array,
+    ClientSocket,
+    Done,
+    Failed,
+    Job,
+    Running,
+    WorkerInfo,
+    WorkerStates,
+)
+from twins.card import Card
 from twins.tasks import encode_params
 from twins.tasks.sample import Output, Sample
 
-MAX_CRASHES = 2  # a sample that was on the device in so many is answered with an error and never sent again
-MAX_LOSSES = 5  # the same for one that only waited there: it is hardly to blame, but nobody waits for ever
+MAX_CRASHES = 2  # a sample that was on the device in so many crashes gets an error and is not sent again
+MAX_LOSSES = 5  # the same for a sample that only waited in those workers, since its caller cannot wait for ever
 
 log = logs.get()
 
 WORKER_ERRORS = {error.code: error for error in (DeadlineExceeded, Internal, Overloaded, Unavailable)}
-"""What a worker may answer instead of an output."""
+"""The errors that a worker may send instead of an output."""
 
 
 class WorkerLost(Exception):
-    """The worker died with the sample in flight; `running`: on the device, so that the sample may be why."""
+    """The worker died with the sample in flight. If it was `running` on the device, it may be the cause."""
 
     def __init__(self, worker: str, *, running: bool) -> None:
         super().__init__(worker)
@@ -31,17 +43,18 @@ class WorkerLost(Exception):
 class WorkerConnection:
     """The connection to one worker process, and the samples in flight there."""
 
-    def __init__(self, info: WorkerInfo, on_broken: Callable[["WorkerConnection"], None]) -> None:
+    def __init__(self, info: WorkerInfo, identity: str, on_broken: Callable[["WorkerConnection"], None]) -> None:
+        """`identity` begins with this frontend's name and is never used twice."""
         self.info, self.name = info, info.name
         self.report_broken = on_broken
-        self.client = ClientSocket(info.address)
+        self.client = ClientSocket(info.address, name=identity)
         self.pending: dict[int, asyncio.Future[PoolOutput]] = {}
         self.running: set[int] = set()
         self.receiving = asyncio.create_task(self.receive())
         self.receiving.add_done_callback(self.on_broken)
 
     async def ask(self, job: Job, sample: Sample) -> PoolOutput:
-        """One sample's output. Raises ServiceError, and WorkerLost if the worker dies first."""
+        """Return one sample's output. Raise ServiceError, and WorkerLost if the worker dies first."""
         answer: asyncio.Future[PoolOutput] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = answer
         try:
@@ -58,7 +71,7 @@ class WorkerConnection:
             self.running.discard(job.id)
 
     async def receive(self) -> None:
-        """Hands out the worker's answers."""
+        """Hand the worker's answers to the calls that wait for them."""
         while True:
             message, arrays = await self.client.receive()
             if isinstance(message, Running):
@@ -94,15 +107,19 @@ class WorkerConnection:
                 answer.set_exception(WorkerLost(self.name, running=job in self.running))
 
 
-class WorkerPool:
-    """All workers. `update` is called with every change that the supervisor reports."""
+class ProcessPool:
+    """All workers. `update` takes over every change that the supervisor reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, frontend: str) -> None:
+        """`frontend` is the name of this process, by which workers know whose jobs to drop when it dies."""
+        self.frontend = frontend
+        self.cards: dict[str, Card] = {}
+        self.on_change: list[Callable[[], None]] = []
         self.connections: dict[str, WorkerConnection] = {}
         self.expected = 0  # workers, whether they are ready or not
         self.recovering = False
         self.changed = asyncio.Event()
-        self.ids = itertools.count()
+        self.ids, self.identities = itertools.count(), itertools.count()
 
     @property
     def ready(self) -> int:
@@ -120,19 +137,27 @@ class WorkerPool:
         for name in self.connections.keys() - serving.keys():
             self.connections.pop(name).close()
         for name in serving.keys() - self.connections.keys():
-            self.connections[name] = WorkerConnection(serving[name], self.reconnect)
+            self.connections[name] = self.connect(serving[name])
         self.expected = len(states.workers)
         self.recovering = any(worker.state == "recovering" for worker in states.workers)
+        self.cards = {card.name: card for card in states.cards}
         self.changed.set()
         self.changed = asyncio.Event()
+        for notify in self.on_change:
+            notify()
+
+    def connect(self, worker: WorkerInfo) -> WorkerConnection:
+        """Return a new connection to a worker."""
+        identity = f"{self.frontend}{IDENTITY_SEPARATOR}{next(self.identities)}"
+        return WorkerConnection(worker, identity, self.reconnect)
 
     def reconnect(self, broken: WorkerConnection) -> None:
         """Replace a connection that broke though its worker lives."""
         if self.connections.get(broken.name) is broken:
-            self.connections[broken.name] = WorkerConnection(broken.info, self.reconnect)
+            self.connections[broken.name] = self.connect(broken.info)
 
     async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
-        """One sample through one model, on another worker if the first one dies. Raises ServiceError."""
+        """Return one sample's output, from another worker if the first one dies. Raise ServiceError."""
         crashes, params = 0, encode_params(sample.params)
         for losses in range(MAX_LOSSES):
             connection = await self.least_busy()
@@ -151,7 +176,7 @@ class WorkerPool:
         raise Internal("the worker died again and again while it had this image")
 
     async def least_busy(self) -> WorkerConnection:
-        """The ready worker with the least outstanding work; waits for one that is upcoming back. Raises Unavailable."""
+        """Return the ready worker with the fewest samples in flight; wait if one comes back. Raise Unavailable."""
         while not self.connections:
             if not self.available:
                 raise no_worker()
@@ -159,18 +184,18 @@ class WorkerPool:
         return min(self.connections.values(), key=lambda connection: len(connection.pending))
 
     def close(self) -> None:
-        """Hangs up on everybody."""
+        """Close all connections."""
         for connection in self.connections.values():
             connection.close()
         self.connections.clear()
 
 
 def worker_error(failed: Failed) -> ServiceError:
-    """A worker's refusal as clients are worker_error it."""
+    """Return a worker's error as clients get it."""
     kind = WORKER_ERRORS.get(failed.code, Internal)
     return kind(failed.detail, retry_after_s=RETRY_AFTER_S if issubclass(kind, Refused) else None)
 
 
 def pool_output(done: Done, arrays: tuple[Array, ...]) -> PoolOutput:
-    """A worker's answer as the engine wants it."""
+    """Return a worker's answer as the engine takes it."""
     return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size)

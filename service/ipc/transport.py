@@ -114,13 +114,24 @@ class WorkerStates(Message, frozen=True):
     cards: tuple[Card, ...]
 
 
+class FrontendGone(Message, frozen=True):
+    """Supervisor to worker: this frontend has died, and nobody waits for its jobs."""
+
+    name: str
+
+
 class Stop(Message, frozen=True):
     """Supervisor to worker: nobody needs you any more."""
 
 
-AnyMessage = Job | Abandon | Running | Done | Failed | Heartbeat | DeviceChosen | Ready | Fatal | WorkerStates | Stop
+DataMessage = Job | Abandon | Running | Done | Failed
+ControlMessage = Heartbeat | DeviceChosen | Ready | Fatal | WorkerStates | FrontendGone | Stop
+AnyMessage = DataMessage | ControlMessage
 
 SCHEME = "ipc://"
+
+IDENTITY_SEPARATOR = "/"
+"""Between the name of a frontend and the number of its connection, in the identity by which a worker knows a peer."""
 
 ENCODER = msgspec.msgpack.Encoder()
 DECODER = msgspec.msgpack.Decoder(AnyMessage)

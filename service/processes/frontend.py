@@ -5,7 +5,7 @@ import signal
 
 from service import logs, metrics
 from service.core.engine import Engine
-from service.ipc.pool import WorkerPool
+from service.ipc.pool import ProcessPool
 from service.ipc.transport import ClientSocket, Ready, WorkerStates
 from service.processes import child
 from service.processes.child import ChildConfig
@@ -25,7 +25,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     metrics.version(__version__)
-    pool = WorkerPool()
+    pool = ProcessPool(config.name)
     engine = Engine(settings, pool)
     web, rpc_server = rest.Server(engine), rpc.Server(engine)
     try:
@@ -39,7 +39,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     await control.send(Ready())
     running = {
         "heartbeat": asyncio.create_task(child.send_heartbeats(config, control)),
-        "worker states": asyncio.create_task(follow(control, engine)),
+        "worker states": asyncio.create_task(follow(control, pool)),
         "HTTP server": asyncio.create_task(web.wait()),
         "gRPC server": asyncio.create_task(rpc_server.wait()),
     }
@@ -60,12 +60,12 @@ async def wait_for_stop(stop: asyncio.Event, running: dict[str, asyncio.Task[Non
         raise RuntimeError(f"the {name} of this frontend has ended") from ended.exception()
 
 
-async def follow(control: ClientSocket, engine: Engine) -> None:
+async def follow(control: ClientSocket, pool: ProcessPool) -> None:
     """Keep the engine informed of the workers."""
     while True:
         message, _ = await control.receive()
         if isinstance(message, WorkerStates):
-            engine.update(message)
+            pool.update(message)
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:

@@ -8,6 +8,7 @@ from service import logs, metrics
 from service.ipc.transport import (
     DeviceChosen,
     Fatal,
+    FrontendGone,
     Heartbeat,
     Ready,
     ServerSocket,
@@ -141,13 +142,16 @@ class Supervisor:
         return not (self.leaving if slot.is_worker else self.stopping).is_set()
 
     async def handle_exit(self, slot: ProcessSlot, reason: str) -> None:
-        """Tell the frontends that a worker is gone, and wait before the next process if they exit early."""
+        """Tell the other side that a process is gone, and wait before the next one if they exit early."""
         slot.mark_exited()
         if slot.cannot_start:
             self.end_if_nothing_serves(EXIT_BROKEN)
         if slot.is_worker:
             metrics.worker_up(slot.role, up=False)
             await self.publish()
+        else:
+            for worker in self.workers:
+                await self.control.send(worker.name.encode(), FrontendGone(slot.name))
         metrics.restarted(slot.role, reason)
         log.warning("restarting", role=slot.role, reason=reason, in_s=slot.backoff_s)
         self.announce()

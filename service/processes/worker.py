@@ -10,16 +10,19 @@ from service import logs, metrics
 from service.core.local import LocalPool, Observer
 from service.errors import ServiceError
 from service.ipc.transport import (
+    IDENTITY_SEPARATOR,
     Abandon,
     Array,
     ClientSocket,
     DeviceChosen,
     Done,
     Failed,
+    FrontendGone,
     Job,
     Ready,
     Running,
     ServerSocket,
+    Stop,
     address,
 )
 from service.processes import child
@@ -47,6 +50,7 @@ class Worker(Observer):
     def __init__(self, config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
         self.config, self.settings, self.control = config, settings, control
         self.jobs: dict[Tag, asyncio.Task[None]] = {}
+        self.gone: set[str] = set()  # the names of frontends that have died; no other process ever has these names
         self.upcoming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
         self.server_socket = ServerSocket(address(config.folder, config.name))
         self.pool = LocalPool(
@@ -87,7 +91,7 @@ class Worker(Observer):
         await self.control.send(Ready(tuple(self.pool.cards.values())))
         log.info("worker ready", device=device.name, models=list(self.pool.cards))
         serving = [asyncio.create_task(job) for job in (self.pool.serve(), self.receive(), self.gauges())]
-        stopping = asyncio.create_task(child.wait_for_stop(self.control))
+        stopping = asyncio.create_task(self.follow())
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
             child.leave(child.EXIT_BROKEN, next(iter(done)).exception())
@@ -111,12 +115,28 @@ class Worker(Observer):
                 metrics.device_memory(self.config.role, kind, size_bytes)
             await asyncio.sleep(GAUGES_S)
 
+    async def follow(self) -> None:
+        """Handle the supervisor's messages until it says stop."""
+        while not isinstance(message := (await self.control.receive())[0], Stop):
+            if isinstance(message, FrontendGone):
+                self.drop_frontend(message.name)
+
     # ------------------------------------------------------------------ jobs
+
+    def drop_frontend(self, name: str) -> None:
+        """Drop the jobs of a frontend that has died, also those that are still to be received."""
+        self.gone.add(name)
+        orphans = [task for (peer, _), task in self.jobs.items() if frontend_of(peer) == name]
+        for task in orphans:
+            task.cancel()
+        log.info("dropped the jobs of a frontend that has died", frontend=name, jobs=len(orphans))
 
     async def receive(self) -> None:
         """Start the jobs that arrive, and cancel those that are abandoned."""
         while True:
             peer, message, arrays = await self.server_socket.receive()
+            if frontend_of(peer) in self.gone:
+                continue
             if isinstance(message, Job):
                 self.upcoming[peer] = (message.upcoming, time.monotonic())
                 task = asyncio.create_task(self.answer(peer, message, arrays))
@@ -157,6 +177,11 @@ class Worker(Observer):
         """Exit: frontends send the samples to another worker, and the supervisor starts the next process."""
         log.error("device lost", detail=str(error))
         child.leave(EXIT_DEVICE_LOST)
+
+
+def frontend_of(peer: bytes) -> str:
+    """Return the name of the frontend that a connection belongs to."""
+    return peer.decode(errors="replace").partition(IDENTITY_SEPARATOR)[0]
 
 
 async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,20 @@ async def test_a_frontend_that_dies_is_restarted_and_serves(own_server, cat):
     own_server.wait_for("started", count=2, role="frontend-0")
     wait_until(own_server.worker_ready, what="ready")
     assert httpx.post(f"{own_server.http}/classify", content=cat).status_code == 200
+
+
+async def test_jobs_of_a_frontend_that_died_are_dropped(own_server, cat):
+    async def send(client):
+        with suppress(httpx.HTTPError):
+            await client.post("/segment", content=cat)
+
+    async with httpx.AsyncClient(base_url=own_server.http, timeout=30) as client, asyncio.TaskGroup() as group:
+        for _ in range(32):
+            group.create_task(send(client))
+        await asyncio.to_thread(wait_until, lambda: own_server.metric("twins_queue_depth") > 0, what="a queue")
+        os.kill(own_server.pid("frontend-0"), signal.SIGKILL)
+    dropped = own_server.wait_for("dropped the jobs of a frontend that has died")
+    assert dropped["jobs"] > 0
 
 
 def test_a_client_that_hangs_up_is_noticed(own_server, cat):

@@ -19,7 +19,6 @@ from service.core.call import Answer, Call, Caller
 from service.core.engine import Engine
 from service.core.pool import PoolOutput
 from service.errors import ServiceError
-from service.ipc.transport import WorkerStates
 from service.settings import Settings
 from tests.service.counting import counted
 from twins.card import Card, Geometry, Label, Normalisation
@@ -44,7 +43,9 @@ class FakePool:
     """Workers that say how light the upper half of an image is; `fault` is raised instead."""
 
     def __init__(self) -> None:
-        self.ready, self.recovering = 1, False
+        self.ready, self.expected, self.recovering = 1, 1, False
+        self.cards = {card.name: card for card in CARDS}
+        self.on_change: list[Callable[[], None]] = []
         self.asked: list[tuple[str, float, int]] = []
         self.fault: Exception | None = None
         self.gate = asyncio.Event()
@@ -55,8 +56,6 @@ class FakePool:
     @property
     def available(self) -> bool:
         return self.ready > 0 or self.recovering
-
-    def update(self, states: WorkerStates) -> None: ...
 
     async def submit(self, model, sample, *, expires, upcoming=0) -> PoolOutput:
         self.asked.append((model, expires, upcoming))
@@ -117,9 +116,7 @@ async def make(pool) -> Callable[..., Engine]:
     """Makes an engine with settings, which knows its models."""
 
     def engine(**settings) -> Engine:
-        made = Engine(Settings(**settings), pool)
-        made.update(WorkerStates((), CARDS))
-        return made
+        return Engine(Settings(**settings), pool)
 
     return engine
 
@@ -227,8 +224,9 @@ async def test_an_unknown_model_is_refused_with_those_served(engine):
     assert (type(told), "first, second" in told.detail) == (errors.UnknownModel, True)
 
 
-async def test_before_the_models_are_known_nobody_is_served(pool):
-    assert type(await refusal(Engine(Settings(), pool), png())) is errors.Unavailable
+async def test_before_the_models_are_known_nobody_is_served(engine, pool):
+    pool.cards.clear()
+    assert type(await refusal(engine, png())) is errors.Unavailable
 
 
 async def test_without_a_worker_nobody_is_served(engine, pool):
@@ -522,6 +520,15 @@ async def test_without_a_worker_it_is_not_ready(engine, pool):
 async def test_once_stopping_it_is_not_ready_but_serves(engine):
     engine.start_draining()
     assert (engine.ready, await best(engine, png())) == (False, "light")
+
+
+async def test_a_change_in_the_pool_is_reported_as_readiness(engine, pool):
+    told: list[bool] = []
+    engine.on_ready_change.append(told.append)
+    pool.ready = 0
+    for notify in pool.on_change:
+        notify()
+    assert told == [False]
 
 
 async def test_who_shows_readiness_is_told_of_its_end(engine):

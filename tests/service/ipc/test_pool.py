@@ -9,7 +9,7 @@ import pytest
 
 from service import errors, metrics
 from service.errors import Internal, ServiceError, Unavailable
-from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, WorkerPool
+from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, ProcessPool
 from service.ipc.transport import Abandon, Done, Failed, Job, Running, ServerSocket, WorkerInfo, WorkerStates, address
 from tests.service.counting import counted
 from twins.tasks import decode_params
@@ -80,12 +80,12 @@ async def workers(tmp_path):
 
 @pytest.fixture
 async def pool():
-    made = WorkerPool()
+    made = ProcessPool("frontend-0.0")
     yield made
     made.close()
 
 
-def submit(pool: WorkerPool) -> asyncio.Task:
+def submit(pool: ProcessPool) -> asyncio.Task:
     """A sample on its way."""
     return asyncio.create_task(pool.submit("nano", SAMPLE, expires=NEVER, upcoming=2))
 

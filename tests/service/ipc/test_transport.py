@@ -13,6 +13,7 @@ from service.ipc.transport import (
     Done,
     Failed,
     Fatal,
+    FrontendGone,
     Heartbeat,
     Job,
     Message,
@@ -60,6 +61,7 @@ MESSAGES = st.one_of(
         ).map(tuple),
         st.sampled_from([(), (CARD,)]),
     ),
+    st.builds(FrontendGone, st.text()),
     st.just(Stop()),
 )
 DTYPES = st.sampled_from([np.uint8, np.int64, np.float16, np.float32, np.float64, np.bool_])
@@ -86,6 +88,7 @@ def test_every_kind_of_message_is_tested():
             "DeviceChosen",
             "Ready",
             "Fatal",
+            "FrontendGone",
             "WorkerStates",
             "Stop",
         )

@@ -1,0 +1,138 @@
+"""A worker over real sockets, with a backend without a library: jobs of frontends that live and that have died."""
+
+import asyncio
+import os
+import threading
+from contextlib import suppress
+
+import pytest
+
+from service.errors import ServiceError
+from service.ipc.pool import ProcessPool
+from service.ipc.transport import ClientSocket, FrontendGone, Ready, ServerSocket, WorkerInfo, WorkerStates, address
+from service.processes.child import CONTROL, ChildConfig
+from service.processes.worker import Worker
+from service.settings import Settings
+from tests.backends import FakeBackend, FakeModel, sample
+from twins.zoo.models import ModelReference
+
+PATIENCE_S = 30
+NAME = "worker-0.0"
+
+
+class GatedModel(FakeModel):
+    """A model whose batches wait for a gate, and which remembers what it ran."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.gate = threading.Event()
+        self.values: list[int] = []
+
+    def run(self, samples):
+        assert self.gate.wait(PATIENCE_S)
+        self.values += [int(each.pixels.flat[0]) for each in samples]
+        return super().run(samples)
+
+
+@pytest.fixture
+def model():
+    return GatedModel("a")
+
+
+@pytest.fixture
+async def supervisor(tmp_path):
+    """The supervisor's end of the control plane."""
+    made = ServerSocket(address(tmp_path, CONTROL))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def worker(tmp_path, supervisor, model, monkeypatch):
+    """A worker that runs in this process, without its heartbeats."""
+    control = ClientSocket(address(tmp_path, CONTROL), name=NAME)
+    made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, "cpu"), Settings(), control)
+    made.pool.open_backend = lambda: FakeBackend(model)
+    await made.pool.open()
+    model.gate.set()
+    await made.pool.load(ModelReference("a"))
+    model.gate.clear()
+    model.values.clear()
+    await control.send(Ready())  # so that the supervisor's socket knows the way back
+    await supervisor.receive()
+    tasks = [asyncio.create_task(job) for job in (made.pool.serve(), made.receive(), made.follow())]
+    yield made
+    model.gate.set()
+    for task in tasks:
+        task.cancel()
+    made.server_socket.close()
+    control.close()
+
+
+@pytest.fixture
+async def frontends(tmp_path, worker):
+    """Two frontends that are connected to the worker."""
+    pools = [ProcessPool(name) for name in ("frontend-0.0", "frontend-1.0")]
+    for pool in pools:
+        pool.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready"),), ()))
+    yield pools
+    for pool in pools:
+        pool.close()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def submit(pool, value) -> asyncio.Task:
+    async def call():
+        with suppress(ServiceError):
+            return (await pool.submit("a", sample(value), expires=float("inf"))).output.arrays[0].item()
+
+    return asyncio.create_task(call())
+
+
+async def test_jobs_of_a_frontend_that_died_never_reach_the_device(worker, supervisor, frontends, model):
+    dead, alive = frontends
+    first = submit(alive, 1)
+    await until(lambda: worker.pool.busy_since is not None)
+    orphans = [submit(dead, value) for value in (2, 3)]
+    second = submit(alive, 4)
+    await until(lambda: worker.pool.batcher.depth == 3)
+    await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
+    await until(lambda: worker.gone)
+    model.gate.set()
+    assert (await first, await second, model.values) == (1, 4, [1, 4])
+    for orphan in orphans:
+        orphan.cancel()
+
+
+async def test_jobs_that_arrive_after_their_frontend_died_are_dropped(worker, supervisor, frontends, model):
+    dead, alive = frontends
+    await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
+    await until(lambda: worker.gone)
+    model.gate.set()
+    late = submit(dead, 2)
+    assert (await submit(alive, 1), model.values) == (1, [1])
+    late.cancel()
+
+
+async def test_the_next_frontend_in_the_same_process_slot_is_served(tmp_path, worker, supervisor, model):
+    await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
+    await until(lambda: worker.gone)
+    model.gate.set()
+    successor = ProcessPool("frontend-0.1")
+    successor.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready"),), ()))
+    assert await submit(successor, 5) == 5
+    successor.close()
+
+
+async def test_a_worker_says_that_a_sample_failed_and_goes_on(worker, frontends, model):
+    model.gate.set()
+    model.fault = RuntimeError("broken")
+    with pytest.raises(ServiceError, match="the model failed on this image"):
+        await frontends[0].submit("a", sample(1), expires=float("inf"))
+    model.fault = None
+    assert await submit(frontends[0], 2) == 2
