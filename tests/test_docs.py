@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import twins
-from service.core import ids
+from service.core import ids, pipeline
 from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
 from service.rpc import server as rpc_server
@@ -28,6 +28,7 @@ from tools.documents import (
     PAGES,
     README,
     ROOT,
+    SECURITY,
     SETTINGS,
     blocks,
     prose,
@@ -71,6 +72,12 @@ def test_the_readme_has_at_most_200_lines():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_prose_is_wrapped_at_100_columns(document):
     assert not [line for line in prose(document).splitlines() if len(line) > 100 and not is_exempt(line)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_paragraph_has_at_most_five_lines(document):
+    paragraphs = [paragraph.strip().splitlines() for paragraph in re.split(r"\n\s*\n|\n(?=- |\d+\. )", prose(document))]
+    assert not [lines for lines in paragraphs if len(lines) > 5 and not lines[-1].startswith(("|", "<!--"))]
 
 
 def is_exempt(line: str) -> bool:
@@ -149,6 +156,7 @@ BACKOFF = f"from {slot.FIRST_BACKOFF_S:g} s"
 SCRAPE = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text("utf-8"))["global"]
 MODEL = SimpleNamespace(card=SimpleNamespace(task="classify"))
 WARM_UP_SIZES = BatchRunner(MODEL, "cpu", max_batch=8).sizes()
+LARGEST_MB = pipeline.PREPARE_BYTES * Limits.max_pixels // 10**6
 AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
 
 
@@ -163,6 +171,8 @@ AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
         (OPERATIONS, f"batches of {', '.join(map(str, WARM_UP_SIZES[:3]))} and so on"),
         (GRPC, f"while {stream.WIDTH} answers wait"),
         (GRPC, f"more than {rpc_server.FRAMING_BYTES // 2**10} KiB beyond"),
+        (SECURITY, f"{pipeline.PREPARE_BYTES} bytes per pixel are reserved: {LARGEST_MB} MB"),
+        (SECURITY, f"While a mask is finished, {pipeline.FINISH_BYTES} bytes per pixel"),
         (HTTP, f"1 to {TOP_K_LIMIT}"),
         (HTTP, f"1 to {ids.ID_LIMIT} letters"),
     ],

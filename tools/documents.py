@@ -11,7 +11,7 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 HTTP, GRPC, ERRORS = (DOCS / f"{name}.md" for name in ("http", "grpc", "errors"))
 METRICS, MODELS = DOCS / "metrics.md", DOCS / "models.md"
-OPERATIONS, SETTINGS = DOCS / "operations.md", DOCS / "settings.md"
+OPERATIONS, SECURITY, SETTINGS = (DOCS / f"{name}.md" for name in ("operations", "security", "settings"))
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 """What users read."""
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
