@@ -4,10 +4,13 @@ BIN := .venv/bin
 LINTERS := .venv/linters
 PROMTOOL := .venv/prometheus/usr/bin/promtool
 
-.PHONY: serve test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
+.PHONY: serve ports test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
-serve: .venv/installed  ## serves the models of the package on 127.0.0.1
+serve: ports .venv/installed  ## serves the models of the package on 127.0.0.1
 	$(BIN)/twins serve
+
+ports:  ## checks that the ports of `make serve` are free, before anything is installed
+	@$(PYTHON) tools/ports.py
 
 test: .venv/installed-dev  ## runs all tests
 	$(BIN)/python -m pytest
@@ -80,7 +83,8 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.'
+	@echo "Installing the service into .venv. PyTorch is large, so the first time takes some minutes."
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from service.setting_problems import describe
 from twins.images.decode import Limits
 from twins.runtime.plan import Precision
 from twins.zoo.models import DEFAULT_MODELS
@@ -45,8 +46,15 @@ def split(value: object) -> object:
 def split_keys(value: object) -> object:
     """Split a string like `split`, but refuse an empty one: an empty variable must not switch authentication off."""
     if isinstance(value, str) and not value.strip():
-        raise ValueError("it contains no key")
+        raise ValueError("must have a key; remove it if no key is needed")
     return split(value)
+
+
+def check_device(text: str) -> str:
+    """Refuse a string that names no device."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise ValueError("must be auto, cpu, cuda (the first GPU) or cuda:N (the GPU with the number N)")
+    return text
 
 
 def check_network(text: str) -> str:
@@ -54,13 +62,14 @@ def check_network(text: str) -> str:
     try:
         return str(ip_network(text, strict=False))
     except ValueError:
-        raise ValueError("it must be an IP address or a network, such as 10.0.0.0/8") from None
+        raise ValueError("must be an IP address or a network, such as 10.0.0.0/8") from None
 
 
 List = Annotated[tuple[str, ...], BeforeValidator(split)]
 Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(split_keys)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-Devices = Annotated[tuple[Device, ...], Field(min_length=1), BeforeValidator(split)]
+Devices = Annotated[
+    tuple[Annotated[str, AfterValidator(check_device)], ...], Field(min_length=1), BeforeValidator(split)
+]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(check_network)], ...], BeforeValidator(split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -179,17 +188,18 @@ class Settings(BaseModel):
     def check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         """Refuse a name without a key, as is left over when a variable in NAME:$KEY is empty."""
         if any(key.get_secret_value().endswith(":") for key in keys):
-            raise ValueError("one has a name and no key; write NAME:KEY")
+            raise ValueError("one key has a name and nothing else; write NAME:KEY")
         return keys
 
     @model_validator(mode="after")
     def check_together(self) -> Self:
         """Check the settings that depend on each other."""
         if self.http_port == self.grpc_port != 0:
-            raise ValueError("http_port and grpc_port are the same; choose two different ports")
+            raise ValueError(f"{{http_port}} and {{grpc_port}} are both {self.http_port}; choose two different ports")
         if self.max_held_bytes < self.max_body_bytes:
             raise ValueError(
-                "max_held_bytes is less than max_body_bytes; a request of the largest size would never be accepted"
+                "{max_held_bytes} is less than {max_body_bytes}, so the largest request would never be accepted; "
+                "raise the first or lower the second"
             )
         return self
 
@@ -218,14 +228,16 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
     )
     merged: dict[str, object] = {}
     origins: dict[str, str] = {}
-    for values, describe in sources:
+    for values, written_as in sources:
         for name, value in values.items():
-            check_name(name, describe)
-            merged[name], origins[name] = value, describe(name)
+            check_name(name, written_as)
+            merged[name], origins[name] = value, written_as(name)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError("\n".join(explain(problem, origins) for problem in error.errors())) from error
+        names = {name: origins.get(name, flag_name(name)) for name in Settings.model_fields}
+        problems = (describe(each, Settings.model_fields, names, secret=SECRET) for each in error.errors())
+        raise SettingsError("\n".join(problems)) from error
 
 
 def twins_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -246,22 +258,13 @@ def read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: cannot read the settings ({error})") from error
 
 
-def check_name(name: str, describe: Any) -> None:
+def check_name(name: str, written_as: Any) -> None:
     """Raise SettingsError if there is no setting of this name, and suggest the closest name."""
     if name in Settings.model_fields:
         return
     close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    hint = f"; did you mean {describe(close[0])}?" if close else ""
-    raise SettingsError(f"{describe(name)} is not a setting{hint}")
-
-
-def explain(problem: Any, origins: Mapping[str, str]) -> str:
-    """Describe one invalid value."""
-    if not problem["loc"]:  # from check_together: the input is all settings, API keys included
-        return str(problem["msg"])
-    name = str(problem["loc"][0])
-    given = "" if name in SECRET else f", not {problem['input']!r}"
-    return f"{origins.get(name, name)}: {problem['msg']}{given}"
+    hint = f"; did you mean {written_as(close[0])}?" if close else ""
+    raise SettingsError(f"{written_as(name)} is not a setting{hint}")
 
 
 def flag_name(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
-from service.processes import runtime_folder
+from service.processes import listening, runtime_folder
 from service.processes.models import parse_references
 from service.processes.runtime_folder import RuntimeFolder
 from service.settings import (
@@ -64,6 +64,7 @@ def serve(**flags: object) -> None:
     twins serve --model flowers=./flowers.pth --labels flowers.txt
     """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
+    listening.check(settings)  # before weights are downloaded
     for reference in parse_references(settings):
         hub.fetch(reference)  # now, with a progress bar, rather than in every worker
     folder = runtime_folder.create()

@@ -208,7 +208,8 @@ class Engine:
             raise BadRequest("no image in the request")
         most = min(self.settings.max_images, self.settings.max_queue)
         if len(images) > most:
-            raise TooLarge(f"{len(images)} images in a request; the limit is {most}")
+            setting = "max_images" if most == self.settings.max_images else "max_queue"
+            raise TooLarge(f"{len(images)} images in a request; the service is set to take at most {most} ({setting})")
 
     def check_options(self, call: Call, card: Card) -> None:
         """Raise BadOption for options that the model cannot serve, before any image costs anything."""

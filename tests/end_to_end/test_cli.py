@@ -326,7 +326,8 @@ def test_a_port_that_is_taken_is_a_wrong_setting(port):
         number = taken.getsockname()[1]
         others = {"--http-port": 0, "--grpc-port": 0} | {port: number}
         said = refused(USAGE, "serve", *(part for pair in others.items() for part in pair), how=spawn)
-    assert f"cannot listen on 127.0.0.1:{number}: Address already in use" in said
+    remedy = f"another program uses this port; choose another one with {port}"
+    assert said.strip() == f"twins: cannot listen on 127.0.0.1:{number}: {remedy}"
 
 
 @pytest.fixture(scope="module")

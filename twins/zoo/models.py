@@ -230,6 +230,9 @@ def find_entry(name: str) -> ZooEntry:
     raise UnknownModel(f"no model is called {name!r}; {hint} A checkpoint of your own is given as NAME=FILE.")
 
 
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
 def parse_reference(text: str) -> ModelReference:
     """A model as users spell it everywhere: `NAME`, or `NAME=FILE`. Raises UnknownModel."""
     name, equals, path = text.partition("=")
@@ -238,4 +241,9 @@ def parse_reference(text: str) -> ModelReference:
         return ModelReference(name)
     if not name or not path:
         raise UnknownModel(f"{text!r} is neither a model's name nor NAME=FILE")
+    if not MODEL_NAME.fullmatch(name):
+        raise UnknownModel(
+            f"{name!r} cannot be the name of a model, which is a part of its path in HTTP: use letters, digits, '.', "
+            "'_' and '-', and start with a letter or a digit"
+        )
     return ModelReference(name, Path(path).expanduser())

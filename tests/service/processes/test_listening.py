@@ -5,28 +5,28 @@ import socket
 import pytest
 
 from service.processes.listening import listen, reserve
-from service.settings import SettingsError
+from service.settings import Settings, SettingsError
 
 
 @pytest.fixture
 def reserved():
-    with reserve("127.0.0.1", 0) as kept:
+    with reserve(Settings(http_port=0), "http_port") as kept:
         yield kept.getsockname()[1]
 
 
 def test_a_reserved_port_cannot_be_reserved_again(reserved):
     with pytest.raises(SettingsError, match=str(reserved)):
-        reserve("127.0.0.1", reserved)
+        reserve(Settings(http_port=reserved), "http_port")
 
 
 def test_a_port_on_which_a_stranger_listens_is_refused():
-    with socket.create_server(("127.0.0.1", 0)) as stranger, pytest.raises(SettingsError, match="cannot listen"):
-        reserve("127.0.0.1", stranger.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as stranger, pytest.raises(SettingsError, match="with --grpc-port"):
+        reserve(Settings(grpc_port=stranger.getsockname()[1]), "grpc_port")
 
 
 def test_a_port_on_which_our_frontends_listen_cannot_be_reserved(reserved):
     with listen("127.0.0.1", reserved), pytest.raises(SettingsError):
-        reserve("127.0.0.1", reserved)
+        reserve(Settings(http_port=reserved), "http_port")
 
 
 def test_several_frontends_listen_on_one_reserved_port(reserved):
@@ -40,5 +40,10 @@ def test_a_reserved_port_takes_no_connection_before_a_frontend_listens(reserved)
 
 
 def test_an_address_of_another_machine_is_refused():
-    with pytest.raises(SettingsError, match="cannot listen"):
-        reserve("192.0.2.1", 0)
+    with pytest.raises(SettingsError, match="an address of this machine with --host"):
+        reserve(Settings(host="192.0.2.1", http_port=0), "http_port")
+
+
+def test_a_host_that_does_not_exist_is_refused():
+    with pytest.raises(SettingsError, match="an address of this machine with --host"):
+        reserve(Settings(host="nowhere.invalid", http_port=0), "http_port")

@@ -82,3 +82,16 @@ def test_every_model_that_ships_has_a_model_card():
     for entry in ZOO.values():
         if isinstance(entry.source, Packaged):
             assert entry.source.document().startswith("# twins_")
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "a b", "../a", "..", ".hidden", "-a", "a%2F", "a\nb", "ä", "a?b", "a#b", "a\n"]
+)
+def test_a_name_that_cannot_stand_in_a_path_is_refused_with_the_rule(name):
+    with pytest.raises(UnknownModel, match="use letters, digits"):
+        parse_reference(f"{name}=weights.pth")
+
+
+@pytest.mark.parametrize("name", ["a", "7", "my-model_v1.2", "A..b"])
+def test_a_name_of_letters_digits_and_a_few_signs_is_taken(name):
+    assert parse_reference(f"{name}=weights.pth").name == name
