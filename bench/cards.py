@@ -45,7 +45,7 @@ def classes(found: scores.ClassificationScores) -> str:
         )
         for each in sorted(found.classes, key=lambda each: -each.top1)
     )
-    return table(("class", "right", "photos", "top-1 %", "95 % interval", "most frequent error"), rows)
+    return table(("class", "right", "photos", "top-1 %", "95 % interval", "most often taken for"), rows)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -82,7 +82,7 @@ def unknown_images(runner: BatchRunner) -> str:
     found = sorted(best(runner, paths), key=lambda pair: -pair[0].score)
     rows = [(path.name, prediction.label, f"{prediction.score:.2f}") for prediction, path in found]
     median = np.median([prediction.score for prediction, _ in found])
-    return table(("image", "prediction", "score"), rows) + f"\n\nmedian score {median:.2f}"
+    return table(("image", "predicted class", "score"), rows) + f"\n\nmedian score {median:.2f}"
 
 
 def main(data: Path) -> None:

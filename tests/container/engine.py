@@ -1,4 +1,4 @@
-"""A Docker engine of our own: a socket and data in a folder, no service of the machine, nothing left at the end."""
+"""A Docker engine for tests, with its own socket and data folder. It leaves nothing behind."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from tools.documents import ROOT
 
 VENV = ROOT / ".venv"
 COMPOSE = VENV / "linters" / "bin" / "docker-compose"
-END_S = 30.0  # for the engine to end
+END_S = 30.0  # time for the engine to stop
 
 
 class Engine:
-    """Runs while the context lasts. Needs root, and Debian's docker.io."""
+    """A running engine. Needs root and Debian's docker.io."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class Engine:
         command = [
             *(dockerd, "--host", self.environ["DOCKER_HOST"], "--pidfile", str(self.folder / "pid")),
             *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "run")),
-            # the machine's own network stays as it is; Compose makes bridges of its own
+            # the network of the machine stays unchanged; Compose creates its own bridges
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
         ]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
@@ -42,11 +42,11 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         if left := self.docker("ps", "--all", "--quiet").split():
             self.docker("rm", "--force", "--volumes", *left)
-        self.docker("network", "prune", "--force")  # its bridges are the machine's
+        self.docker("network", "prune", "--force")  # its bridges belong to the machine
         self.end()
 
     def end(self) -> None:
-        """Ends the engine, and removes what it has on the disk."""
+        """Stop the engine and remove its data."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(END_S)
         self.log.close()
@@ -55,43 +55,43 @@ class Engine:
         shutil.rmtree(self.folder)
 
     def answers(self) -> bool:
-        """Whether it does; raises AssertionError if it has ended."""
+        """Return whether the engine answers. Raise AssertionError if it has ended."""
         assert self.process.poll() is None, (self.folder / "log").read_text()
         asked = subprocess.run([self.client, "version"], env=self.environ, check=False, capture_output=True)
         return asked.returncode == 0
 
     def docker(self, *arguments: str, **environ: str) -> str:
-        """What Docker's client prints. Raises AssertionError with its complaint."""
+        """Return the output of the Docker client. Raise AssertionError if it fails."""
         return run([self.client, *arguments], {**self.environ, **environ})
 
     def logs(self, name: str) -> str:
-        """All that a container has said."""
+        """Return the log of a container."""
         command = [self.client, "logs", name]
         return subprocess.run(
             command, env=self.environ, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ).stdout
 
     def inspect(self, name: str) -> dict:
-        """All that the engine knows of a container or an image."""
+        """Return the description of a container or an image."""
         return json.loads(self.docker("inspect", name))[0]
 
 
 def program(name: str) -> str:
-    """Where one of Debian's programs is: not another one of that name. Raises AssertionError."""
+    """Return the path of one of Debian's programs. Raise AssertionError if it is missing."""
     found = shutil.which(name, path="/usr/bin:/usr/sbin")
     assert found, f"no {name} here: install Debian's docker.io"
     return found
 
 
 def compose(*arguments: str, files: tuple[str, ...] = (), environ: dict[str, str] | None = None) -> str:
-    """What Compose prints. Raises AssertionError with its complaint."""
-    chosen = ["--env-file", os.devnull]  # what a developer has set is not under test
+    """Return the output of Compose. Raise AssertionError if it fails."""
+    chosen = ["--env-file", os.devnull]  # ignores the .env file of a developer
     chosen += [part for file in files for part in ("--file", str(ROOT / file))]
     return run([str(COMPOSE), *chosen, *arguments], {**os.environ, **(environ or {})})
 
 
 def run(command: list[str], environ: dict[str, str]) -> str:
-    """A command's output. Raises AssertionError if it fails."""
+    """Return the output of a command. Raise AssertionError if it fails."""
     ran = subprocess.run(command, env=environ, cwd=ROOT, check=False, capture_output=True, text=True)
     assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout

@@ -1,4 +1,4 @@
-"""The images under test, built by an engine on a base made from Debian's packages."""
+"""Build the images under test on a base of Debian packages."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ CPU_FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 
 
 def build(engine: Engine) -> None:
-    """All of them."""
+    """Build all images."""
     engine.docker("import", "--change", 'CMD ["bash"]', str(VENV / "base.tar"), BASE)
     build_service(engine)
     file = str(Path(__file__).with_name("prometheus.Dockerfile"))
@@ -28,7 +28,7 @@ BUILD = ("build", "--network", "host")
 
 
 def build_service(engine: Engine) -> None:
-    """The service's, as the Compose files for a CPU say; packages come from `make .venv/wheels` alone."""
+    """Build the image of the service as for a CPU host. Its packages come only from `make .venv/wheels`."""
     said = compose("config", "--format", "json", files=CPU_FILES, environ={"BASE_IMAGE": BASE, "REVISION": "tested"})
     wanted = json.loads(said)["services"]["twins"]["build"]
     with served(VENV / "wheels") as wheels:
@@ -41,8 +41,8 @@ def build_service(engine: Engine) -> None:
         )
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files and says nothing."""
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serve files without logging."""
 
     def log_message(self, *_: object) -> None:
         pass
@@ -50,8 +50,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path):
-    """The URL of a folder's listing, on the loopback interface."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+    """Serve a folder on the loopback interface. Yield its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

@@ -1,4 +1,4 @@
-"""What the Compose files say: read by Compose itself, without an engine."""
+"""The content of the Compose files, as Compose reads them, without an engine."""
 
 import json
 import re
@@ -16,21 +16,21 @@ from tools.documents import PAGES, ROOT, commands, examples
 pytestmark = pytest.mark.container
 
 GPU_FILES = ("docker-compose.yml",)
-FIXED = {"host", "http_port", "grpc_port", "log_format"}  # of the image: ports are chosen where they are published
-NEEDS_A_COMPILER = {"compile"}  # the image has none
+FIXED = {"host", "http_port", "grpc_port", "log_format"}  # fixed in the image; ports are chosen when they are published
+NEEDS_A_COMPILER = {"compile"}  # the image has no compiler
 
 
 def config(files: tuple[str, ...], **environ: str) -> dict:
-    """All services, as Compose understands them."""
+    """Return all services as Compose reads them."""
     return json.loads(compose("config", "--format", "json", files=files, environ=environ))["services"]
 
 
 @pytest.mark.parametrize("files", [GPU_FILES, CPU_FILES], ids=["gpu", "cpu"])
-def test_a_file_is_right(files):
+def test_a_file_is_valid(files):
     compose("config", "--quiet", files=files)
 
 
-def test_a_key_that_does_not_exist_is_refused(tmp_path):
+def test_an_unknown_key_is_rejected(tmp_path):
     wrong = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
     wrong["services"]["twins"]["gpu_count"] = 1
     (tmp_path / "docker-compose.yml").write_text(yaml.safe_dump(wrong))
@@ -48,7 +48,7 @@ def test_every_gpu_is_reserved_with_the_drivers_tools_and_none_on_a_cpu_host():
     assert devices(CPU_FILES) == []
 
 
-def test_models_are_chosen_by_a_variable():
+def test_a_variable_selects_the_models():
     named = "twins_svt_large,twins_svt_small_upernet_ade20k"
     environment = config(GPU_FILES, TWINS_MODELS=named)["twins"]["environment"]
     assert environment["TWINS_MODELS"] == named
@@ -56,12 +56,12 @@ def test_models_are_chosen_by_a_variable():
     assert len(load({}, environ=given).models) == 2
 
 
-def test_with_nothing_set_the_service_has_its_defaults():
+def test_the_service_has_its_defaults_if_no_variable_is_set():
     environment = config(GPU_FILES)["twins"]["environment"]
     assert not {name for name, value in environment.items() if value is not None}
 
 
-def test_every_setting_can_be_made():
+def test_every_setting_can_be_set_by_a_variable():
     passed = {name.removeprefix("TWINS_").lower() for name in config(GPU_FILES)["twins"]["environment"]}
     assert set(Settings.model_fields) - passed == FIXED | NEEDS_A_COMPILER
 
@@ -74,7 +74,7 @@ def test_ports_are_on_the_loopback_interface_unless_set():
     assert hosts(BIND="0.0.0.0", BIND_WATCHING="192.0.2.1") == {"0.0.0.0", "192.0.2.1"}
 
 
-def test_docker_waits_for_longer_than_a_drain_takes():
+def test_docker_waits_longer_than_a_drain_takes():
     settings = load({}, environ={})
     longest_s = settings.drain_delay_s + settings.grace_s + supervisor.MARGIN_S + supervisor.KILL_AFTER_S
     assert int(config(GPU_FILES)["twins"]["stop_grace_period"].removesuffix("s")) > longest_s
@@ -87,7 +87,7 @@ def test_no_container_can_gain_privileges():
         assert "privileged" not in service
 
 
-def test_every_container_is_bounded_and_comes_back():
+def test_every_container_has_limits_and_restarts():
     for service in config(GPU_FILES).values():
         assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
         assert service["restart"] == "unless-stopped"
@@ -103,7 +103,7 @@ def test_compose_builds_with_arguments_that_the_dockerfile_knows():
     assert set(config(GPU_FILES)["twins"]["build"]["args"]) <= known
 
 
-def test_the_default_base_is_the_dockerfiles():
+def test_the_default_base_is_that_of_the_dockerfile():
     (base,) = re.findall(r"^ARG BASE_IMAGE=(\S+)", (ROOT / "docker" / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert config(GPU_FILES)["twins"]["build"]["args"]["BASE_IMAGE"] == base
 
@@ -115,7 +115,7 @@ def documented() -> list[str]:
 
 
 @pytest.mark.parametrize("command", [line for line in documented() if "compose" in line])
-def test_the_documents_compose_commands_are_right(command):
+def test_the_compose_commands_of_the_documents_are_valid(command):
     variables, _, rest = command.partition("docker compose")
     environ = dict(part.split("=", 1) for part in variables.split())
     files = tuple(re.findall(r"-f (\S+)", rest)) or GPU_FILES
@@ -124,18 +124,18 @@ def test_the_documents_compose_commands_are_right(command):
     assert {name: environment[name] for name in environ} == environ
 
 
-def test_the_documents_build_uses_the_dockerfile():
+def test_the_build_command_of_the_documents_uses_the_dockerfile():
     (command,) = [line for line in documented() if "compose" not in line]
     tag = config(GPU_FILES)["twins"]["image"]
     assert command == f"docker build --file docker/Dockerfile --tag {tag} ."
 
 
 def defaults() -> dict[str, str]:
-    """What the example says: variables, and their defaults."""
+    """Return the variables of the example and their defaults."""
     return dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
 
 
-def test_the_example_has_every_variable_and_no_other():
+def test_the_example_has_exactly_the_variables_of_the_compose_files():
     texts = [(ROOT / file).read_text("utf-8") for file in CPU_FILES]
     read = {name for text in texts for name in re.findall(r"\$\{(\w+)|^ +([A-Z_]+):$", text, re.MULTILINE)}
     assert set(defaults()) == {first or second for first, second in read}

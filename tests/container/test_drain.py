@@ -1,4 +1,4 @@
-"""`docker stop` under load: the signal reaches the supervisor, and a client that goes by readiness loses nothing."""
+"""`docker stop` under load: the supervisor gets the signal, and a client that follows readiness loses no request."""
 
 import asyncio
 import time
@@ -12,24 +12,24 @@ from tools.documents import ROOT
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 CAT = (ROOT / "examples" / "cat.jpg").read_bytes()
-CLIENTS = 4  # over each protocol
-BEFORE = 20  # requests answered, before the signal
+CLIENTS = 4  # per protocol
+BEFORE = 20  # answered requests before the signal
 
 
 @pytest.fixture
 def loaded(engine):
-    """A service that is to be stopped; it serves on for long enough to be noticed on a busy machine."""
+    """Start a service whose drain delay is long enough to be noticed on a busy machine."""
     with Stack(engine, "loaded", services=("twins",), TWINS_DRAIN_DELAY_S="3") as running:
         yield running
 
 
 def answered(events: list[dict]) -> list[dict]:
-    """The log's lines of requests that were answered."""
+    """Return the log lines of answered requests."""
     return [event for event in events if event.get("code") == "ok"]
 
 
 async def stop_under_load(stack: Stack) -> list[Tally]:
-    """Stops the service's container while clients ask; what became of their requests."""
+    """Stop the container of the service while clients send requests. Return the outcomes of their requests."""
     unready = asyncio.Event()
 
     async def balancer() -> None:

@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The content of the image."""
 
 import json
 import re
@@ -31,7 +31,7 @@ print(json.dumps([str(path) for path in files if path.stat().st_size]))
 
 @pytest.fixture(scope="session")
 def inside(engine):
-    """Runs a command as root in a container of the image's own, with nothing mounted."""
+    """Run a command as root in a new container without mounts."""
     return lambda *command: engine.docker(
         *("run", "--rm", "--user", "0", "--network", "none", "--entrypoint", command[0], images.SERVICE, *command[1:])
     )
@@ -39,7 +39,7 @@ def inside(engine):
 
 @pytest.fixture(scope="session")
 def config(engine) -> dict:
-    """What the image says of itself."""
+    """Return the configuration of the image."""
     return engine.inspect(images.SERVICE)["Config"]
 
 
@@ -51,7 +51,7 @@ def table() -> dict[str, int]:
     }
 
 
-def test_its_size_is_what_the_documents_say_and_lies_where_they_say(engine, inside):
+def test_its_size_and_largest_parts_match_the_documents(engine, inside):
     sizes = engine.docker("history", "--human=false", "--format", "{{.Size}}", images.SERVICE).split()
     own, dependencies, system, base = (size for size in map(int, sizes) if size > MB)
     du = "cd /opt/twins/lib/python3*/site-packages && du --summarize --block-size 1 --total"
@@ -68,7 +68,7 @@ def test_its_size_is_what_the_documents_say_and_lies_where_they_say(engine, insi
     assert measured == pytest.approx(table(), rel=0.1, abs=1), "the sizes in docs/operations.md are not these"
 
 
-def test_the_labels_tell_version_revision_and_base(config):
+def test_the_labels_have_version_revision_and_base(config):
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert labels["version"] == twins.__version__
     assert labels["revision"] == "tested"
@@ -80,31 +80,31 @@ def test_it_does_not_run_as_root(config):
     assert config["User"] == "10001"
 
 
-def test_it_says_itself_whether_it_is_ready(config):
+def test_it_has_a_health_check(config):
     assert config["Healthcheck"]["Test"] == ["CMD", "python", "-I", "-S", "/opt/twins/bin/ready.py"]
 
 
 @pytest.mark.parametrize("tool", ["cc", "gcc", "c++", "g++", "clang", "ld", "make", "pip", "pip3", "git"])
-def test_it_has_no_tool_to_build_with(inside, tool):
+def test_it_has_no_build_tools(inside, tool):
     assert inside("sh", "-c", f"command -v {tool} || echo none").strip() == "none"
     assert inside("python", "-c", "import importlib.util as u; print(u.find_spec('pip'))").strip() == "None"
 
 
-def test_it_has_no_caches_no_logs_and_no_sources(inside):
+def test_it_has_neither_caches_nor_logs_nor_sources(inside):
     assert json.loads(inside("python", "-c", LISTED)) == []
 
 
-def test_its_modules_are_compiled_since_nothing_can_be_written_later(inside):
+def test_its_modules_are_compiled_since_the_container_is_read_only(inside):
     script = "import service.processes.supervisor as s, pathlib; print(pathlib.Path(s.__cached__).is_file())"
     assert inside("python", "-c", script).strip() == "True"
 
 
-def test_the_models_that_ship_are_inside(inside):
+def test_it_contains_the_packaged_models(inside):
     shipped = [name for name, row in ZOO.items() if isinstance(row.source, Packaged)]
     assert set(load({}, environ={}).models) <= set(shipped)
     for name in shipped:
         assert inside("twins", "pull", name).strip().endswith(".safetensors")
 
 
-def test_it_does_not_bring_its_own_tests(inside):
+def test_it_does_not_contain_tests(inside):
     assert inside("python", "-c", "import importlib.util as u; print(u.find_spec('tests'))").strip() == "None"

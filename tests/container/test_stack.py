@@ -1,4 +1,4 @@
-"""The Compose files for a CPU, started: both protocols through published ports, and what the containers may not do."""
+"""The running Compose files for a CPU: both protocols through published ports, and the limits of the containers."""
 
 from pathlib import Path
 
@@ -40,15 +40,15 @@ for folder in ("/", "/opt/twins", "/checkpoints", "/weights", "/tmp", "/dev/shm"
 
 @pytest.fixture(params=STACKS)
 def any_stack(request):
-    """Each of the stacks."""
+    """Return each of the stacks."""
     return request.getfixturevalue(request.param)
 
 
-def test_with_nothing_set_it_serves_the_models_that_ship(stack):
+def test_it_serves_the_packaged_models_by_default(stack):
     assert tuple(stack.models()) == load({}, environ={}).models
 
 
-def test_it_serves_the_models_that_are_named(own_stack):
+def test_it_serves_the_named_models(own_stack):
     assert own_stack.models() == {"twins_svt_nano": "classify", OWN: "segment"}
 
 
@@ -58,7 +58,7 @@ def test_every_container_is_healthy(any_stack):
 
 
 def rest_classes(stack: Stack, model: str) -> None:
-    """Classes, best first."""
+    """Return the classes, best first."""
     answer = post(stack, "classify", model)
     scores = [each["score"] for each in answer["predictions"]]
     assert scores == sorted(scores, reverse=True)
@@ -67,14 +67,14 @@ def rest_classes(stack: Stack, model: str) -> None:
 
 
 def rest_mask(stack: Stack, model: str) -> None:
-    """A mask of the image's size, whose classes cover it."""
+    """Check a mask of the size of the image, whose classes cover it."""
     answer = post(stack, "segment", model)
     assert answer["size"] == {"height": HEIGHT, "width": WIDTH}
     assert sum(each["pixels"] for each in answer["classes"]) == HEIGHT * WIDTH
 
 
 def post(stack: Stack, task: str, model: str) -> dict:
-    """An answer over HTTP."""
+    """Return an answer over HTTP."""
     answer = httpx.post(f"{stack.http}/{task}", params={"model": model}, content=CAT, timeout=60)
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == model
@@ -82,7 +82,7 @@ def post(stack: Stack, task: str, model: str) -> dict:
 
 
 def grpc_classes(stack: Stack, model: str) -> None:
-    """The same classes over gRPC."""
+    """Return the same classes over gRPC."""
     with grpc.insecure_channel(stack.grpc) as channel:
         asked = pb.ClassifyRequest(image=CAT, model=model)
         answer = pb_grpc.TwinsStub(channel).Classify(asked, timeout=60)
@@ -91,7 +91,7 @@ def grpc_classes(stack: Stack, model: str) -> None:
 
 
 def grpc_mask(stack: Stack, model: str) -> None:
-    """A mask of the image's size over gRPC."""
+    """Check a mask of the size of the image over gRPC."""
     with grpc.insecure_channel(stack.grpc) as channel:
         asked = pb.SegmentRequest(image=CAT, model=model, format=pb.MASK_FORMAT_PNG)
         answer = pb_grpc.TwinsStub(channel).Segment(asked, timeout=60)
@@ -113,11 +113,11 @@ def test_every_model_answers_over_grpc(any_stack):
         GRPC[task](any_stack, model)
 
 
-def test_every_task_of_the_service_has_been_asked_for(stack, own_stack):
+def test_every_task_of_the_service_is_tested(stack, own_stack):
     assert {*stack.models().values(), *own_stack.models().values()} == set(TASKS) == set(REST) == set(GRPC)
 
 
-def test_prometheus_sees_the_requests_of_every_model(any_stack):
+def test_prometheus_counts_the_requests_of_every_model(any_stack):
     for model, task in any_stack.models().items():
         before = {protocol: any_stack.counted(model, protocol) for protocol in ("http", "grpc")}
         REST[task](any_stack, model)
@@ -126,11 +126,11 @@ def test_prometheus_sees_the_requests_of_every_model(any_stack):
             wait_until(lambda: any_stack.counted(model, protocol) > count, what=f"{model} over {protocol}")  # noqa: B023
 
 
-def test_the_service_has_no_privileges_and_can_get_none(any_stack):
+def test_the_service_has_no_privileges_and_cannot_gain_any(any_stack):
     assert any_stack.python(PRIVILEGES).split() == ["10001", "1", "0" * 16, "0" * 16]
 
 
-def test_it_writes_only_where_weights_go_and_in_memory(any_stack):
+def test_it_writes_only_to_the_weights_volume_and_to_memory(any_stack):
     assert any_stack.python(WRITE).split() == ["/weights", "/tmp", "/dev/shm"]
 
 
@@ -138,14 +138,14 @@ def test_it_keeps_nothing_in_shared_memory(own_stack):
     assert own_stack.python("import os; print(os.listdir('/dev/shm'))").strip() == "[]"
 
 
-def test_what_it_may_use_is_bounded(stack):
+def test_its_resources_are_limited(stack):
     host = stack.facts()["HostConfig"]
     assert (host["Memory"], host["PidsLimit"], host["ShmSize"]) == (16 * 2**30, 2048, 64 * 2**20)
     assert {limit["Name"]: limit["Soft"] for limit in host["Ulimits"]} == {"nofile": NOFILE, "core": 0}
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
 
 
-def test_ports_are_published_on_the_loopback_interface_alone(stack):
+def test_ports_are_published_only_on_the_loopback_interface(stack):
     published = [
         port["HostIp"]
         for service in ("twins", "prometheus")
@@ -156,7 +156,7 @@ def test_ports_are_published_on_the_loopback_interface_alone(stack):
     assert set(published) == {"127.0.0.1"}
 
 
-def test_what_is_fetched_stays_when_the_container_goes(stack):
+def test_downloaded_weights_outlive_the_container(stack):
     mounts = {mount["Destination"]: mount for mount in stack.facts()["Mounts"]}
     assert mounts["/weights"]["Type"] == "volume"
     assert mounts["/weights"]["Name"] == f"{stack.name}_weights"

@@ -1,4 +1,4 @@
-"""The scripts that the image's build and its health check run."""
+"""The scripts of the image build and of its health check."""
 
 import subprocess
 import sys
@@ -17,14 +17,14 @@ DOCKER = ROOT / "docker"
 
 
 def run(script: str, *arguments: object, **environ: str) -> subprocess.CompletedProcess:
-    """Runs one to its end."""
+    """Run a script."""
     command = [sys.executable, str(DOCKER / script), *map(str, arguments)]
     return subprocess.run(command, env=environ or None, check=False, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
 def lock(tmp_path) -> Path:
-    """A file that fixes all that is installed here."""
+    """Write a file that pins all installed packages."""
     file = tmp_path / "constraints.txt"
     file.write_text("\n".join(f"{each.name}=={each.version.partition('+')[0]}" for each in distributions()))
     return file
@@ -34,14 +34,14 @@ def test_a_build_of_locked_versions_passes(lock):
     assert run("locked.py", lock).returncode == 0
 
 
-def test_a_build_with_another_version_fails_and_says_which(lock):
+def test_a_build_with_another_version_fails_and_names_it(lock):
     lock.write_text(lock.read_text().replace("numpy==", "numpy==0."))
     ran = run("locked.py", lock)
     assert ran.returncode == 1
     assert "numpy==" in ran.stderr
 
 
-def test_a_build_with_a_package_that_is_not_locked_fails_and_says_which(lock):
+def test_a_build_with_an_unlocked_package_fails_and_names_it(lock):
     lock.write_text("\n".join(line for line in lock.read_text().splitlines() if not line.startswith("torch==")))
     ran = run("locked.py", lock)
     assert ran.returncode == 1
@@ -56,7 +56,7 @@ def test_dependencies_are_those_of_the_project():
 
 @contextmanager
 def answering(status: int) -> Iterator[str]:
-    """The port of a server that answers /readyz so."""
+    """Run a server that answers /readyz with this status. Yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -78,7 +78,7 @@ def test_a_container_is_healthy_when_the_service_is_ready(status, code):
         assert run("ready.py", TWINS_HTTP_PORT=port).returncode == code
 
 
-def test_a_container_is_not_healthy_while_nobody_listens():
+def test_a_container_is_not_healthy_while_the_service_does_not_listen():
     with answering(200) as port:
         pass
     assert run("ready.py", TWINS_HTTP_PORT=port).returncode == 1

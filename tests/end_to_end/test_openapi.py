@@ -24,7 +24,7 @@ CHECKS = [
     promises.content_type_conformance,
     promises.response_schema_conformance,
 ]
-PICTURES = st.sampled_from([encoded("PNG"), encoded("JPEG")]) | st.binary(max_size=64)
+FILES = st.sampled_from([encoded("PNG"), encoded("JPEG")]) | st.binary(max_size=64)
 OPERATIONS = {
     *("POST /classify", "POST /segment", "GET /models", "GET /models/{name}"),
     *("GET /livez", "GET /readyz", "GET /healthz", "GET /metrics"),
@@ -32,7 +32,7 @@ OPERATIONS = {
 EXAMPLES = {"POST /classify": 150, "POST /segment": 60}  # an operation; 60 of all others
 
 for name in ("image/*", "application/octet-stream"):
-    schemathesis.openapi.media_type(name, PICTURES)
+    schemathesis.openapi.media_type(name, FILES)
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ BODIES = {
     "nothing": ({"content": b""}, 400),
     "JSON that is none": ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
     "JSON without an image": ({"json": {}}, 400),
-    "JSON with an unknown field": ({"json": {"picture": ""}}, 400),
+    "JSON with an unknown field": ({"json": {"photo": ""}}, 400),
     "JSON with both": ({"json": {"image": "", "images": []}}, 400),
     "JSON with no images": ({"json": {"images": []}}, 400),
     "base64 that is none": ({"json": {"image": "%%%"}}, 400),

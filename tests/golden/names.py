@@ -1,4 +1,4 @@
-"""Checkpoints in other projects' formats, made from a network here: what their files hold, without the files."""
+"""The keys and shapes of checkpoints in other formats, built from a network of this project."""
 
 import re
 
@@ -23,7 +23,7 @@ MMSEG = (
 
 
 def network(variant: str, head: str) -> Segmenter:
-    """A published network without values."""
+    """Return a published network without values."""
     row = VARIANTS[variant]
     with torch.device("meta"):
         trunk = Trunk(row, Family(stage_norms=row.kind == "svt"))
@@ -33,12 +33,12 @@ def network(variant: str, head: str) -> Segmenter:
 
 
 def shapes(variant: str, head: str) -> dict[str, tuple[int, ...]]:
-    """The parameters of a published network under this project's names."""
+    """Return the parameters of a published network under the names of this project."""
     return {key: tuple(value.shape) for key, value in network(variant, head).state_dict().items()}
 
 
 def training_only(variant: str, keys: dict[str, tuple[int, ...]], head: str) -> dict[str, tuple[int, ...]]:
-    """What mmsegmentation's trainer leaves beside them: counters, and UPerNet's auxiliary head."""
+    """Return the parameters that only the trainer of mmsegmentation uses: counters and the auxiliary head."""
     channels = VARIANTS[variant].dims[2]
     norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (256,))
     auxiliary = {
@@ -53,7 +53,7 @@ def training_only(variant: str, keys: dict[str, tuple[int, ...]], head: str) -> 
 
 
 def authors(variant: str, head: str) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of a segmentation checkpoint of the authors'."""
+    """Return keys and shapes of a segmentation checkpoint of the authors."""
     keys, width = shapes(variant, head), VARIANTS[variant].dims[3]
     unused = {
         "norm.weight": (width,),
@@ -65,7 +65,7 @@ def authors(variant: str, head: str) -> dict[str, tuple[int, ...]]:
 
 
 def mmseg(variant: str, head: str) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of a checkpoint of mmsegmentation's zoo."""
+    """Return keys and shapes of a checkpoint in the zoo of mmsegmentation."""
     own = shapes(variant, head)
     keys = {mmseg_name(key, own): shape for key, shape in own.items() if not re.search(r"attn\.q\.", key)}
     joined = {key: (shape[0] * 3 // 2, *shape[1:]) if "in_proj" in key else shape for key, shape in keys.items()}
@@ -73,7 +73,7 @@ def mmseg(variant: str, head: str) -> dict[str, tuple[int, ...]]:
 
 
 def mmseg_name(key: str, own: dict[str, tuple[int, ...]]) -> str:
-    """mmsegmentation's name of a parameter; keys and values stand for the queries, too."""
+    """Return the name of a parameter in mmsegmentation, where one key contains queries, keys and values."""
     key = re.sub(r"(attn)\.kv\.(\w+)", r"\1.attn.in_proj_\2", key)
     if re.sub(r"attn\.proj\.", "attn.q.", key) in own:
         key = key.replace("attn.proj.", "attn.attn.out_proj.")
@@ -83,7 +83,7 @@ def mmseg_name(key: str, own: dict[str, tuple[int, ...]]) -> str:
 
 
 def cheap_state(keys: dict[str, tuple[int, ...]]) -> State:
-    """Random values that share one storage: a file of the largest network is as small as its largest parameter."""
+    """Return random values that share one storage, so that the file is as small as the largest parameter."""
     generator = torch.Generator().manual_seed(0)
     largest = max(torch.Size(shape).numel() for shape in keys.values())
     noise = torch.rand(largest, generator=generator) * 0.04 - 0.02

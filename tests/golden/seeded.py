@@ -1,7 +1,7 @@
-"""Weights and inputs that anyone can make again: every tensor is a function of its own name.
+"""Weights and inputs that can be generated again: every tensor is a function of its name.
 
-A golden case names a checkpoint format, the (key, shape) list of that format, and an input. Its expected
-outputs were computed once by a reference implementation that loaded these very weights.
+A golden case has a checkpoint format, the (key, shape) list of this format, and an input. A reference implementation that
+loaded these weights computed the expected outputs once.
 """
 
 import zlib
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The value of the parameter or buffer called `key`, float32 (int64 zero for a counter)."""
+    """Return the value of the parameter or buffer called `key`, float32 (int64 zero for a counter)."""
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
     rng = np.random.RandomState(zlib.crc32(key.encode()))  # legacy stream: frozen across numpy versions
@@ -26,7 +26,7 @@ def tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def image(name: str, height: int, width: int) -> np.ndarray:
-    """A smooth random picture, uint8, (height, width, 3), RGB."""
+    """Return a smooth random image, uint8, (height, width, 3), RGB."""
     rng = np.random.RandomState(zlib.crc32(name.encode()))
     coarse = rng.randint(0, 256, (height // 16 + 2, width // 16 + 2, 3)).astype(np.float32)
     rows = np.linspace(0, coarse.shape[0] - 1.001, height)
@@ -39,6 +39,6 @@ def image(name: str, height: int, width: int) -> np.ndarray:
 
 
 def batch(name: str, count: int, height: int, width: int) -> np.ndarray:
-    """A model input: float32, (count, 3, height, width), about zero mean and unit deviation."""
-    pictures = [image(f"{name}/{i}", height, width) for i in range(count)]
-    return ((np.stack(pictures).transpose(0, 3, 1, 2) / 255.0 - 0.5) / 0.25).astype(np.float32)
+    """Return a model input: float32, (count, 3, height, width), with about zero mean and unit deviation."""
+    images = [image(f"{name}/{i}", height, width) for i in range(count)]
+    return ((np.stack(images).transpose(0, 3, 1, 2) / 255.0 - 0.5) / 0.25).astype(np.float32)

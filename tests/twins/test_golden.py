@@ -1,4 +1,4 @@
-"""The reference implementations' own outputs, from weights and inputs that anyone can make again."""
+"""Outputs of the reference implementations, from weights and inputs that can be generated again."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def model_name(facts: dict) -> str:
 
 
 @pytest.mark.parametrize("name", [*cases.named("timm"), *cases.named("mmpretrain")])
-def test_logits_are_the_references(name, tmp_path):
+def test_logits_equal_those_of_the_reference(name, tmp_path):
     case = cases.read(name)
     torch.save({"state_dict": case.state()}, tmp_path / "weights.pth")
     network = twins.load(model_name(case.facts), tmp_path / "weights.pth")
@@ -42,7 +42,7 @@ def pipeline(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", ["300x400", "900x600", "120x100"])
-def test_the_way_of_an_image_is_timms(pipeline, size):
+def test_preprocessing_and_scores_equal_those_of_timm(pipeline, size):
     case, runner = pipeline
     given = next(p for p in case.facts["pictures"] if p["name"].endswith(size))
     pixels = seeded.image(given["name"], given["height"], given["width"])

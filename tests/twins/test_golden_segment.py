@@ -1,4 +1,4 @@
-"""The reference implementations' own segmentations, from weights and images that anyone can make again."""
+"""Segmentations of the reference implementations, from weights and images that can be generated again."""
 
 import io
 
@@ -29,7 +29,7 @@ def given(request, tmp_path_factory) -> tuple[cases.Case, TorchModel]:
     return case, runner
 
 
-def test_stages_and_logits_are_the_references(given):
+def test_stages_and_logits_equal_those_of_the_reference(given):
     case, runner = given
     for entry in case.facts["inputs"]:
         shape = (entry["count"], entry["height"], entry["width"])
@@ -44,7 +44,7 @@ def test_stages_and_logits_are_the_references(given):
             case.assert_close(f"stage{stage}-{name}", found)
 
 
-def test_masks_are_the_references(given):
+def test_masks_equal_those_of_the_reference(given):
     case, runner = given
     for entry in case.facts["pictures"]:
         buffer = io.BytesIO()

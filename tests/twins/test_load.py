@@ -1,4 +1,4 @@
-"""The public door."""
+"""The public functions of `twins`."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def nano():
     return twins.load("twins_svt_nano")
 
 
-def test_importing_the_package_costs_no_torch():
+def test_importing_the_package_does_not_import_torch():
     code = "import sys, twins; twins.list_models(); print([m for m in ('torch', 'PIL', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -25,7 +25,7 @@ def test_the_public_names_are_two():
     assert twins.__all__ == ["list_models", "load"]
 
 
-def test_the_packaged_model_loads_by_its_name(nano):
+def test_a_packaged_model_loads_by_its_name(nano):
     assert nano(torch.zeros(2, 3, 112, 112)).shape == (2, 13)
 
 
@@ -33,7 +33,7 @@ def test_a_loaded_network_is_in_eval_mode(nano):
     assert not any(module.training for module in nano.modules())
 
 
-def test_a_loaded_network_wants_no_gradients(nano):
+def test_a_loaded_network_requires_no_gradients(nano):
     assert not any(parameter.requires_grad for parameter in nano.parameters())
 
 
@@ -42,26 +42,26 @@ def test_the_default_precision_is_float32(nano):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_dtype_reaches_every_parameter(dtype):
+def test_dtype_applies_to_every_parameter(dtype):
     assert {parameter.dtype for parameter in twins.load("twins_svt_nano", dtype=dtype).parameters()} == {dtype}
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta", torch.device("cpu")], ids=repr)
-def test_device_reaches_every_parameter(device):
+def test_device_applies_to_every_parameter(device):
     network = twins.load("twins_svt_nano", device=device)
     assert {parameter.device for parameter in network.parameters()} == {torch.device(device)}
 
 
-def test_a_name_may_bring_its_file(tmp_path):
+def test_a_name_can_be_given_with_a_file(tmp_path):
     with pytest.raises(twins.errors.CheckpointError, match="no such file"):
         twins.load(f"twins_svt_base={tmp_path}/nowhere.pth")
 
 
-def test_an_unknown_name_without_a_file_is_refused():
+def test_an_unknown_name_without_a_file_is_rejected():
     with pytest.raises(UnknownModel, match="did you mean twins_svt_base"):
         twins.load("twin_svt_base")
 
 
-def test_a_checkpoint_may_be_given_as_text(tmp_path, nano):
+def test_a_checkpoint_can_be_given_as_a_string(tmp_path, nano):
     torch.save(nano.state_dict(), tmp_path / "own.pth")
     assert torch.equal(twins.load("own", str(tmp_path / "own.pth")).head.weight, nano.head.weight)

@@ -1,4 +1,4 @@
-"""Folders as researchers have them."""
+"""The folder layouts of data sets."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ ANNOTATION = "<annotation><object><name>{}</name></object><object><name>n0000000
 
 
 def touch(folder, *names):
-    """Empty files of these names."""
+    """Create empty files of these names."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -63,7 +63,7 @@ def test_class_folders_are_read_in_order_and_at_any_depth(tmp_path):
     assert found == ["c.png", "a.jpg", "b.jpg", "d.jpg"]
 
 
-def test_photos_that_lie_only_in_deeper_folders_are_read(tmp_path):
+def test_images_in_nested_folders_are_read(tmp_path):
     touch(tmp_path, "tench/a.jpg", "garbage truck/one/b.jpg", "garbage truck/two/c.jpg")
     assert [item.class_id for item in datasets.labelled_images(tmp_path, CARD)] == [1, 1, 0]
 
@@ -75,26 +75,26 @@ def test_a_number_that_names_a_class_is_that_class(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "ImageId,PredictionString\none,\n", "name,class\none,n02012849\n"])
-def test_a_table_that_is_another_is_named(tmp_path, text):
+def test_a_table_with_other_columns_is_named(tmp_path, text):
     touch(tmp_path, "one.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text(text)
     with pytest.raises(DatasetError, match=r"LOC_val_solution\.csv"):
         datasets.labelled_images(tmp_path, CARD)
 
 
-def test_a_folder_of_no_class_is_named(tmp_path):
+def test_a_folder_without_a_class_is_named(tmp_path):
     touch(tmp_path, "tench/a.jpg", "gnu/b.jpg")
     with pytest.raises(DatasetError, match=r"gnu.*no classes of net are called 'gnu'; its classes are tench"):
         datasets.labelled_images(tmp_path, CARD)
 
 
-def test_a_name_of_two_classes_is_refused(tmp_path):
+def test_a_name_of_two_classes_is_rejected(tmp_path):
     touch(tmp_path, "crane/a.jpg")
     with pytest.raises(DatasetError, match="2 classes of net are called 'crane'"):
         datasets.labelled_images(tmp_path, CARD)
 
 
-def test_imagenets_own_validation_is_read_by_its_annotations(tmp_path):
+def test_imagenets_validation_set_is_read_with_its_annotations(tmp_path):
     root = tmp_path / "ILSVRC"
     touch(root, "Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG", "Data/CLS-LOC/val/ILSVRC2012_val_00000002.JPEG")
     for number, synset in ((1, "n03126707"), (2, "n01440764")):
@@ -105,7 +105,7 @@ def test_imagenets_own_validation_is_read_by_its_annotations(tmp_path):
     assert [(item.path.stem[-1], item.class_id) for item in found] == [("1", 3), ("2", 0)]
 
 
-def test_imagenets_own_validation_is_read_by_its_table(tmp_path):
+def test_imagenets_validation_set_is_read_with_its_table(tmp_path):
     touch(tmp_path, "ILSVRC/Data/CLS-LOC/val/one.JPEG")
     table = "ImageId,PredictionString\none,n02012849 1 2 3 4 n01440764 1 2 3 4\n"
     (tmp_path / "LOC_val_solution.csv").write_text(table)
@@ -113,7 +113,7 @@ def test_imagenets_own_validation_is_read_by_its_table(tmp_path):
     assert found.class_id == 2
 
 
-def test_an_image_that_the_table_lacks_is_named(tmp_path):
+def test_an_image_that_is_not_in_the_table_is_named(tmp_path):
     touch(tmp_path, "two.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\none,n02012849 1 2 3 4\n")
     with pytest.raises(DatasetError, match=r"two\.JPEG: the image is not in"):
@@ -129,24 +129,24 @@ def test_a_damaged_annotation_is_named(tmp_path, text):
         datasets.labelled_images(tmp_path / "val", CARD)
 
 
-def test_images_without_any_truth_are_refused(tmp_path):
+def test_images_without_labels_are_rejected(tmp_path):
     with pytest.raises(DatasetError, match=r"neither Annotations/ nor LOC_val_solution\.csv"):
         datasets.labelled_images(touch(tmp_path, "a.jpg"), CARD)
 
 
-def test_an_empty_folder_is_refused(tmp_path):
+def test_an_empty_folder_is_rejected(tmp_path):
     with pytest.raises(DatasetError, match="there are no images"):
         datasets.labelled_images(tmp_path, CARD)
 
 
-def test_ade20ks_own_layout_is_known_and_its_zero_is_no_class(tmp_path):
+def test_the_layout_of_ade20k_is_known_and_its_zero_is_no_class(tmp_path):
     touch(tmp_path, "images/validation/a.jpg", "annotations/validation/a.png", "images/training/b.jpg")
     layout, found = datasets.masked_images(tmp_path)
     assert layout.reduce_zero_label
     assert found == [MaskedImage(tmp_path / "images/validation/a.jpg", tmp_path / "annotations/validation/a.png")]
 
 
-def test_images_and_masks_side_by_side_are_known(tmp_path):
+def test_the_layout_with_images_and_masks_is_known(tmp_path):
     touch(tmp_path, "images/b.jpg", "images/a.png", "masks/a.png", "masks/b.png")
     layout, found = datasets.masked_images(tmp_path)
     assert not layout.reduce_zero_label
@@ -158,13 +158,13 @@ def test_an_image_without_a_mask_is_named(tmp_path):
         datasets.masked_images(touch(tmp_path, "images/a.jpg", "masks/b.png"))
 
 
-def test_another_layout_is_refused_with_those_that_are_known(tmp_path):
+def test_an_unknown_layout_is_rejected_with_the_known_ones(tmp_path):
     with pytest.raises(DatasetError, match=r"images/validation/ with annotations/validation/ or images/ with masks/"):
         datasets.masked_images(tmp_path)
 
 
 def saved(path, ids):
-    """A mask's file."""
+    """Save a mask to a file."""
     Image.fromarray(ids).save(path)
     return path
 
@@ -178,12 +178,14 @@ def saved(path, ids):
         (np.array([[0, 300, 65535]], np.uint16), True, [IGNORE_INDEX, 299, IGNORE_INDEX]),
     ],
 )
-def test_a_masks_largest_number_is_no_class_and_zero_where_it_is_so_said(tmp_path, ids, reduce_zero_label, expected):
+def test_the_ignore_index_is_no_class_and_zero_only_if_the_zero_label_is_reduced(
+    tmp_path, ids, reduce_zero_label, expected
+):
     file = saved(tmp_path / "mask.png", ids)
     assert datasets.read_mask(file, (1, 3), reduce_zero_label=reduce_zero_label).tolist() == [expected]
 
 
-def test_a_palettes_colours_do_not_count(tmp_path):
+def test_the_colours_of_a_palette_do_not_matter(tmp_path):
     image = Image.fromarray(np.array([[0, 2]], np.uint8), "L").convert("P")
     image.putdata([0, 2])
     image.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])
@@ -191,7 +193,7 @@ def test_a_palettes_colours_do_not_count(tmp_path):
     assert datasets.read_mask(tmp_path / "mask.png", (1, 2), reduce_zero_label=False).tolist() == [[0, 2]]
 
 
-def test_a_mask_of_another_size_cannot_be_used(tmp_path):
+def test_a_mask_of_another_size_is_rejected(tmp_path):
     file = saved(tmp_path / "mask.png", np.zeros((2, 3), np.uint8))
     with pytest.raises(ImageError, match=r"the mask is \(2, 3\) and its image is \(3, 2\)"):
         datasets.read_mask(file, (3, 2), reduce_zero_label=False)

@@ -1,4 +1,4 @@
-"""Figures from answers, against values worked out by hand."""
+"""Scores, compared with values calculated by hand."""
 
 import math
 
@@ -15,7 +15,7 @@ IGNORE_INDEX = 65535
 
 @pytest.fixture
 def classified():
-    """Four images of a and two of b; of a three are right, one of them not best; b is once taken for a."""
+    """Count four images of a (three right, one of these not in first place) and two of b (one of them wrong)."""
     count = ClassifierCount(LABELS)
     for truth, answers, score in [
         (0, [0, 1, 2, 3, 4], 0.9),
@@ -37,7 +37,7 @@ def test_top_5_counts_the_first_five_answers(classified):
     assert classified.top5 == 4 / 6
 
 
-def test_the_mean_per_class_weighs_classes_alike(classified):
+def test_the_mean_per_class_weighs_all_classes_equally(classified):
     assert classified.mean_per_class == (2 / 4 + 1 / 2) / 2
 
 
@@ -45,13 +45,13 @@ def test_classes_without_images_are_left_out(classified):
     assert [each.label for each in classified.classes] == ["a", "b"]
 
 
-def test_a_class_tells_what_it_is_most_often_taken_for(classified):
+def test_a_class_reports_its_most_frequent_error(classified):
     first, second = classified.classes
     assert (first.taken_for, first.taken_for_images) == ("c", 2)
     assert (second.taken_for, second.taken_for_images) == ("a", 1)
 
 
-def test_a_class_that_is_always_right_is_taken_for_nothing():
+def test_a_class_without_errors_reports_none():
     count = ClassifierCount(LABELS)
     count.add(3, [3, 0, 1, 2, 4], 0.8)
     assert count.result().classes[0].taken_for is None
@@ -61,7 +61,7 @@ def test_the_confusion_has_true_classes_as_rows(classified):
     assert classified.confusion[1][:3] == (1, 1, 0)
 
 
-def test_the_calibration_error_is_the_mean_gap_of_score_and_share():
+def test_the_calibration_error_is_the_mean_gap_between_score_and_accuracy():
     scored = np.array([0.95, 0.95, 0.95, 0.95, 0.25, 0.25])
     right = np.array([True, True, True, False, False, False])
     expected = (4 * (0.95 - 0.75) + 2 * (0.25 - 0)) / 6
@@ -75,35 +75,35 @@ def test_a_score_of_one_falls_into_the_last_bin():
 @pytest.mark.parametrize(
     ("part", "whole", "low", "high"), [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)]
 )
-def test_an_interval_is_wilsons(part, whole, low, high):
+def test_an_interval_is_a_wilson_interval(part, whole, low, high):
     assert scores.wilson(part, whole) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.fixture
 def segmented():
-    """Two images of classes a and b; a pixel of the first belongs to no class."""
+    """Count two images of classes a and b. A pixel of the first image has no class."""
     count = SegmenterCount(LABELS)
     count.add(np.array([[0, 0], [1, IGNORE_INDEX]], np.uint16), np.array([[0, 1], [1, 1]], np.uint8))
     count.add(np.array([[0, 1]], np.uint16), np.array([[0, 2]], np.uint8))
     return count.result()
 
 
-def test_iou_is_of_all_images_pixels_together(segmented):
+def test_iou_covers_the_pixels_of_all_images(segmented):
     a, b, c, *rest = [each.iou for each in segmented.classes]
     assert (a, b, c) == (2 / 3, 1 / 3, 0)
     assert rest == [None] * 4
 
 
-def test_the_mean_iou_is_over_classes_that_occur_in_masks_or_answers(segmented):
+def test_the_mean_iou_covers_classes_that_occur_in_masks_or_predictions(segmented):
     assert segmented.miou == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
 
 
-def test_accuracy_is_over_pixels_with_a_class(segmented):
+def test_accuracy_covers_pixels_with_a_class(segmented):
     assert segmented.pixel_accuracy == 3 / 5
     assert segmented.mean_accuracy == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
-def test_the_interval_holds_the_mean_and_is_one_point_for_equal_images():
+def test_the_interval_contains_the_mean_and_is_one_point_for_equal_images():
     count = SegmenterCount(LABELS)
     for _ in range(5):
         count.add(np.array([[0, 1, 1, 1]], np.uint16), np.array([[0, 1, 1, 0]], np.uint8))
@@ -124,7 +124,7 @@ def test_the_interval_is_wider_for_images_that_differ():
     assert high - low > 0.1
 
 
-def test_an_image_of_no_class_at_all_changes_nothing():
+def test_an_image_without_any_class_changes_nothing():
     count = SegmenterCount(LABELS)
     count.add(np.full((2, 2), IGNORE_INDEX, np.uint16), np.zeros((2, 2), np.uint8))
     assert math.isnan(count.result().miou)

@@ -1,4 +1,4 @@
-"""Untrusted images: what is refused, and as what; what is taken, and with which pixels."""
+"""Untrusted images: which are rejected with which error, and which are decoded to which pixels."""
 
 import dataclasses
 import os
@@ -38,7 +38,7 @@ def outcome(data):
 
 @pytest.fixture
 def no_pixels(monkeypatch):
-    """Makes the decoding of any pixel a failure that no handler in the library takes for a broken file."""
+    """Raise an error that no handler in Pillow catches when a pixel is decoded."""
 
     class PixelsDecodedError(BaseException):
         pass
@@ -56,7 +56,7 @@ def no_pixels(monkeypatch):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_comes_to_its_documented_outcome(name):
+def test_each_file_has_its_documented_outcome(name):
     assert outcome(FILES[name].data) == FILES[name].outcome
 
 
@@ -66,7 +66,7 @@ def test_every_image_becomes_rgb_of_8_bits(name):
 
 
 @pytest.mark.parametrize("name", [name for name, file in FILES.items() if file.outcome == TooLarge])
-def test_what_is_too_large_is_refused_before_a_pixel_is_decoded(name, no_pixels):
+def test_an_image_that_is_too_large_is_rejected_before_a_pixel_is_decoded(name, no_pixels):
     with pytest.raises(TooLarge):
         read(FILES[name].data)
 
@@ -92,7 +92,7 @@ def test_an_animation_shows_its_first_frame(name):
 @pytest.mark.parametrize(
     ("limit", "value"), [("max_bytes", 0), ("max_pixels", 1), ("max_side", 1), ("max_frames", 1), ("max_blocks", 3)]
 )
-def test_a_limit_is_the_largest_value_taken(limit, value):
+def test_a_limit_is_the_largest_accepted_value(limit, value):
     data = encoded("PNG", image(size=(1, 1)))
     limits = dataclasses.replace(LIMITS, **{limit: value or len(data)})
     assert read(data, limits=limits).size == (1, 1)
@@ -112,7 +112,7 @@ def test_a_limit_is_the_largest_value_taken(limit, value):
         ("empty", "empty"),
     ],
 )
-def test_a_refusal_says_what_came_instead(name, word):
+def test_an_error_names_the_type_of_another_file(name, word):
     with pytest.raises(NotAnImage, match=word):
         read(FILES[name].data)
 
@@ -121,7 +121,7 @@ def test_a_refusal_says_what_came_instead(name, word):
 
 
 def off_by(found, expected):
-    """The mean difference, of 255; lossy files differ a little."""
+    """Return the mean difference, of 255. Lossy files differ a little."""
     return np.abs(np.asarray(found, int) - np.asarray(expected.convert("RGB"), int)).mean()
 
 
@@ -131,7 +131,7 @@ def test_lossless_files_keep_every_pixel(kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "GIF"])
-def test_lossy_files_come_close(kind):
+def test_lossy_files_differ_little(kind):
     assert off_by(read(encoded(kind)), image()) < 16
 
 
@@ -152,7 +152,7 @@ def test_the_inks_of_a_jpeg_are_not_inverted():
     assert off_by(read(FILES["jpeg-cmyk"].data), image("CMYK")) < 16
 
 
-def test_luminance_and_chrominance_of_inks_are_undone():
+def test_luminance_and_chrominance_of_inks_are_converted_back():
     grey = image("L")
     assert off_by(read(FILES["jpeg-ycck"].data), read(hostile.inks(grey, grey, grey))) < 4
 
@@ -166,7 +166,7 @@ def test_colours_under_transparency_are_kept(mode):
 
 # orientation
 
-SHOWN_TOP_LEFT = {  # the stored corner that each value brings to the top left, as (right, bottom)
+SHOWN_TOP_LEFT = {  # the stored corner that each value moves to the top left, as (right, bottom)
     1: (0, 0),
     2: (1, 0),
     3: (1, 1),
@@ -179,7 +179,7 @@ SHOWN_TOP_LEFT = {  # the stored corner that each value brings to the top left, 
 
 
 def marked(value, kind="PNG"):
-    """A black image, 32 wide and 16 high, with a white corner to be shown at the top left."""
+    """Return a black image of 32x16 pixels with a white corner that belongs to the top left."""
     right, bottom = SHOWN_TOP_LEFT[value]
     stored = Image.new("RGB", (32, 16))
     stored.paste((255, 255, 255), (24 * right, 8 * bottom, 24 * right + 8, 8 * bottom + 8))
@@ -187,40 +187,40 @@ def marked(value, kind="PNG"):
 
 
 def white_corner(shown):
-    """Where the white is, as (right, bottom)."""
+    """Return the white corner as (right, bottom)."""
     rows, columns = np.nonzero(np.asarray(shown.convert("L")) > 128)
     return int(columns.mean() > shown.width / 2), int(rows.mean() > shown.height / 2)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
-def test_orientation_brings_the_marked_corner_to_the_top_left(value, kind):
+def test_orientation_moves_the_marked_corner_to_the_top_left(value, kind):
     assert white_corner(read(marked(value, kind))) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
-def test_orientations_from_five_up_exchange_the_sides(value, kind):
+def test_orientations_from_five_up_swap_width_and_height(value, kind):
     assert read(marked(value, kind)).size == ((16, 32) if value >= 5 else (32, 16))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("value", SHOWN_TOP_LEFT)
-def test_orientation_is_ignored_where_the_model_wants_that(value, kind):
+def test_orientation_is_ignored_if_it_is_switched_off(value, kind):
     assert white_corner(read(marked(value, kind), exif_orientation=False)) == SHOWN_TOP_LEFT[value]
 
 
 @pytest.mark.parametrize("name", ["jpeg-of-damaged-exif", "jpeg-of-a-textual-orientation"])
-def test_damaged_exif_turns_nothing(name):
+def test_damaged_exif_does_not_rotate_an_image(name):
     assert off_by(read(FILES[name].data), image()) < 16
 
 
-# whatever comes
+# random bytes
 
 
 @st.composite
 def mutated(draw):
-    """A real file with a few bytes changed, a piece taken out, or its end cut off."""
+    """Return a real file with a few bytes changed, a piece removed, or its end cut off."""
     data = bytearray(FILES[draw(st.sampled_from(SMALL))].data)
     for _ in range(draw(st.integers(0, 4))):
         data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
@@ -234,13 +234,13 @@ SMALL = [name for name, file in FILES.items() if 20 < len(file.data) < 20_000]
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated())
-def test_a_damaged_file_raises_nothing_but_image_errors(data):
+def test_a_damaged_file_raises_only_image_errors(data):
     assert outcome(data) in {hostile.OK, *ImageError.__subclasses__()}
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([mark for offset, mark in decode.SIGNATURES if not offset]), st.binary(max_size=400))
-def test_rubbish_behind_a_signature_raises_nothing_but_image_errors(signature, rubbish):
+def test_random_bytes_after_a_signature_raise_only_image_errors(signature, rubbish):
     assert outcome(signature + rubbish) in {hostile.OK, *ImageError.__subclasses__()}
 
 
@@ -248,7 +248,7 @@ DECODE_ALL = """
 import resource
 from tests import hostile
 from tests.twins.images.test_decode import outcome
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # whoever writes a byte to a file from here on dies
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # from here on, writing to a file kills the process
 for file in hostile.files().values():
     outcome(file.data)
 """

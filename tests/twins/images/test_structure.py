@@ -1,4 +1,4 @@
-"""Counting what files consist of, against what Pillow finds the slow way."""
+"""The blocks of image files, compared with what Pillow finds by reading them."""
 
 from collections import Counter
 
@@ -23,7 +23,7 @@ def frames(number):
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
 @pytest.mark.parametrize("number", [1, 2, 7])
-def test_frames_are_counted_as_written(kind, number):
+def test_frames_are_counted(kind, number):
     first, *others = frames(number)
     assert count(encoded(kind, first, save_all=True, append_images=others))[Block.FRAME] == number
 
@@ -44,11 +44,11 @@ def test_an_ordinary_jpeg_has_one_scan():
     assert count(encoded("JPEG"))[Block.SCAN] == 1
 
 
-def test_a_progressive_jpeg_has_the_usual_ten():
+def test_a_progressive_jpeg_has_the_usual_ten_scans():
     assert count(encoded("JPEG", progressive=True))[Block.SCAN] == 10
 
 
-def test_what_hangs_behind_a_jpeg_is_not_counted():
+def test_data_after_the_end_of_a_jpeg_is_not_counted():
     film = segment(0xDA, b"") * 1000
     assert count(encoded("JPEG") + film) == count(encoded("JPEG"))
 
@@ -62,11 +62,11 @@ def test_restart_markers_are_not_counted():
     assert count(encoded("JPEG", restart_marker_blocks=1)) == count(encoded("JPEG", restart_marker_rows=1))
 
 
-def test_a_large_photo_has_few_blocks():
+def test_a_large_image_has_few_blocks():
     photo = Image.effect_noise((2000, 1500), 80)
     assert max(count(encoded(kind, photo)).total() for kind in ("JPEG", "PNG", "GIF", "TIFF")) < 2000
 
 
 @given(st.sampled_from(list(blocks.WALKS)), st.binary(max_size=300))
-def test_a_walk_ends_whatever_it_meets(mark, rubbish):
+def test_a_walk_ends_for_any_bytes(mark, rubbish):
     assert count(mark + rubbish).total() < 100_000

@@ -1,4 +1,4 @@
-"""Where the ports of a network differ, and that each difference is an argument."""
+"""The differences between the ports of a network, each of which is an argument."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def attention(edge, size):
 @pytest.mark.parametrize(
     ("size", "differs"), [((15, 16), True), ((14, 16), False), ((15, 14), False), ((14, 14), False)]
 )
-def test_masking_acts_only_where_both_sides_are_padded(size, differs):
+def test_the_mask_applies_only_where_both_sides_are_padded(size, differs):
     assert torch.equal(attention("masked", size), attention("padded", size)) != differs
 
 
@@ -28,7 +28,7 @@ def test_masking_acts_only_where_both_sides_are_padded(size, differs):
     ("rounding", "sizes"),
     [("floor", [(75, 100), (37, 50), (18, 25), (9, 12)]), ("ceil", [(75, 100), (38, 50), (19, 25), (10, 13)])],
 )
-def test_rounding_decides_about_sizes_that_do_not_divide(rounding, sizes):
+def test_rounding_determines_the_map_size_of_sizes_that_do_not_divide(rounding, sizes):
     trunk = Trunk(TINY, Family(rounding=rounding))
     assert [tuple(x.shape[-2:]) for x in trunk.maps(torch.zeros(1, 3, 300, 400))] == sizes
 
@@ -45,16 +45,16 @@ def test_stage_norms_feed_the_next_stage():
     assert not torch.allclose(before[1], after[1])
 
 
-def test_without_stage_norms_there_are_none():
+def test_there_are_no_stage_norms_by_default():
     assert not [key for key in Trunk(TINY, Family()).state_dict() if key.startswith("norm_list")]
 
 
-def test_eps_is_the_familys():
+def test_epsilon_is_that_of_the_family():
     trunk = Trunk(TINY, Family(eps=1e-3, stage_norms=True))
     assert {trunk.norm_list[0].eps, trunk.blocks[0][0].norm1.eps} == {1e-3}
 
 
-def test_folding_a_batch_norm_changes_no_value_beyond_rounding():
+def test_folding_a_batch_norm_changes_values_only_by_rounding():
     generator = torch.Generator().manual_seed(0)
     layer = ConvNormRelu(16, 24, 3)
     for name, value in layer.bn.state_dict().items():

@@ -1,4 +1,4 @@
-"""The building blocks: where the code bases differ, and that the fast ways are taken."""
+"""The layers: differences between the code bases, and fused kernels."""
 
 import dataclasses
 
@@ -31,17 +31,17 @@ def attend(edge, size):
 
 
 @pytest.mark.parametrize("size", [(7, 7), (56, 56), (14, 56), (56, 64), (64, 56), (1, 7)], ids=str)
-def test_masking_changes_nothing_where_not_both_sides_are_padded(size):
+def test_the_mask_changes_nothing_unless_both_sides_are_padded(size):
     assert torch.equal(attend("masked", size), attend("padded", size))
 
 
 @pytest.mark.parametrize("size", [(64, 80), (8, 8), (75, 100), (1, 1), (6, 8)], ids=str)
-def test_masking_acts_where_both_sides_are_padded(size):
+def test_the_mask_applies_where_both_sides_are_padded(size):
     assert not torch.allclose(attend("masked", size), attend("padded", size))
 
 
 def test_a_masked_token_sees_no_padding():
-    """Where a window holds one token and padding, that token attends to itself alone."""
+    """Where a window holds one token and padding, the token attends to itself alone."""
     attention = window_attention("masked")
     token = torch.randn(1, 64, 32)
     alone = attention.proj(attention.qkv(token[:, -1]).chunk(3, dim=-1)[2])
@@ -65,13 +65,13 @@ def test_a_window_sees_nothing_outside_it():
     ],
 )
 @pytest.mark.parametrize("variant", [TINY_SVT, TINY_PCPVT], ids=["svt", "pcpvt"])
-def test_rounding_decides_the_size_of_the_maps(variant, rounding, expected):
+def test_rounding_determines_the_size_of_the_maps(variant, rounding, expected):
     with torch.inference_mode():
         maps = Trunk(variant, Family(rounding=rounding)).maps(torch.zeros(1, 3, 300, 400))
     assert [tuple(grid.shape[2:]) for grid in maps] == expected
 
 
-def test_the_first_maps_are_the_same_however_many_are_wanted():
+def test_the_first_maps_do_not_depend_on_the_number_of_maps():
     trunk, images = Trunk(TINY_SVT, Family()), torch.randn(1, 3, 64, 64)
     assert torch.equal(trunk.maps(images, count=2)[1], trunk.maps(images)[1])
 
@@ -86,7 +86,7 @@ def test_every_size_from_32_pixels_up_works(variant, family, size):
 
 
 def epsilons(pattern):
-    """Of the norms whose names hold `pattern`, in a network with four different ones."""
+    """Return the epsilons of the norms whose names contain `pattern`, in a network with four different ones."""
     family = Family(eps=0.1, patch_eps=0.2, reduction_eps=0.3, stage_norms=True)
     norms = Classifier(TINY_SVT, family, 5).named_modules()
     return {module.eps for name, module in norms if isinstance(module, torch.nn.LayerNorm) and pattern in f".{name}."}
@@ -100,13 +100,13 @@ def test_every_norm_has_its_own_epsilon(norm, eps):
     assert epsilons(norm) == {eps}
 
 
-def test_the_last_norm_has_the_blocks_epsilon():
+def test_the_last_norm_has_the_epsilon_of_the_blocks():
     assert Classifier(TINY_SVT, Family(eps=0.1), 5).norm.eps == 0.1
 
 
 @pytest.fixture
 def attended(monkeypatch):
-    """Records the number of dimensions of whatever is attended."""
+    """Record the number of dimensions of the inputs of attention."""
     seen, original = set(), F.scaled_dot_product_attention
 
     def record(*tensors, **options):

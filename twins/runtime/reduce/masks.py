@@ -105,8 +105,8 @@ def candidate_classes(rows: Tensor, *, everyone: bool = False) -> Tensor:
         return torch.arange(rows.shape[0], device=rows.device)
     reach = min(REACH, rows.shape[-1])
     greatest, least = F.max_pool1d(rows, reach, 1), -F.max_pool1d(-rows, reach, 1)  # K R columns
-    hopeless = (greatest < least.amax(dim=0)).flatten(1).all(dim=1)  # K; a NaN is never hopeless
-    return hopeless.logical_not().nonzero().flatten()
+    never_best = (greatest < least.amax(dim=0)).flatten(1).all(dim=1)  # K; a class with a NaN is kept
+    return never_best.logical_not().nonzero().flatten()
 
 
 def confidence(values: Tensor, best: Tensor) -> Tensor:

@@ -1,0 +1,74 @@
+"""The vocabulary of code and documents: one usual word for one thing, and plain English."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.documents import ROOT
+
+FOLDERS = ("twins", "service", "tools", "bench", "examples", "tests", "docs", "docker", "proto")
+SUFFIXES = {".py", ".md", ".proto", ".yml", ".toml", ".c"}
+RECORDS = ROOT / "docs" / "decisions"  # a record keeps the words of its time
+GENERATED = ROOT / "service" / "pb"
+
+REPLACED = re.compile(
+    r"\b(mourn\w*|hopeless|dialler|give_back|promising|parcels?|sureness|contenders|pictures?)\b", re.IGNORECASE
+)
+"""Words that the project once used for things with a usual name, such as connection, confidence or image."""
+
+REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "View", "Scene"}
+"""Classes of earlier versions, whose names did not say what they are."""
+
+GOLDEN_KEY = re.compile(r"facts\[\"pictures\"\]")
+"""The golden data keep the key of the program that wrote them."""
+
+
+def files() -> Iterator[Path]:
+    """Yield every source file and document."""
+    yield from ROOT.glob("*.md")
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            kept = path.suffix in SUFFIXES and RECORDS not in path.parents and GENERATED not in path.parents
+            if kept and path != Path(__file__):
+                yield path
+
+
+FILES = sorted(files())
+MODULES = [path for path in FILES if path.suffix == ".py"]
+
+
+def where(path: Path) -> str:
+    """Return the path of a file in the repository."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def parsed() -> Iterator[tuple[Path, ast.AST]]:
+    """Yield every node of every module."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            yield path, node
+
+
+def test_code_and_documents_have_none_of_the_replaced_words():
+    texts = ((path, GOLDEN_KEY.sub("", path.read_text("utf-8"))) for path in FILES)
+    assert not [f"{where(path)}: {found[0]}" for path, text in texts for found in REPLACED.finditer(text)]
+
+
+def test_no_class_has_a_replaced_name():
+    classes = ((path, node.name) for path, node in parsed() if isinstance(node, ast.ClassDef))
+    assert not [f"{where(path)}: {name}" for path, name in classes if name in REPLACED_NAMES]
+
+
+def test_pixels_without_a_class_have_the_ignore_index_and_are_not_void():
+    assert not [
+        f"{where(path)}: {name}" for path in MODULES for name in names(path) if "void" in name.lower().split("_")
+    ]
+
+
+def names(path: Path) -> set[str]:
+    """Return the identifiers of a module."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
+    return {token.string for token in tokens if token.type == tokenize.NAME}
