@@ -1,4 +1,4 @@
-"""Documents say what the code says."""
+"""Compare the documents with the code."""
 
 import hashlib
 import importlib
@@ -20,6 +20,7 @@ from tools import tables
 from tools.documents import (
     ARCHITECTURE,
     CARDS,
+    CHECKPOINTS,
     DECISIONS,
     DOCUMENTS,
     GRPC,
@@ -34,6 +35,7 @@ from tools.documents import (
     prose,
 )
 from twins.card import TOP_K_LIMIT
+from twins.checkpoints.formats import MMPRETRAIN, TIMM
 from twins.images.decode import FORMATS, Limits
 from twins.runtime.batches import BatchRunner
 from twins.zoo import labels
@@ -81,12 +83,12 @@ def test_a_paragraph_has_at_most_five_lines(document):
 
 
 def is_exempt(line: str) -> bool:
-    """Whether a line may be long: a table, or something that would fit without its links."""
+    """Return whether a line may be long: a row of a table, or a line that fits without its link targets."""
     return line.startswith("|") or len(re.sub(r"\]\([^)]*\)", "]", line)) <= 100
 
 
 def anchors(document: Path) -> set[str]:
-    """What the headings of a document are called in links."""
+    """Return the anchors of the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -99,7 +101,7 @@ def test_names_of_the_code_exist(document):
 
 
 def resolve(name: str) -> object:
-    """What a dotted name stands for: a module, or something in one."""
+    """Return the module, or the object in a module, that a dotted name stands for."""
     module, *rest = name.split(".")
     found: object = importlib.import_module(module)
     for part in rest:
@@ -127,7 +129,7 @@ def test_the_tree_shows_what_is_there():
 
 
 def tree_paths(tree: str) -> list[str]:
-    """The paths in an annotated tree: at the margin those of the root, indented those in the last folder."""
+    """Return the paths in an annotated tree. Indented ones are in the last folder that is not indented."""
     paths, folder = [], ""
     for line in tree.splitlines():
         names = re.match(r"\s*(\S+(?: {1,2}[\w./]+\.\w+| {1,2}\w+/| {1,2}LICENSE)*)", line)
@@ -156,6 +158,7 @@ BACKOFF = f"from {slot.FIRST_BACKOFF_S:g} s"
 SCRAPE = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text("utf-8"))["global"]
 MODEL = SimpleNamespace(card=SimpleNamespace(task="classify"))
 WARM_UP_SIZES = BatchRunner(MODEL, "cpu", max_batch=8).sizes()
+CLASSES = {name: classes for (_, classes), name in labels.ASSUMED.items()}
 LARGEST_MB = pipeline.PREPARE_BYTES * Limits.max_pixels // 10**6
 AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
 
@@ -173,6 +176,10 @@ AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
         (GRPC, f"more than {rpc_server.FRAMING_BYTES // 2**10} KiB beyond"),
         (SECURITY, f"{pipeline.PREPARE_BYTES} bytes per pixel are reserved: {LARGEST_MB} MB"),
         (SECURITY, f"While a mask is finished, {pipeline.FINISH_BYTES} bytes per pixel"),
+        (CHECKPOINTS, f"`blocks.0.0.norm1.weight` | {TIMM.crop} |"),
+        (CHECKPOINTS, f"`stages.0.0.norm1.weight` | {MMPRETRAIN.crop} |"),
+        (CHECKPOINTS, f"ImageNet's for a classifier of {CLASSES['imagenet1k']} classes"),
+        (CHECKPOINTS, f"ADE20K's for a segmentation network of {CLASSES['ade20k']}"),
         (HTTP, f"1 to {TOP_K_LIMIT}"),
         (HTTP, f"1 to {ids.ID_LIMIT} letters"),
     ],
@@ -229,7 +236,7 @@ def test_every_model_that_ships_has_its_card():
 def test_a_cards_confusion_is_of_the_models_labels(path):
     lines = [line.strip("| ").split(" | ") for line in path.read_text("utf-8").splitlines() if line.startswith("|")]
     names = [label.name for label in labels.shipped(ZOO[path.stem].labels)]
-    assert names in lines, "its head"
+    assert names in lines, "the head of the table"
     rows = [line for line in lines if line[0] in names and len(line) == len(names) + 1]
     assert [row[0] for row in rows] == names
 

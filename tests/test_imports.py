@@ -64,8 +64,8 @@ def outside(files: set[str], *allowed: str) -> set[str]:
     return {file for file in files if not any(Path(file).match(pattern) for pattern in allowed)}
 
 
-def test_the_product_imports_no_recipes_tests_or_benchmarks():
-    assert not importers("examples", "tests", "bench")
+def test_the_product_imports_no_recipes_tests_tools_or_benchmarks():
+    assert not importers("examples", "tests", "bench", "tools")
 
 
 SERVER_LIBRARIES = [

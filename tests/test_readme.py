@@ -34,7 +34,7 @@ CHANGING = {"request_id"}  # fields that are new each time
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory) -> Path:
-    """The folder of an own segmentation checkpoint with its labels."""
+    """Return a folder with a user's segmentation checkpoint and its labels."""
     folder = tmp_path_factory.mktemp("city")
     segmentation.tiny(folder).rename(folder / "city.pth")
     (folder / "city.txt").write_text("road\nbuilding\ntree\nperson\ncar\n")
@@ -48,19 +48,19 @@ def server():
 
 
 def addressed(text: str, server: Server) -> str:
-    """An example with the addresses of the service under test."""
+    """Return an example with the addresses of the service under test."""
     http = server.http.removeprefix("http://")
     return text.replace("localhost:8000", http).replace("localhost:8001", server.grpc)
 
 
 def bash(command: str, folder: Path = ROOT) -> str:
-    """What a command prints, run by a shell."""
+    """Return the output of a shell command."""
     script = f"set -euo pipefail\nPATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n{command}"
     return subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def assert_alike(found: object, expected: object) -> None:
-    """Equal, but for fields that change and for rounding."""
+    """Check that two values are equal, except for fields that change and for rounding."""
     if isinstance(expected, dict):
         assert isinstance(found, dict)
         assert found.keys() == expected.keys()
@@ -71,7 +71,7 @@ def assert_alike(found: object, expected: object) -> None:
         assert len(found) == len(expected)
         for mine, other in zip(found, expected, strict=True):
             assert_alike(mine, other)
-    elif isinstance(expected, int) and expected > 1000:  # pixels, some of which lie on borders
+    elif isinstance(expected, int) and expected > 1000:  # pixels, some of which are on borders
         assert found == pytest.approx(expected, rel=1e-2)
     elif isinstance(expected, float):
         assert found == pytest.approx(expected, abs=2e-3)
@@ -80,7 +80,7 @@ def assert_alike(found: object, expected: object) -> None:
 
 
 def kind(command: str) -> str:
-    """Which test is for a command."""
+    """Return the kind of a command, which decides the test that runs it."""
     words = command.split()
     if any(command in example.text for example in STUBS):
         return "stubs"
@@ -106,7 +106,7 @@ def test_every_command_is_of_a_kind_that_is_tested():
 )
 def test_curl_is_answered_as_shown(example: Example, server):
     (command,) = commands(example.text)
-    assert example.expected, "an answer should stand behind it"
+    assert example.expected, "an answer should follow the command"
     assert_alike(json.loads(bash(addressed(command, server))), json.loads(example.expected))
 
 

@@ -10,7 +10,7 @@ ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 HTTP, GRPC, ERRORS = (DOCS / f"{name}.md" for name in ("http", "grpc", "errors"))
-METRICS, MODELS = DOCS / "metrics.md", DOCS / "models.md"
+CHECKPOINTS, METRICS, MODELS = (DOCS / f"{name}.md" for name in ("checkpoints", "metrics", "models"))
 OPERATIONS, SECURITY, SETTINGS = (DOCS / f"{name}.md" for name in ("operations", "security", "settings"))
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 """What users read."""
