@@ -83,6 +83,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "percentunit",
             description="The series that the alert uses. Runbook: TwinsErrorBudgetBurn",
         ),
+        Panel(
+            "Images by outcome",
+            {"{{code}}": f"sum by (code) (rate(twins_images_total{{{MODEL}}}{WINDOW}))"},
+            "cps",
+            description="A request with several images succeeds even if some of them fail; this panel shows them.",
+        ),
         Panel("Images rejected", {"{{reason}}": f"sum by (reason) (rate(twins_images_refused_total{WINDOW}))"}, "cps"),
         Panel(
             "Process restarts",
