@@ -93,14 +93,25 @@ class Engine:
             except asyncio.CancelledError:
                 outcome.code = Cancelled.code
                 raise
+            except ServiceError as error:
+                outcome.code = error.code
+                raise
             except Exception as error:
-                known = self.service_error(error, outcome)
-                outcome.code = known.code
-                if known is error:
-                    raise
-                raise known from error
+                raise self.failed(error, outcome) from error
             finally:
                 self.record(outcome)
+
+    def failed(self, error: Exception, outcome: Outcome) -> ServiceError:
+        """Set the code of a call that failed, and return the error that its client sees."""
+        known = self.service_error(error, outcome)
+        outcome.code = known.code
+        return known
+
+    def failed_image(self, error: Exception, outcome: Outcome) -> ServiceError:
+        """Count an image that failed, and return the error that its client sees, without the frames it came from."""
+        known = self.service_error(error, outcome)
+        outcome.image_codes[known.code] += 1
+        return known.with_traceback(None)
 
     def service_error(self, error: Exception, outcome: Outcome) -> ServiceError:
         """Return the error that a client sees; log one that nobody expected."""
@@ -145,9 +156,8 @@ class Engine:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
         with self.admission.admitted(images, model=card.name, deadline=outcome.deadline, workers=workers):
-            async with asyncio.TaskGroup() as group:
-                parts = [group.create_task(self.answer(data, card, call, outcome)) for data in call.images]
-        answers = [part.result() for part in parts]
+            # a TaskGroup that is cancelled is part of a reference cycle, which would keep the images in memory
+            answers = await asyncio.gather(*(self.answer(data, card, call, outcome) for data in call.images))
         late = [answer for answer in answers if isinstance(answer, DeadlineExceeded)]
         if len(late) == len(answers):
             raise late[0]
@@ -170,9 +180,7 @@ class Engine:
             async with asyncio.timeout_at(outcome.deadline):
                 answer = await self.pipeline.run(data, card, call, deadline=outcome.deadline, memory=outcome.memory)
         except Exception as error:
-            known = self.service_error(error, outcome)
-            outcome.image_codes[known.code] += 1
-            return known
+            return self.failed_image(error, outcome)
         outcome.image_codes["ok"] += 1
         return answer
 

@@ -32,8 +32,8 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
 }
 
 IMAGE_BYTES = 4  # a pixel of a decoded image, as Pillow stores it
-PREPARE_BYTES = 2 * IMAGE_BYTES + 3  # a pixel while it is decoded, converted, and copied into an array
-FINISH_BYTES = 36  # a pixel of a mask while it is postprocessed and rendered
+PREPARE_BYTES = 10  # a pixel while it is decoded and converted (two images), or copied into an array (which takes six)
+FINISH_BYTES = 15  # a pixel of a mask while it is postprocessed and rendered; an overlay takes most
 
 
 @dataclass(frozen=True)

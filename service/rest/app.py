@@ -168,10 +168,11 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Retur
             return working.result()
         raise Cancelled("the client hung up")
     finally:
-        for task in (working, gone):
-            task.cancel()
+        gone.cancel()
+        working.cancel()
         with suppress(asyncio.CancelledError, ServiceError):
             await working
+        del working  # its exception refers to this frame; such a cycle would keep the images in memory
 
 
 async def disconnected(request: Request) -> None:

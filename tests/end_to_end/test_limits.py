@@ -124,8 +124,8 @@ def test_the_limits_of_the_settings_are_the_ones_that_hold(guarded, cat):
 
 
 def test_bodies_that_memory_cannot_hold_are_refused_and_forgotten(cat):
-    with Server("--max-held-bytes", "100000", "--max-body-bytes", "100000") as server:
-        image = cat + bytes(50_000)
+    with Server("--max-held-bytes", "3000000", "--max-body-bytes", "1000000") as server:
+        image = cat + bytes(900_000)
         statuses = {r.status_code for r in post_many(server.http, image, 8)}
         assert 429 in statuses
         assert httpx.post(f"{server.http}/classify", content=image).status_code == 200

@@ -1,5 +1,6 @@
-"""A mask of classes, and what can be counted in it."""
+"""A segmentation mask, and what can be counted in it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from twins.card import MAX_UINT8_CLASSES, Label
 
 Mask = NDArray[np.uint8] | NDArray[np.uint16]
+
+STRIP_PIXELS = 2**20
 
 
 @dataclass(frozen=True)
@@ -25,35 +28,32 @@ class Segmentation:
 
     @property
     def ignore_index(self) -> int:
-        """The value of pixels without a class: the largest there is."""
+        """Return the value of pixels without a class."""
         return ignore_index(len(self.labels))
 
 
 @dataclass(frozen=True)
 class Region:
-    """All pixels of one class."""
+    """The pixels of one class."""
 
     class_id: int
     label: str
     colour: str  # `#rrggbb`
     pixels: int
     share: float  # of the image's area, 0 to 1
-    box: tuple[int, int, int, int]  # xyxy in pixels: left, top, and right, bottom just behind the last
-    confidence: float | None = None  # the mean of its pixels, 0 to 1
+    box: tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are exclusive
+    confidence: float | None = None  # mean of its pixels, 0 to 1; None if confidences were not computed
 
 
 def ignore_index(classes: int) -> int:
-    """The value of a pixel without a class in a mask of that many: 255, or 65535 where a pixel has two bytes."""
+    """Return the value of pixels without a class: 255, or 65535 in masks of two bytes a pixel."""
     return 255 if classes <= MAX_UINT8_CLASSES else 65535
 
 
 def regions(found: Segmentation, palette: NDArray[np.uint8]) -> tuple[Region, ...]:
-    """The classes that are present, largest first; `palette` as `twins.render.palette.colours` has it."""
+    """Return the classes that are present, largest first. `palette` comes from `twins.render.palette.colours`."""
     classes = len(found.labels)
-    counts = np.bincount(found.mask.ravel(), minlength=classes)[:classes]
-    sums = None
-    if found.confidence is not None:
-        sums = np.bincount(found.mask.ravel(), weights=found.confidence.ravel(), minlength=classes)
+    counts, sums = totals(found, classes)
     left, right = extent(found.mask.T, classes)
     top, bottom = extent(found.mask, classes)
     present = sorted(np.flatnonzero(counts).tolist(), key=lambda i: -counts[i])
@@ -65,15 +65,34 @@ def regions(found: Segmentation, palette: NDArray[np.uint8]) -> tuple[Region, ..
             pixels=int(counts[i]),
             share=int(counts[i]) / found.mask.size,
             box=(left[i], top[i], right[i], bottom[i]),
-            confidence=None if sums is None else float(sums[i] / counts[i] / 255),
+            confidence=None if found.confidence is None else float(sums[i] / counts[i] / 255),
         )
         for i in present
     )
 
 
+def strips(mask: Mask) -> Iterator[slice]:
+    """Return slices of rows. NumPy needs 16 bytes a pixel to count a mask, so it counts one strip at a time."""
+    rows = max(1, STRIP_PIXELS // mask.shape[1])
+    return (slice(start, start + rows) for start in range(0, mask.shape[0], rows))
+
+
+def totals(found: Segmentation, classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return for each class the number of its pixels and the sum of their confidences, 0 if those are not known."""
+    counts, sums = np.zeros(classes, np.int64), np.zeros(classes)
+    for rows in strips(found.mask):
+        ids = found.mask[rows].ravel()
+        counts += np.bincount(ids, minlength=classes)[:classes]
+        if found.confidence is not None:
+            sums += np.bincount(ids, weights=found.confidence[rows].ravel(), minlength=classes)[:classes]
+    return counts, sums
+
+
 def extent(mask: Mask, classes: int) -> tuple[list[int], list[int]]:
-    """For each class its first row, and the one behind its last; only those of present classes mean anything."""
+    """Return for each class its first row, and the row after its last. Values of absent classes mean nothing."""
     present = np.zeros((mask.shape[0], max(classes, int(mask.max())) + 1), bool)  # a row of the mask, a class
-    present[np.arange(mask.shape[0])[:, None], mask] = True
+    for rows in strips(mask):
+        block = mask[rows]
+        present[rows][np.arange(block.shape[0])[:, None], block] = True
     present = present[:, :classes]
     return present.argmax(axis=0).tolist(), (mask.shape[0] - present[::-1].argmax(axis=0)).tolist()

@@ -410,7 +410,16 @@ async def test_an_image_whose_pixels_memory_cannot_hold_has_an_error_of_its_own(
     assert small.result.predictions[0].label == "light"
 
 
-async def test_a_call_that_ended_leaves_its_bytes_in_no_queue(make, gate):
+@pytest.fixture
+def no_collector():
+    """Frees what nobody refers to, but no reference cycles."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_cancelled_call_frees_its_images_at_once(make, gate):
     engine = make(decode_threads=1)
     blocked = asyncio.create_task(engine.pipeline.decoding.run(gate.wait))
     data = png()
@@ -420,10 +429,21 @@ async def test_a_call_that_ended_leaves_its_bytes_in_no_queue(make, gate):
     call.cancel()
     await asyncio.wait({call})
     del call
-    gc.collect()
     assert sys.getrefcount(data) == before
     gate.set()
     await blocked
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("kind", [RuntimeError, errors.Internal])
+async def test_a_failed_image_is_freed_at_once(engine, pool, kind):
+    data = png()
+    before = sys.getrefcount(data)
+    pool.fault = kind("the model failed")
+    with capture_logs():
+        await predict(engine, data)
+    pool.fault = None
+    await until(lambda: sys.getrefcount(data) == before)  # a thread may still be leaving the last function
 
 
 ENDINGS = ("answered", "bad image", "late", "cancelled", "worker's error", "unforeseen error", "refused option")
