@@ -5,6 +5,7 @@ import sys
 import click
 
 from service.cli.classify import classify
+from service.cli.embed import embed
 from service.cli.evaluate import evaluate
 from service.cli.models import convert, models, pull
 from service.cli.segment import segment
@@ -33,7 +34,7 @@ def version() -> None:
     click.echo(__version__)
 
 
-for command in (serve, classify, segment, evaluate, models, pull, convert):
+for command in (serve, classify, segment, embed, evaluate, models, pull, convert):
     twins.add_command(command)
 
 

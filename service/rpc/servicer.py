@@ -19,10 +19,11 @@ from service.rpc.messages import to_call, to_response
 from service.rpc.stream import Stream
 from service.rpc.tasks.classify import CLASSIFY_CODEC
 from service.rpc.tasks.codec import Codec
+from service.rpc.tasks.embed import EMBED_CODEC
 from service.rpc.tasks.segment import SEGMENT_CODEC
 from twins.card import Card
 
-Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest)
+Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest, pb.EmbedRequest)
 Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item")
 
@@ -37,6 +38,7 @@ class Servicer(pb_grpc.TwinsServicer):
         self.answering.set()
         self.classify_stream = Stream(partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing)
         self.segment_stream = Stream(partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing)
+        self.embed_stream = Stream(partial(self.answer, EMBED_CODEC), pb.EmbedStreamResponse, engine.closing)
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """Return the best classes of one image."""
@@ -45,6 +47,10 @@ class Servicer(pb_grpc.TwinsServicer):
     async def Segment(self, request: pb.SegmentRequest, context: Context) -> pb.SegmentResponse:  # noqa: N802
         """Return a class for every pixel of one image."""
         return await self.respond(SEGMENT_CODEC, request, context)
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
+        """Return the pooled features of one image."""
+        return await self.respond(EMBED_CODEC, request, context)
 
     async def ClassifyStream(  # noqa: N802
         self, requests: AsyncIterator[pb.ClassifyRequest], context: Context
@@ -58,6 +64,13 @@ class Servicer(pb_grpc.TwinsServicer):
     ) -> AsyncIterator[pb.SegmentStreamResponse]:
         """Yield answers as ClassifyStream does."""
         async for response in self.stream(self.segment_stream, requests, context):
+            yield response
+
+    async def EmbedStream(  # noqa: N802
+        self, requests: AsyncIterator[pb.EmbedRequest], context: Context
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        """Yield answers as ClassifyStream does."""
+        async for response in self.stream(self.embed_stream, requests, context):
             yield response
 
     async def ListModels(self, _: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802

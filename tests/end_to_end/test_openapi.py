@@ -26,10 +26,10 @@ CHECKS = [
 ]
 FILES = st.sampled_from([encoded("PNG"), encoded("JPEG")]) | st.binary(max_size=64)
 OPERATIONS = {
-    *("POST /classify", "POST /segment", "GET /models", "GET /models/{name}"),
+    *("POST /classify", "POST /segment", "POST /embed", "GET /models", "GET /models/{name}"),
     *("GET /livez", "GET /readyz", "GET /healthz", "GET /metrics"),
 }
-EXAMPLES = {"POST /classify": 150, "POST /segment": 60}  # an operation; 60 of all others
+EXAMPLES = {"POST /classify": 150, "POST /segment": 60, "POST /embed": 60}  # an operation; 60 of all others
 
 for name in ("image/*", "application/octet-stream"):
     schemathesis.openapi.media_type(name, FILES)

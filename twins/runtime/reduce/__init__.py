@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from twins.runtime.reduce import masks, top_k
+from twins.runtime.reduce import features, masks, top_k
 from twins.tasks.sample import Sample
 
 
@@ -20,5 +20,9 @@ class Reduction:
     method: str = "__call__"  # the network's method whose output is reduced
 
 
-REDUCTIONS: Mapping[str, Reduction] = {"classify": Reduction(top_k.reduce), "segment": Reduction(masks.reduce)}
+REDUCTIONS: Mapping[str, Reduction] = {
+    "classify": Reduction(top_k.reduce),
+    "segment": Reduction(masks.reduce),
+    "embed": Reduction(features.reduce, method="pooled"),
+}
 """By the task's name."""

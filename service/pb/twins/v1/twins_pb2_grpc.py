@@ -54,6 +54,16 @@ class TwinsStub:
                 request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/twins.v1.Twins/Embed',
+                request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedResponse.FromString,
+                _registered_method=True)
+        self.EmbedStream = channel.stream_stream(
+                '/twins.v1.Twins/EmbedStream',
+                request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/twins.v1.Twins/ListModels',
                 request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.ListModelsRequest.SerializeToString,
@@ -95,6 +105,20 @@ class TwinsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Returns the pooled features of one image, from any classification model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedStream(self, request_iterator, context):
+        """Embeds many images over one call, with the same rules as ClassifyStream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the served models, like GET /models.
         """
@@ -124,6 +148,16 @@ def add_TwinsServicer_to_server(servicer, server):
                     servicer.SegmentStream,
                     request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.FromString,
                     response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.FromString,
+                    response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedResponse.SerializeToString,
+            ),
+            'EmbedStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EmbedStream,
+                    request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.FromString,
+                    response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -239,6 +273,60 @@ class Twins:
             '/twins.v1.Twins/SegmentStream',
             service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
             service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twins.v1.Twins/Embed',
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.SerializeToString,
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/twins.v1.Twins/EmbedStream',
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.SerializeToString,
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

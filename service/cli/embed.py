@@ -1,0 +1,88 @@
+"""`twins embed`: the embeddings of images, without a server."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import track
+
+from service.cli.files import SUFFIXES, make_folder, name_files, write_file
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
+from service.cli.options import run_options, task_options
+from twins.card import Card
+from twins.render import RENDERERS
+from twins.render.renderer import NPY, RenderInput
+from twins.tasks.embed import EMBED, EmbedOptions
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The result of one image: its embedding, or the file that holds it, or its error."""
+
+    file: str
+    dim: int | None = None
+    embedding: list[float] | None = None
+    output: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with each image."""
+
+    card: Card
+    options: EmbedOptions
+
+    def finish(self, ran: ImageResult, target: Path | None) -> Line:
+        """Return the line of an image. Write its embedding if there is a target."""
+        if ran.output is None:
+            return Line(str(ran.path), error=ran.error)
+        found = EMBED.postprocess(ran.output, self.card, self.options)
+        if target is None:
+            return Line(str(ran.path), found.vector.size, found.vector.tolist())
+        write_file(target, RENDERERS[EMBED.name]["npy"].render(RenderInput(found, self.card, self.options)).content)
+        return Line(str(ran.path), found.vector.size, output=str(target))
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--output", metavar="FOLDER", type=click.Path(path_type=Path), help="Write .npy files to this folder")
+@task_options(EmbedOptions)
+@run_options(EMBED, batch=8)
+def embed(  # noqa: PLR0913 - one for each flag
+    images: tuple[str, ...],
+    *,
+    output: Path | None,
+    model: str,
+    labels: Path | None,
+    device: str,
+    batch: int,
+    **options: Any,
+) -> None:
+    """Embed files, all images in folders, and `-`, standard input, with any classifier.
+
+    Each image is one JSON object on one line: with its embedding, or with the name of its .npy file.
+
+    \b
+    twins embed photos/ > embeddings.jsonl
+    twins embed photos/ --normalize --output embeddings
+    """  # noqa: D301 - click wants the control character
+    files = expand(images)
+    if output is not None:
+        make_folder(output)
+    runner = open_runner(model, labels, device, EMBED)
+    job = Job(runner.card, EmbedOptions(**options))
+    targets = [None] * len(files) if output is None else name_files(files, output, SUFFIXES[NPY])
+    bar = Console(stderr=True)
+    found = run(files, runner, EMBED, job.options, batch)
+    failed = 0
+    hidden = len(files) < 2 or not bar.is_terminal or sys.stdout.isatty()
+    for ran, target in zip(track(found, "embedding", len(files), console=bar, disable=hidden), targets, strict=True):
+        line = job.finish(ran, target)
+        failed += line.error is not None
+        click.echo(msgspec.json.encode(line))
+    if failed:
+        sys.exit(EXIT_SOME_FAILED)
