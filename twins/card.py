@@ -73,5 +73,6 @@ class Card:
     published: Accuracy | None = None
     measured: Accuracy | None = None
     parameters: int | None = None
+    sha256: str | None = None  # of the file with the weights, where it was resolved before it was loaded
     notes: str = ""
     document: str = ""  # the model card that ships with it, Markdown: data, recipe, figures, failures, intended use

@@ -21,6 +21,7 @@ from service.settings import (
     set_variable,
 )
 from twins.zoo import hub
+from twins.zoo.models import ModelReference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,18 +66,18 @@ def serve(**flags: object) -> None:
     """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
     listening.check(settings)  # before weights are downloaded
-    for reference in parse_references(settings):
-        hub.fetch(reference)  # now, with a progress bar, rather than in every worker
+    # now, with a progress bar, and once, so that all workers and all their restarts serve the same bytes
+    models = tuple(hub.resolve(reference) for reference in parse_references(settings))
     folder = runtime_folder.create()
     try:
-        sys.exit(run(settings, folder))
+        sys.exit(run(settings, folder, models))
     finally:
         folder.remove()
 
 
-def run(settings: Settings, folder: RuntimeFolder) -> int:
+def run(settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> int:
     """Run the service with its files in that folder, and return the exit code."""
     set_variable(METRICS_FOLDER, str(folder.metrics))
     from service.processes import supervisor  # imports the metrics, which read that variable at once
 
-    return supervisor.run(settings, folder)
+    return supervisor.run(settings, folder, models)

@@ -14,6 +14,7 @@ import msgspec
 from service import logs, metrics
 from service.ipc.transport import ClientSocket, Fatal, Heartbeat, Stop, address
 from service.settings import Settings
+from twins.zoo.models import ModelReference
 
 HEARTBEAT_S = 0.5
 ACK_TIMEOUT_S = 5.0  # for the supervisor to receive the last message, which is lost if the process ends at once
@@ -32,6 +33,7 @@ class ChildConfig:
     parent: int  # the supervisor's process id
     slot: int  # counted from 0
     settings: dict[str, Any]
+    models: tuple[ModelReference, ...] = ()  # of a worker, resolved
     device: str = ""  # of a worker
 
     @property
@@ -41,12 +43,12 @@ class ChildConfig:
 
     def encode(self) -> bytes:
         """Return the bytes for `decode`."""
-        return msgspec.json.encode(self)
+        return msgspec.json.encode(self, enc_hook=str)  # paths
 
 
 def decode(data: bytes) -> ChildConfig:
     """Return the config that a supervisor has encoded."""
-    return msgspec.json.decode(data, type=ChildConfig)
+    return msgspec.json.decode(data, type=ChildConfig, dec_hook=lambda kind, value: kind(value))
 
 
 def plain(settings: Settings) -> dict[str, Any]:

@@ -23,7 +23,8 @@ def labels_file_for(reference: ModelReference, settings: Settings) -> Path | Non
     """The file with this model's class names, if one was given."""
     references = parse_references(settings)
     return next(
-        (Path(text.rpartition("=")[2]) for text in settings.labels if owner(text, references) == reference), None
+        (Path(text.rpartition("=")[2]) for text in settings.labels if owner(text, references).name == reference.name),
+        None,
     )
 
 

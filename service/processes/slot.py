@@ -14,6 +14,7 @@ from service import logs
 from service.ipc.transport import WorkerState
 from service.processes.child import ChildConfig
 from service.settings import Settings, child_environment
+from twins.zoo.models import ModelReference
 
 WATCH_S, LATE_S = 0.2, 1.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
@@ -68,10 +69,12 @@ class ProcessSlot:
         """Return how long to wait before the next process: not at all the first time, then longer and longer."""
         return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self.exits - 2)) if self.exits > 1 else 0.0
 
-    async def spawn(self, folder: Path, settings: dict[str, Any]) -> asyncio.subprocess.Process:
+    async def spawn(
+        self, folder: Path, settings: dict[str, Any], models: tuple[ModelReference, ...]
+    ) -> asyncio.subprocess.Process:
         """Start the next process."""
         self.generation += 1
-        config = ChildConfig(self.name, str(folder), os.getpid(), self.number, settings, self.device)
+        config = ChildConfig(self.name, str(folder), os.getpid(), self.number, settings, models, self.device)
         self.ready, self.busy_s = False, 0.0
         self.started = self.last_heartbeat = time.monotonic()
         process = await asyncio.create_subprocess_exec(

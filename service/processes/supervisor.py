@@ -23,6 +23,7 @@ from service.processes.runtime_folder import RuntimeFolder
 from service.processes.slot import ProcessSlot
 from service.settings import Settings
 from twins.card import Card
+from twins.zoo.models import ModelReference
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
 FOLDER_S = 0.5  # between two looks at the run-time folder
@@ -35,8 +36,8 @@ log = logs.get()
 class Supervisor:
     """The parent of all processes."""
 
-    def __init__(self, settings: Settings, folder: RuntimeFolder) -> None:
-        self.settings, self.folder = settings, folder
+    def __init__(self, settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> None:
+        self.settings, self.folder, self.models = settings, folder, models
         self.control = ServerSocket(address(folder.path, CONTROL))
         self.slots: dict[str, ProcessSlot] = {}
         self.supervising: dict[str, asyncio.Task[None]] = {}
@@ -130,7 +131,7 @@ class Supervisor:
     async def supervise(self, slot: ProcessSlot) -> None:
         """Keep a process in a slot as long as one is needed there."""
         while self.needed(slot):
-            process = await slot.spawn(self.folder.path, plain(self.settings))
+            process = await slot.spawn(self.folder.path, plain(self.settings), self.models)
             reason = await slot.watch(process, self.settings)
             metrics.process_gone(slot.pid)
             if not self.needed(slot):
@@ -278,14 +279,14 @@ async def wait_until_set(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-def run(settings: Settings, folder: RuntimeFolder) -> int:
-    """Serve, and return the exit code. Raises SettingsError if a port is taken."""
+def run(settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> int:
+    """Serve resolved models, and return the exit code. Raises SettingsError if a port is taken."""
     logs.configure(settings, process="supervisor")
     with reserve(settings, "http_port") as http, reserve(settings, "grpc_port") as grpc:
         ports = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}
         actual = settings.model_copy(update=ports)
 
         async def main() -> int:
-            return await Supervisor(actual, folder).run()
+            return await Supervisor(actual, folder, models).run()
 
         return asyncio.run(main())

@@ -27,7 +27,7 @@ from service.ipc.transport import (
 )
 from service.processes import child
 from service.processes.child import ChildConfig
-from service.processes.models import labels_file_for, parse_references
+from service.processes.models import labels_file_for
 from service.settings import Settings, cores
 from twins.errors import DeviceLost, TwinsError
 from twins.runtime.backend import Backend, choose_device, open_backend
@@ -82,7 +82,7 @@ class Worker(Observer):
             await self.pool.open()
             device = self.pool.backend.device
             await self.control.send(DeviceChosen(device.name, device.count))
-            for reference in parse_references(self.settings):
+            for reference in self.config.models:
                 await self.load(reference)
         except DeviceLost as error:
             self.device_lost(error)
@@ -104,7 +104,13 @@ class Worker(Observer):
         await self.pool.load(reference, labels_file=labels_file_for(reference, self.settings))
         took_s = time.monotonic() - began
         metrics.model_loaded(reference.name, self.config.role, took_s)
-        log.info("model loaded", model=reference.name, device=self.pool.backend.device.name, seconds=round(took_s, 2))
+        log.info(
+            "model loaded",
+            model=reference.name,
+            device=self.pool.backend.device.name,
+            seconds=round(took_s, 2),
+            sha256=reference.sha256,
+        )
 
     async def gauges(self) -> None:
         """Keep the gauges current while nothing happens."""

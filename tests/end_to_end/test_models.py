@@ -1,16 +1,20 @@
 """Models of one's own, served under names of the zoo and under free ones."""
 
+import hashlib
 import io
+import os
+import shutil
+import signal
 
 import httpx
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from service.settings import load
 from tests.golden import cases, seeded
-from tests.server import Server
+from tests.server import Server, wait_until
 from twins.zoo import hub
 from twins.zoo.models import parse_reference
 
@@ -71,3 +75,23 @@ def as_png(pixels) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_a_worker_that_restarts_serves_the_same_bytes_or_nothing(tmp_path, cat):
+    shipped = hub.fetch(parse_reference("twins_svt_nano"))
+    file = tmp_path / "own.safetensors"
+    shutil.copy(shipped, file)
+    with Server("--model", f"own={file}") as server:
+        sha256 = hashlib.sha256(shipped.read_bytes()).hexdigest()
+        assert httpx.get(f"{server.http}/models/own").json()["sha256"] == sha256
+        assert server.events("model loaded")[0]["sha256"] == sha256
+        replacement = tmp_path / "new.safetensors"
+        save_file({key: value * 0.5 for key, value in load_file(shipped).items()}, replacement)
+        replacement.replace(file)
+        os.kill(server.pid("worker-0"), signal.SIGKILL)
+        refused = server.wait_for("cannot start", role="worker-0")
+        assert "another sha256" in refused["detail"]
+        assert server.process.poll() is None
+        shutil.copy(shipped, file)  # the service recovers when the old file is back
+        wait_until(server.worker_ready, what="ready")
+        assert httpx.post(f"{server.http}/classify", content=cat).status_code == 200

@@ -1,6 +1,7 @@
 """Settings: whose word counts, and what somebody with a typo is told."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from service.processes.child import ChildConfig, decode, plain
 from service.settings import PREFIX, Settings, SettingsError, flag_name, load
 from twins.images.decode import Limits
+from twins.zoo.models import ModelReference
 
 SECRET = "correct-horse"
 
@@ -195,8 +197,10 @@ def test_the_only_key_in_a_file_may_not_be_a_bare_number(config):
 
 def test_children_get_the_same_settings():
     settings = load({"api_keys": (SECRET,), "models": ("own=x.pth",)}, environ={})
-    config = decode(ChildConfig("worker-0.0", "folder", 1, 0, plain(settings)).encode())
+    models = (ModelReference("own", Path("x.pth"), Path("/x.pth"), "00ff"),)
+    config = decode(ChildConfig("worker-0.0", "folder", 1, 0, plain(settings), models).encode())
     assert Settings.model_validate(config.settings) == settings
+    assert config.models == models
 
 
 def test_settings_cannot_be_changed():

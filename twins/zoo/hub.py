@@ -4,6 +4,7 @@
 huggingface_hub reads them.
 """
 
+from dataclasses import replace
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
@@ -14,16 +15,45 @@ from twins.zoo.models import HubFile, ModelReference, Packaged, Url, find_entry
 
 
 def fetch(reference: ModelReference) -> Path:
-    """The file with a model's weights, downloaded with a progress bar if need be, and checked.
+    """Return the file with a model's weights, which is downloaded with a progress bar if need be, and checked.
 
     Raises UnknownModel, WeightsUnavailable.
     """
+    if reference.file is not None:
+        check_unchanged(reference.file, reference.sha256)
+        return reference.file
     if reference.checkpoint is not None:
         return reference.checkpoint
     source = find_entry(reference.name).source
     path = find_file(reference.name, source)
     check(path, source.sha256)
     return path
+
+
+def resolve(reference: ModelReference) -> ModelReference:
+    """Return the reference with the file of its weights and the sha256 of that file.
+
+    Raises UnknownModel, WeightsUnavailable.
+    """
+    path = fetch(reference).absolute()
+    return replace(reference, file=path, sha256=read_digest(path))
+
+
+def check_unchanged(path: Path, sha256: str | None) -> None:
+    """Compare a file with the hash that it had when it was resolved. Raises WeightsUnavailable."""
+    if (found := read_digest(path)) != sha256:
+        raise WeightsUnavailable(
+            f"{path} was replaced after the start: it has another sha256, {found} instead of {sha256}. Bring back the "
+            "old file, or start again with the new one."
+        )
+
+
+def read_digest(path: Path) -> str:
+    """Return the sha256 of a file. Raises WeightsUnavailable."""
+    try:
+        return downloads.digest(path)
+    except OSError as error:
+        raise WeightsUnavailable(f"{path}: cannot read the weights: {error.strerror or error}") from error
 
 
 def find_file(name: str, source: Packaged | HubFile | Url) -> Path:

@@ -91,6 +91,7 @@ def card(reference: ModelReference, entry: ZooEntry | None, found: Checkpoint, l
         published=entry.published if entry and not reference.checkpoint else None,
         measured=entry.measured if entry and not reference.checkpoint else None,
         parameters=found.parameters,
+        sha256=reference.sha256,
         notes=entry.notes if entry and not reference.checkpoint else "",
         document=entry.source.document()
         if entry and not reference.checkpoint and isinstance(entry.source, Packaged)

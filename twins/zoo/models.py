@@ -83,10 +83,16 @@ class ZooEntry:
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a user asked for: a name of the zoo, or any name for a file of hers."""
+    """A model that a user asks for: a name of the zoo, or any name for a file of the user's own.
+
+    `twins.zoo.hub.resolve` adds the file with the weights and its sha256. Whoever loads the model from then on gets
+    these bytes or an error.
+    """
 
     name: str
     checkpoint: Path | None = None
+    file: Path | None = None
+    sha256: str | None = None
 
 
 def centre_crop(size: int, share: float) -> Geometry:

@@ -20,7 +20,7 @@ async def supervise(monkeypatch):
     monkeypatch.setattr(Supervisor, "supervise", idle)
 
     def build(**settings) -> Supervisor:
-        supervisor = Supervisor(Settings(**settings), folder)
+        supervisor = Supervisor(Settings(**settings), folder, ())
         supervisor.add_all()
         made.append(supervisor)
         return supervisor
