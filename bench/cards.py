@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from service.cli.evaluate import measure_classifier, measure_segmenter
-from service.cli.images import open_runner, run
+from service.cli.images import LocalModel, open_model, run
 from service.cli.report import percent, span
 from tools.tables import table
 from twins.evaluation import scores
-from twins.runtime.batches import BatchRunner
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
@@ -60,26 +59,26 @@ def overlaps(found: scores.SegmentationScores) -> str:
     return table(("class", "IoU %", "found %"), rows)
 
 
-def outdoor_cats(runner: BatchRunner, data: Path) -> str:
+def outdoor_cats(local: LocalModel, data: Path) -> str:
     """Return how many of the cats in the segmentation data are classified as cats."""
     paths = [path for split in ("val", "test") for path in sorted((data / "masks" / split / "images").glob("cat_*"))]
-    found = [prediction.label for prediction, _ in best(runner, paths)]
+    found = [prediction.label for prediction, _ in best(local, paths)]
     right = found.count("cat")
     return f"cats of masks-val and masks-test: {right} of {len(found)} ({span(scores.wilson(right, len(found)))} %)"
 
 
-def best(runner: BatchRunner, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
+def best(local: LocalModel, paths: Sequence[Path]) -> Iterator[tuple[Prediction, Path]]:
     """Yield the best class of each image."""
     options = ClassifyOptions(top_k=1)
-    for ran in run(list(paths), runner, CLASSIFY, options, BATCH):
+    for ran in run(list(paths), local, CLASSIFY, options):
         assert ran.output is not None, f"{ran.path}: {ran.error}"
-        yield CLASSIFY.postprocess(ran.output, runner.card, options).predictions[0], ran.path
+        yield CLASSIFY.postprocess(ran.output, local.card, options).predictions[0], ran.path
 
 
-def unknown_images(runner: BatchRunner) -> str:
+def unknown_images(local: LocalModel) -> str:
     """Return the predictions for images without any of the classes, highest score first."""
     paths = [Path(str(files(package).joinpath(name))) for package, names in UNKNOWN_IMAGES.items() for name in names]
-    found = sorted(best(runner, paths), key=lambda pair: -pair[0].score)
+    found = sorted(best(local, paths), key=lambda pair: -pair[0].score)
     rows = [(path.name, prediction.label, f"{prediction.score:.2f}") for prediction, path in found]
     median = np.median([prediction.score for prediction, _ in found])
     return table(("image", "predicted class", "score"), rows) + f"\n\nmedian score {median:.2f}"
@@ -87,17 +86,27 @@ def unknown_images(runner: BatchRunner) -> str:
 
 def main(data: Path) -> None:
     """Print all figures."""
-    classifier = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
-    found = measure_classifier(data / "photos" / "val", classifier, BATCH).figures
+    with open_model(DEFAULT_MODELS["classify"], None, "cpu", batch=BATCH) as classifier:
+        print_classifier(classifier, data)
+    with open_model(DEFAULT_MODELS["segment"], None, "cpu", batch=BATCH) as segmenter:
+        print_segmenter(segmenter, data)
+
+
+def print_classifier(classifier: LocalModel, data: Path) -> None:
+    """Print the figures of the classifier."""
+    found = measure_classifier(data / "photos" / "val", classifier).figures
     assert isinstance(found, scores.ClassificationScores)
     print(f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), top-5 {percent(found.top5)} %")
     print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")
     print(classes(found), confusion([each.name for each in classifier.card.labels], found.confusion), sep="\n\n")
     print(outdoor_cats(classifier, data), sep="\n\n")
     print(unknown_images(classifier), end="\n\n")
-    segmenter = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
+
+
+def print_segmenter(segmenter: LocalModel, data: Path) -> None:
+    """Print the figures of the segmentation network."""
     for split in ("val", "test"):
-        masks = measure_segmenter(data / "masks" / split, segmenter, BATCH, reduce_zero_label=None).figures
+        masks = measure_segmenter(data / "masks" / split, segmenter, reduce_zero_label=None).figures
         assert isinstance(masks, scores.SegmentationScores)
         print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} images")
         print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service.cli.images import open_runner, run
+from service.cli.images import open_model, run
 from tools.documents import ROOT
 from twins.render import RENDERERS
 from twins.render.renderer import RenderInput
@@ -27,15 +27,15 @@ TEXT_COLOUR, BAR_COLOUR, BACKGROUND = "#1f2328", "#2f81f7", "#ffffff"
 def classified(image_path: Path) -> Image.Image:
     """Return the image with its five best classes beside it."""
     options = ClassifyOptions(top_k=5)
-    runner = open_runner(DEFAULT_MODELS["classify"], None, "cpu")
-    (ran,) = run([image_path], runner, CLASSIFY, options, 1, keep=True)
+    with open_model(DEFAULT_MODELS["classify"], None, "cpu", batch=1) as local:
+        (ran,) = run([image_path], local, CLASSIFY, options, keep=True)
     assert ran.output is not None
     assert ran.image is not None
     image = shrunk(ran.image)
     sheet = Image.new("RGB", (image.width + PANEL, image.height), BACKGROUND)
     sheet.paste(image)
     draw = ImageDraw.Draw(sheet)
-    for i, prediction in enumerate(CLASSIFY.postprocess(ran.output, runner.card, options).predictions):
+    for i, prediction in enumerate(CLASSIFY.postprocess(ran.output, local.card, options).predictions):
         write(draw, prediction, image.width + 15, 40 + i * LINE)
     return sheet
 
@@ -51,11 +51,11 @@ def write(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, top: int
 def overlaid(image_path: Path) -> Image.Image:
     """Return the image with its mask as an overlay, as `/segment` returns it."""
     options = SegmentOptions()
-    runner = open_runner(DEFAULT_MODELS["segment"], None, "cpu")
-    (ran,) = run([image_path], runner, SEGMENT, options, 1, keep=True)
+    with open_model(DEFAULT_MODELS["segment"], None, "cpu", batch=1) as local:
+        (ran,) = run([image_path], local, SEGMENT, options, keep=True)
     assert ran.output is not None
-    found = SEGMENT.postprocess(ran.output, runner.card, options)
-    rendered = RENDERERS["segment"]["overlay"].render(RenderInput(found, runner.card, options, ran.image))
+    found = SEGMENT.postprocess(ran.output, local.card, options)
+    rendered = RENDERERS["segment"]["overlay"].render(RenderInput(found, local.card, options, ran.image))
     return shrunk(Image.open(io.BytesIO(rendered.content)))
 
 

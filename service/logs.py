@@ -47,6 +47,11 @@ def configure(settings: Settings, *, process: str) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # the content of clients' images does not belong in the log
 
 
+def configure_command() -> None:
+    """Send the log of a command to standard error: its results are on standard output."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def start_writer(process: str) -> LogWriter:
     """Return a writer to standard error that counts the lines that it drops."""
     global writer  # noqa: PLW0603 - a process has one standard error

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
 from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
@@ -49,12 +49,12 @@ def classify(  # noqa: PLR0913 - one for each flag
     twins classify --json photos/ > answers.jsonl
     """  # noqa: D301 - click wants the control character
     files = expand(images)
-    runner = open_runner(model, labels, device, CLASSIFY)
+    local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=CLASSIFY))
     wanted = ClassifyOptions(**options)
     failed = 0
-    found = run(files, runner, CLASSIFY, wanted, batch)
+    found = run(files, local, CLASSIFY, wanted)
     for ran in track(found, "classifying", len(files), console=Console(stderr=True), disable=not watched(files)):
-        line = finish(ran, runner.card, wanted)
+        line = finish(ran, local.card, wanted)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_table(line)
     if failed:

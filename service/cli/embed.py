@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from service.cli.files import SUFFIXES, make_folder, name_files, write_file
-from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
 from service.cli.options import run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS
@@ -73,11 +73,11 @@ def embed(  # noqa: PLR0913 - one for each flag
     files = expand(images)
     if output is not None:
         make_folder(output)
-    runner = open_runner(model, labels, device, EMBED)
-    job = Job(runner.card, EmbedOptions(**options))
+    local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=EMBED))
+    job = Job(local.card, EmbedOptions(**options))
     targets = [None] * len(files) if output is None else name_files(files, output, SUFFIXES[NPY])
     bar = Console(stderr=True)
-    found = run(files, runner, EMBED, job.options, batch)
+    found = run(files, local, EMBED, job.options)
     failed = 0
     hidden = len(files) < 2 or not bar.is_terminal or sys.stdout.isatty()
     for ran, target in zip(track(found, "embedding", len(files), console=bar, disable=hidden), targets, strict=True):

@@ -1,4 +1,4 @@
-"""`twins evaluate`: how good a model is on a folder of images whose truth is known."""
+"""`twins evaluate`: measures a model on a folder of images with known labels or masks."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from service.cli.images import EXIT_SOME_FAILED, ImageResult, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, LocalModel, open_model, run
 from service.cli.report import Report, write
 from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
 from twins.images.decode import ImageError
-from twins.runtime.batches import BatchRunner
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
 
@@ -42,7 +41,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     batch: int,
     as_json: bool,
 ) -> None:
-    """Measures a model on a folder: top-1, top-5 and classes, or mean IoU, pixel accuracy and classes.
+    """Measure a model on a folder: top-1, top-5 and classes, or mean IoU, pixel accuracy and classes.
 
     For a classifier FOLDER has a folder for each class, named as the class or by its synset, or is ImageNet's own
     validation folder, with Annotations/ or LOC_val_solution.csv above it. For a segmentation network it is ADE20K's own
@@ -53,64 +52,64 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     twins evaluate --model twins_svt_small_upernet_ade20k ADEChallengeData2016
     twins evaluate --model mine=./checkpoint.pth --json photos/
     """  # noqa: D301 - click wants the control character
-    runner = open_runner(model, labels, device)
-    if runner.card.task == "classify":
-        report = measure_classifier(folder, runner, batch)
-    else:
-        report = measure_segmenter(folder, runner, batch, reduce_zero_label=reduce_zero_label)
+    with open_model(model, labels, device, batch=batch) as local:
+        if local.card.task == CLASSIFY.name:
+            report = measure_classifier(folder, local)
+        else:
+            report = measure_segmenter(folder, local, reduce_zero_label=reduce_zero_label)
     click.echo(msgspec.json.encode(report)) if as_json else write(report)
     if report.failed:
         sys.exit(EXIT_SOME_FAILED)
 
 
-def measure_classifier(folder: Path, runner: BatchRunner, batch: int) -> Report:
-    """All images of the classes."""
-    items = datasets.labelled_images(folder, runner.card)
-    count = scores.ClassifierCount(runner.card.labels)
+def measure_classifier(folder: Path, local: LocalModel) -> Report:
+    """Return the figures of a classifier on all images of the classes."""
+    items = datasets.labelled_images(folder, local.card)
+    count = scores.ClassifierCount(local.card.labels)
     failed = []
-    ran = run([item.path for item in items], runner, CLASSIFY, ClassifyOptions(), batch)
+    ran = run([item.path for item in items], local, CLASSIFY, ClassifyOptions())
     for item, one in zip(items, watched(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
             continue
         ids, confidences = one.output.arrays
         count.add(item.class_id, ids[: scores.TOP].tolist(), float(confidences[0]))
-    return finish(runner, folder, count, failed)
+    return finish(local, folder, count, failed)
 
 
-def measure_segmenter(folder: Path, runner: BatchRunner, batch: int, *, reduce_zero_label: bool | None) -> Report:
-    """All images that have masks; at the images' own size."""
+def measure_segmenter(folder: Path, local: LocalModel, *, reduce_zero_label: bool | None) -> Report:
+    """Return the figures of a segmentation network on all images with masks, at the size of the images."""
     layout, items = datasets.masked_images(folder)
     reduce_zero_label = layout.reduce_zero_label if reduce_zero_label is None else reduce_zero_label
-    count = scores.SegmenterCount(runner.card.labels)
+    count = scores.SegmenterCount(local.card.labels)
     failed = []
     options = SegmentOptions()
-    ran = run([item.path for item in items], runner, SEGMENT, options, batch)
+    ran = run([item.path for item in items], local, SEGMENT, options)
     for item, one in zip(items, watched(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
             continue
-        answer = SEGMENT.postprocess(one.output, runner.card, options).mask
+        answer = SEGMENT.postprocess(one.output, local.card, options).mask
         try:
             truth = datasets.read_mask(item.mask, answer.shape, reduce_zero_label=reduce_zero_label)
-            datasets.check_classes(truth, item.mask, len(runner.card.labels))
+            datasets.check_classes(truth, item.mask, len(local.card.labels))
         except (ImageError, DatasetError) as error:
             failed.append(str(error))
             continue
         count.add(truth, answer)
-    return finish(runner, folder, count, failed)
+    return finish(local, folder, count, failed)
 
 
 def finish(
-    runner: BatchRunner, folder: Path, count: scores.ClassifierCount | scores.SegmenterCount, failed: list[str]
+    local: LocalModel, folder: Path, count: scores.ClassifierCount | scores.SegmenterCount, failed: list[str]
 ) -> Report:
-    """Raises DatasetError if there is nothing to report on."""
+    """Return the report. Raise DatasetError if no image could be used."""
     if count.empty:
         raise DatasetError(f"{folder}: no image could be used; the first: {failed[0]}")
-    return Report(runner.card.name, runner.card.task, str(folder), count.result(), tuple(failed))
+    return Report(local.card.name, local.card.task, str(folder), count.result(), tuple(failed))
 
 
 def watched(ran: Iterator[ImageResult], total: int) -> Iterable[ImageResult]:
-    """The same, under a progress bar where a person would see one."""
+    """Yield the same results and show a progress bar if a person would see it."""
     bar = Console(stderr=True)
     return track(ran, "evaluating", total, console=bar, disable=not bar.is_terminal)

@@ -1,19 +1,23 @@
-"""What the commands that run a model here have in common: which files, which model, and the work itself."""
+"""What the commands that run a model in this process share: which files, which model, and running them."""
 
+import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from service import logs
+from service.core.local import LocalPool
+from service.errors import ServiceError
 from twins.card import Card
 from twins.errors import DeviceMissing, TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
 from twins.runtime.backend import choose_device, open_backend
-from twins.runtime.batches import BatchRunner, SampleError
 from twins.runtime.plan import Plan
 from twins.tasks.options import Options
 from twins.tasks.sample import Output, Sample
@@ -26,15 +30,15 @@ STDIN = Path("-")
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image, ready to run."""
+    """One image that is ready to run."""
 
     sample: Sample
-    image: DecodedImage | None  # if it is to be kept
+    image: DecodedImage | None  # kept if the result shows it
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of one file: an output and its image, or an error."""
+    """The result of one file: an output and its image, or an error."""
 
     path: Path
     output: Output | None = None
@@ -43,7 +47,7 @@ class ImageResult:
 
 
 def expand(names: Iterable[str]) -> list[Path]:
-    """Files as given; of folders all images, at any depth, in order. Raises UsageError, also for none at all."""
+    """Return the files, and all images in the folders at any depth, in order. Raise UsageError if there are none."""
     names = list(names)
     files = [path for name in names for path in expand_one(Path(name))]
     if not files:
@@ -52,7 +56,7 @@ def expand(names: Iterable[str]) -> list[Path]:
 
 
 def expand_one(path: Path) -> Iterator[Path]:
-    """The files that one argument stands for."""
+    """Yield the files that one argument names."""
     if path.is_dir():
         yield from sorted(child for child in path.rglob("*") if child.suffix.lower() in SUFFIXES and child.is_file())
     elif path == STDIN or path.is_file():
@@ -61,33 +65,62 @@ def expand_one(path: Path) -> Iterator[Path]:
         raise click.UsageError(f"{path}: no such file or folder")
 
 
-def open_runner(model: str, labels: Path | None, device: str, task: AnyTask | None = None) -> BatchRunner:
-    """The model on the device. Raises TwinsError, and UsageError for a model of another task than is wanted."""
-    try:
-        backend = open_backend(Plan(choose_device(device)))
-    except (DeviceMissing, RuntimeError) as error:  # the second from PyTorch, for a name that it does not know
-        raise click.UsageError(f"--device {device}: {str(error).splitlines()[0]}") from error
-    loaded = backend.load(parse_reference(model), labels_file=labels)
-    if task is not None and not task.serves(loaded.card):
-        raise click.UsageError(f"--model {model} is for the task {loaded.card.task}; it cannot {task.name}")
-    return BatchRunner(loaded, backend.device.kind, max_batch=1024)
+class LocalModel:
+    """One model in a pool of this process, for commands, which have no event loop."""
+
+    def __init__(self, pool: LocalPool, card: Card, batch: int, runner: asyncio.Runner) -> None:
+        self.pool, self.card, self.batch, self.runner = pool, card, batch, runner
+        self.serving = runner.get_loop().create_task(pool.serve())  # until the runner is closed
+
+    def run(self, samples: Sequence[Sample]) -> list[Output | ServiceError]:
+        """Return the output or the error of each sample, in order. Samples of one shape run together."""
+        return self.runner.run(self.submit(samples))
+
+    async def submit(self, samples: Sequence[Sample]) -> list[Output | ServiceError]:
+        """Submit all samples at once, so that their batches do not depend on time."""
+        return await asyncio.gather(*(self.submit_one(sample) for sample in samples))
+
+    async def submit_one(self, sample: Sample) -> Output | ServiceError:
+        """Return the output or the error of one sample."""
+        try:
+            return (await self.pool.submit(self.card.name, sample)).output
+        except ServiceError as error:
+            return error
 
 
-def run(  # noqa: PLR0913 - a task comes with its options
-    files: Sequence[Path], runner: BatchRunner, task: AnyTask, options: Options, batch: int, *, keep: bool = False
+@contextmanager
+def open_model(
+    model: str, labels: Path | None, device: str, *, batch: int, task: AnyTask | None = None
+) -> Iterator[LocalModel]:
+    """Yield a model on a device. Raise TwinsError, and UsageError for a model that cannot run the task."""
+    logs.configure_command()
+    pool = LocalPool(lambda: open_backend(Plan(choose_device(device))), max_batch=batch)
+    with asyncio.Runner() as runner, closing(pool):
+        try:
+            runner.run(pool.open())
+        except DeviceMissing as error:
+            raise click.UsageError(f"--device {device}: {error}") from error
+        card = runner.run(pool.load(parse_reference(model), labels_file=labels, warm_up=False))
+        if task is not None and not task.serves(card):
+            raise click.UsageError(f"--model {model} is for the task {card.task}; it cannot {task.name}")
+        yield LocalModel(pool, card, batch, runner)
+
+
+def run(
+    files: Sequence[Path], local: LocalModel, task: AnyTask, options: Options, *, keep: bool = False
 ) -> Iterator[ImageResult]:
-    """What becomes of every file, in order, with its image if that is to be kept; the next are decoded meanwhile."""
+    """Yield the result of every file, in order, with its image if `keep`. The next batch is decoded meanwhile."""
 
     def submit(paths: Sequence[Path]) -> "list[Future[Prepared | TwinsError]]":
-        return [pool.submit(prepare, path, runner.card, task, options, keep=keep) for path in paths]
+        return [threads.submit(prepare, path, local.card, task, options, keep=keep) for path in paths]
 
-    groups = [files[i : i + batch] for i in range(0, len(files), batch)]
-    with ThreadPoolExecutor() as pool:
+    groups = [files[i : i + local.batch] for i in range(0, len(files), local.batch)]
+    with ThreadPoolExecutor() as threads:
         ahead = submit(groups[0]) if groups else []
         for index, group in enumerate(groups):
             prepared = [future.result() for future in ahead]
             ahead = submit(groups[index + 1]) if index + 1 < len(groups) else []
-            outputs = forward([item.sample for item in prepared if isinstance(item, Prepared)], runner)
+            outputs = iter(local.run([item.sample for item in prepared if isinstance(item, Prepared)]))
             for path, item in zip(group, prepared, strict=True):
                 found = next(outputs) if isinstance(item, Prepared) else item
                 if isinstance(item, Prepared) and isinstance(found, Output):
@@ -96,19 +129,8 @@ def run(  # noqa: PLR0913 - a task comes with its options
                     yield ImageResult(path, error=str(found))
 
 
-def forward(samples: Sequence[Sample], runner: BatchRunner) -> Iterator[Output | SampleError]:
-    """The outputs in order. Only equal shapes run together."""
-    shapes: dict[tuple[int, int], list[int]] = {}
-    for place, sample in enumerate(samples):
-        shapes.setdefault(sample.input_size, []).append(place)
-    found: dict[int, Output | SampleError] = {}
-    for places in shapes.values():
-        found.update(zip(places, runner.run([samples[place] for place in places]), strict=True))
-    return (found[place] for place in range(len(samples)))
-
-
 def prepare(path: Path, card: Card, task: AnyTask, options: Options, *, keep: bool = False) -> Prepared | TwinsError:
-    """A file's sample, or what is wrong with it."""
+    """Return the sample of a file, or what is wrong with the file."""
     try:
         data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
         image = decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.files import SUFFIXES, make_folder, name_files, write_file
-from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_runner, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
 from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS, palette
@@ -76,16 +76,16 @@ def segment(  # noqa: PLR0913 - one for each flag
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     make_folder(output)
-    runner = open_runner(model, labels, device, SEGMENT)
+    local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=SEGMENT))
     wanted, renderer = SegmentOptions(**options), FORMATS[format_name]
-    SEGMENT.check(wanted, runner.card)
-    renderer.check(runner.card)
+    SEGMENT.check(wanted, local.card)
+    renderer.check(local.card)
     screen = Console()
-    found = watched(run(files, runner, SEGMENT, wanted, batch, keep=renderer.needs_image), len(files), screen)
+    found = watched(run(files, local, SEGMENT, wanted, keep=renderer.needs_image), len(files), screen)
     failed = 0
     targets = name_files(files, output, SUFFIXES[renderer.media_types[0]])
     for ran, target in zip(found, targets, strict=True):
-        line = finish(ran, runner.card, wanted, renderer, target)
+        line = finish(ran, local.card, wanted, renderer, target)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_legend(line, screen)
     if failed:

@@ -100,7 +100,7 @@ class LocalPool:
         """Open the device. Raise DeviceMissing."""
         self.backend = await self.in_device_thread(self.open_backend)
 
-    async def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Card:
+    async def load(self, reference: ModelReference, *, labels_file: Path | None = None, warm_up: bool = True) -> Card:
         """Load a model and warm it up; it takes samples after that. Raise TwinsError."""
         loop = asyncio.get_running_loop()
         # not in the device's thread: other models go on while a file is read
@@ -108,7 +108,7 @@ class LocalPool:
         model = await loop.run_in_executor(None, loading)
         runner = BatchRunner(model, self.backend.device.kind, max_batch=self.configured_batch)
         try:
-            for size in runner.sizes():
+            for size in runner.sizes() if warm_up else ():
                 if not await self.in_device_thread(runner.warm_up, size):
                     break
         except BaseException:

@@ -11,15 +11,13 @@ import torch
 
 from examples.train import pairs, segment
 from examples.train import photos as class_folders
-from service.cli.images import run
+from service.cli.images import open_model, run
 from tests import training
 from tools.documents import ROOT
 from twins.checkpoints import checkpoint
 from twins.errors import DatasetError
 from twins.evaluation import datasets
-from twins.runtime.plan import Plan
-from twins.runtime.torch import TorchModel
-from twins.tasks import TASKS
+from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
 
@@ -98,9 +96,10 @@ def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
 
 
 def test_the_served_network_answers_as_it_was_measured(classifier, photos):
-    runner = TorchModel(load(ModelReference("mine", classifier / "model.safetensors")), Plan())
-    items = datasets.labelled_images(photos / "test", runner.card)
-    outputs = run([item.path for item in items], runner, TASKS["classify"], TASKS["classify"].options(), 8)
+    path = classifier / "model.safetensors"
+    with open_model(f"mine={path}", None, "cpu", batch=8) as local:
+        items = datasets.labelled_images(photos / "test", local.card)
+        outputs = list(run([item.path for item in items], local, CLASSIFY, ClassifyOptions()))
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))
     assert right / len(items) == pytest.approx(float(log(classifier)[-1]["figure"]), abs=0.11)  # half precision
 

@@ -166,7 +166,7 @@ def check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either
-        raise DeviceMissing(f"there is no device {device}: {str(error).partition(chr(10))[0]}") from error
+        raise DeviceMissing(f"there is no device {device} on this machine; use auto, cpu, cuda or cuda:N") from error
 
 
 def choose_device(device: str, index: int = 0) -> str:
