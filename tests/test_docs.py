@@ -118,6 +118,13 @@ def test_paths_exist(document):
         assert (ROOT / path).exists(), path
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_targets_of_make_exist(document):
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"\bmake ([a-z-]+)\b(?=[`\n])", document.read_text("utf-8")):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
 def test_the_tree_shows_what_is_there():
     (tree,) = [text for language, text in blocks(ARCHITECTURE) if language == "tree"]
     shown = set(tree_paths(tree))
