@@ -27,6 +27,7 @@ from pydantic import (
 
 from service.setting_problems import describe
 from twins.images.decode import Limits
+from twins.preprocessing import SYNTAX
 from twins.runtime.plan import Precision
 from twins.zoo.models import DEFAULT_MODELS
 
@@ -65,7 +66,13 @@ def check_network(text: str) -> str:
         raise ValueError("must be an IP address or a network, such as 10.0.0.0/8") from None
 
 
+def split_at_spaces(value: object) -> object:
+    """Split a string at spaces, for a list whose elements contain commas."""
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
 List = Annotated[tuple[str, ...], BeforeValidator(split)]
+SpacedList = Annotated[tuple[str, ...], BeforeValidator(split_at_spaces)]
 Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(split_keys)]
 Devices = Annotated[
     tuple[Annotated[str, AfterValidator(check_device)], ...], Field(min_length=1), BeforeValidator(split)
@@ -86,6 +93,11 @@ class Settings(BaseModel):
     labels: List = Field(
         (),
         description="Read the class names of your own checkpoint from FILE, or from MODEL=FILE if you serve several.",
+    )
+    preprocess: SpacedList = Field(
+        (),
+        description="Preprocess images for a model with these values instead of those in its file: "
+        f"MODEL:{SYNTAX}. Separate several models by spaces in the variable.",
     )
     exif: Literal["model", "always", "never"] = Field(
         "model",

@@ -1,42 +1,60 @@
-"""What can be known of a model without its weights: the card that `/models/{name}` serves and tasks work by."""
+"""What is known of a model without its weights: the card that `/models/{name}` serves and that tasks use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-TOP_K_LIMIT = 1000  # the longest list of classes an answer may carry
+TOP_K_LIMIT = 1000  # the most classes in an answer
 
-MIN_SIDE = 32  # of a network's input, in pixels: below it the first sub-sampling convolution is larger than its map
+MIN_SIDE = 32  # pixels of a network's input: on a smaller one the first sub-sampling convolution exceeds its map
 
-MAX_UINT8_CLASSES = 255  # classes at most in a mask of one byte a pixel: 255 itself stands for no class
+MAX_UINT8_CLASSES = 255  # the most classes in a mask of one byte per pixel; the value 255 means no class
 
 TaskName = Literal["classify", "segment"]
 HeadName = Literal["linear", "fpn", "upernet"]
+Interpolation = Literal["bicubic", "bilinear"]
+Source = Literal["flag", "checkpoint", "zoo", "default"]  # best first
+Triple = tuple[float, float, float]
 
 TASK_OF: dict[HeadName, TaskName] = {"linear": "classify", "fpn": "segment", "upernet": "segment"}
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an image becomes the network's input: resized with its ratio kept, then perhaps cropped in the centre."""
+    """How an image is resized to the network's input. Its aspect ratio is kept."""
 
-    short_side: int  # of the resized image, in pixels
-    crop: int | None = None  # side of the centre crop, in pixels; None: the whole image
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # on uint8: as Pillow computes it; as OpenCV does
-    long_side: int | None = None  # the most the resized image may have, in pixels, whatever its short side becomes
+    short_side: int  # pixels of the resized image
+    crop: int | None = None  # side of the centre crop in pixels; None for the whole image
+    interpolation: Interpolation = "bicubic"  # on uint8; Pillow computes it for classification, OpenCV for masks
+    long_side: int | None = None  # the most pixels of the resized image's long side, even if its short side shrinks
 
     @property
     def usual_size(self) -> tuple[int, int]:
-        """(height, width) of the input that an ordinary photo becomes: upright it has the same number of pixels."""
+        """Return (height, width) of the input for an image of 4:3, which has as many pixels in either orientation."""
         return (self.crop, self.crop) if self.crop else (self.short_side, int(self.short_side * 4 / 3 + 0.5))
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Subtracted and divided by, per channel, on values from 0 to 1, in the order red, green, blue."""
+    """Mean and standard deviation of the channels red, green and blue, for values from 0 to 1."""
 
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: Triple = (0.485, 0.456, 0.406)
+    std: Triple = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class PreprocessingSources:
+    """Where each preprocessing value of a card comes from.
+
+    `flag` is the user's setting `preprocess`, `checkpoint` the file's metadata, `zoo` the table of known models, and
+    `default` what the task or the checkpoint format suggests, which may be wrong for this network.
+    """
+
+    size: Source = "default"
+    crop: Source | None = None  # the share of the short side in the crop; None for a model that does not crop
+    interpolation: Source = "default"
+    mean: Source = "default"
+    std: Source = "default"
 
 
 @dataclass(frozen=True)
@@ -44,22 +62,22 @@ class Label:
     """One class."""
 
     name: str
-    synset: str | None = None  # WordNet id: ImageNet's names repeat, these do not
-    colour: str | None = None  # in which masks show it, `#rrggbb`
+    synset: str | None = None  # the WordNet id, which is unique where ImageNet's names repeat
+    colour: str | None = None  # the colour in rendered masks, `#rrggbb`
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Measured figures and where they come from."""
+    """Accuracy on a data set and the source of the figures."""
 
-    figures: Mapping[str, float]  # percentages by the metric's name: top1, top5, mIoU, "mIoU multi-scale"
+    figures: Mapping[str, float]  # percentages by metric: top1, top5, mIoU, "mIoU multi-scale"
     dataset: str
     source: str
 
 
 @dataclass(frozen=True)
 class Card:
-    """A served model."""
+    """A model that can be served."""
 
     name: str
     task: TaskName
@@ -67,7 +85,7 @@ class Card:
     labels: tuple[Label, ...]
     geometry: Geometry
     normalisation: Normalisation
-    exif_orientation: bool  # turn the image as its EXIF tag says before anything else
+    exif_orientation: bool  # rotate the image as its EXIF tag says before anything else
     source: str
     licence: str
     published: Accuracy | None = None
@@ -75,4 +93,5 @@ class Card:
     parameters: int | None = None
     sha256: str | None = None  # of the file with the weights, where it was resolved before it was loaded
     notes: str = ""
-    document: str = ""  # the model card that ships with it, Markdown: data, recipe, figures, failures, intended use
+    document: str = ""  # the model card in Markdown, for models that ship: data, recipe, figures, failures, use
+    sources: PreprocessingSources = PreprocessingSources()

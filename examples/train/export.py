@@ -11,6 +11,7 @@ from twins.card import Label
 from twins.checkpoints import checkpoint
 from twins.checkpoints.metadata import Declared
 from twins.network.variants import Family
+from twins.preprocessing import Preprocessing
 
 TRAINING_ONLY = "imagenet."  # prefix of the layer that is only used during training
 
@@ -19,7 +20,8 @@ def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
     """Save a classifier with its class names. Underscores become spaces."""
     state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     names = tuple(name.replace("_", " ") for name in classes)
-    write(state, Declared(Family(), classify.CROP, classify.INPUT_SIDE, names), path)
+    preprocessing = Preprocessing(size=classify.INPUT_SIDE, crop=classify.CROP)
+    write(state, Declared(Family(), classify.CROP, preprocessing, names), path)
 
 
 def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
@@ -27,7 +29,8 @@ def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     colours = tuple(label.colour for label in classes if label.colour)
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
-    write(network.state_dict(), Declared(Family(), 1.0, segment.INPUT_SIDE, names, palette), path)
+    preprocessing = Preprocessing(size=segment.INPUT_SIDE)
+    write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names, palette), path)
 
 
 def write(state: dict[str, Tensor], declared: Declared, path: Path) -> None:

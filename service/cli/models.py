@@ -6,76 +6,88 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Column, Table
 
-from twins.card import MIN_SIDE
-from twins.checkpoints.metadata import MAX_SIZE
+from twins.preprocessing import choose, describe, parse_values
 from twins.zoo import hub
 from twins.zoo import labels as class_names
 from twins.zoo.models import ZOO, ZooEntry, parse_reference
 
+HEADINGS = ("NAME", "TASK", "LABELS", "ACCURACY, %")
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with everything that is known, such as the weights.")
 def models(*, as_json: bool) -> None:
-    """Lists the models known by name."""
+    """List the models that are known by name."""
     if as_json:
-        click.echo(msgspec.json.encode({name: msgspec.to_builtins(row) for name, row in ZOO.items()}))
+        click.echo(msgspec.json.encode({name: msgspec.to_builtins(entry) for name, entry in ZOO.items()}))
         return
-    weights = Column("weights", overflow="fold")  # cut off, it would be of no use
-    names = Column("name", no_wrap=True, min_width=max(map(len, ZOO)))
-    table = Table(names, "task", "labels", "accuracy, %", weights, box=None, header_style="bold")
-    for name, row in ZOO.items():
-        table.add_row(name, row.task, row.labels, figures(row), str(row.source))
-    Console().print(table)
+    lines = [HEADINGS, *((name, entry.task, entry.labels, accuracy(entry)) for name, entry in ZOO.items())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def figures(row: ZooEntry) -> str:
-    """A model's accuracy, published or measured."""
-    accuracy = row.published or row.measured
-    return ", ".join(f"{name} {value:.1f}" for name, value in accuracy.figures.items()) if accuracy else ""
+def accuracy(entry: ZooEntry) -> str:
+    """Return the figures of a model that fit a line: those at a single scale."""
+    return figures(entry, but="multi-scale")
+
+
+def figures(entry: ZooEntry, *, but: str | None = None) -> str:
+    """Return a model's accuracy, published or measured, without the figures whose name contains `but`."""
+    found = entry.published or entry.measured
+    named = found.figures.items() if found else ()
+    return ", ".join(f"{name} {value:.1f}" for name, value in named if but is None or but not in name)
 
 
 @click.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetches a model's weights into the cache and prints where they are."""
+    """Fetch the weights of a model into the cache and print their path."""
     click.echo(hub.fetch(parse_reference(name)))
 
 
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--labels", type=click.Path(path_type=Path), help="class names to put into the file, one a line")
-@click.option("--size", type=click.IntRange(MIN_SIDE, MAX_SIZE), help="side of a classifier's crop, in pixels")
-@click.option("--crop", type=click.FloatRange(0, 1, min_open=True), help="share of the short side in that crop")
-@click.option("--half", is_flag=True, help="half precision: half the size")
-@click.option("--force", is_flag=True, help="overwrite OUT")
-def convert(source: Path, target: Path, *, half: bool, force: bool, **given: Any) -> None:
-    """Rewrites any supported checkpoint as safetensors, under timm's names.
+@click.option("--labels", type=click.Path(path_type=Path), help="Store the class names in this file, one per line.")
+@click.option("--size", type=int, help="Side of a classifier's crop, or short side for segmentation, in pixels.")
+@click.option("--crop", type=float, help="Share of the short side that a classifier's crop keeps, from 0 to 1.")
+@click.option("--interpolation", help="bicubic or bilinear; only bilinear for segmentation.")
+@click.option("--mean", metavar="R/G/B", help="Mean of each channel on the scale 0 to 1, such as 0.5/0.5/0.5.")
+@click.option("--std", metavar="R/G/B", help="Standard deviation of each channel on the scale 0 to 1.")
+@click.option("--half", is_flag=True, help="Store half precision, which halves the size.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+def convert(
+    source: Path, target: Path, *, labels: Path | None, half: bool, force: bool, **values: str | float | None
+) -> None:
+    """Rewrite a checkpoint of any supported format as safetensors, with timm's key names.
 
-    Reads training checkpoints that hold more than weights, too: what is not a tensor is left out, and no code from the
-    file runs. What --labels, --size and --crop say is kept in the file, so that it is served like that by itself.
+    Files that hold more than weights and whole pickled models can be read, too. Only tensors are taken, and no code
+    from the file runs. The values of --labels, --size, --crop, --interpolation, --mean and --std are stored in the
+    file, so that it is served with them.
     """
     if target.suffix != ".safetensors":
         raise click.UsageError(f"OUT is {target}; its name must end in .safetensors")
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists; --force overwrites it")
-    from twins.checkpoints import checkpoint  # late: it costs torch
+    given = parse_values({name: str(value) for name, value in values.items() if value is not None})
+    from twins.checkpoints import checkpoint  # imported late because it imports torch
 
     found = checkpoint.load(source, tolerant=True)
-    checkpoint.build(found)  # strict: a file that is written is one that can be served
-    declared = replace(found.declared, **declare(found.classes, **given))
+    checkpoint.build(found)  # only a file that can be served is written
+    declared = replace(found.declared, **read_labels(found.classes, labels))
+    chosen = choose(found.task, {"flag": given, **declared.layers})
+    declared = replace(declared, preprocessing=given.or_else(declared.preprocessing))
     checkpoint.save(replace(found, declared=declared), target, half=half)
     click.echo(f"{target}: {found.variant_name}, {found.classes} classes, from {found.format}")
+    click.echo(f"preprocessing: {describe(chosen)}")
 
 
-def declare(classes: int, *, labels: Path | None, size: int | None, crop: float | None) -> dict[str, Any]:
-    """What the user says of a checkpoint. Raises LabelsError."""
-    said: dict[str, Any] = {"size": size, "crop": crop}
-    if labels is not None:
-        found = class_names.choose(classes, class_names.read(labels))
-        colours = tuple(label.colour for label in found)
-        said |= {"labels": tuple(label.name for label in found), "palette": colours if all(colours) else None}
-    return {name: value for name, value in said.items() if value is not None}
+def read_labels(classes: int, path: Path | None) -> dict[str, Any]:
+    """Return the class names and colours in a file, as a checkpoint declares them. Raises LabelsError."""
+    if path is None:
+        return {}
+    found = class_names.choose(classes, class_names.read(path))
+    colours = tuple(label.colour for label in found if label.colour)
+    return {"labels": tuple(label.name for label in found), "palette": colours if len(colours) == classes else None}

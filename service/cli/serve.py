@@ -41,7 +41,7 @@ def declaration(name: str, field: FieldInfo) -> tuple[str, str]:
 
 def appearance(name: str, field: FieldInfo) -> dict[str, Any]:
     """How a flag looks in the help."""
-    several = name in FLAG_NAMES or name == "labels"
+    several = name in FLAG_NAMES or name in ("labels", "preprocess")
     default = default_text(field.default)
     shown = f"{field.description} [{PREFIX}{name.upper()}" + (f"; default {default}]" if default else "]")
     looks: dict[str, Any] = {"help": shown, "default": None, "multiple": several}

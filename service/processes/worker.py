@@ -30,6 +30,7 @@ from service.processes.child import ChildConfig
 from service.processes.models import labels_file_for
 from service.settings import Settings, cores
 from twins.errors import DeviceLost, TwinsError
+from twins.preprocessing import describe
 from twins.runtime.backend import Backend, choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks import decode_params
@@ -101,7 +102,7 @@ class Worker(Observer):
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""
         began = time.monotonic()
-        await self.pool.load(reference, labels_file=labels_file_for(reference, self.settings))
+        card = await self.pool.load(reference, labels_file=labels_file_for(reference, self.settings))
         took_s = time.monotonic() - began
         metrics.model_loaded(reference.name, self.config.role, took_s)
         log.info(
@@ -110,6 +111,7 @@ class Worker(Observer):
             device=self.pool.backend.device.name,
             seconds=round(took_s, 2),
             sha256=reference.sha256,
+            preprocessing=describe(card),
         )
 
     async def gauges(self) -> None:

@@ -74,6 +74,11 @@ def test_a_list_in_a_variable_is_separated_by_commas():
     assert load({}, environ={"TWINS_DEVICE": "cuda:0, cuda:1,"}).device == ("cuda:0", "cuda:1")
 
 
+def test_preprocessing_in_a_variable_is_separated_by_spaces():
+    text = "flowers:size=96,crop=0.5 city:size=512"
+    assert load({}, environ={"TWINS_PREPROCESS": text}).preprocess == ("flowers:size=96,crop=0.5", "city:size=512")
+
+
 def test_a_list_of_flags_is_taken_as_it_is():
     assert load({"models": ("a=x,y.pth", "b=z.pth")}, environ={}).models == ("a=x,y.pth", "b=z.pth")
 

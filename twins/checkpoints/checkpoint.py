@@ -1,12 +1,9 @@
-"""A checkpoint: recognised, renamed, and its network built.
-
-What the weights say about themselves is `recognise`; a network is `build`, strictly.
-"""
+"""A checkpoint: its format is recognised, its parameters are renamed, and its network is built strictly."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,19 +15,20 @@ from twins.card import TASK_OF, HeadName, TaskName
 from twins.checkpoints import formats, metadata
 from twins.checkpoints.formats import Format
 from twins.checkpoints.metadata import Declared
-from twins.checkpoints.reading import State, read
+from twins.checkpoints.project_metadata import read_timm_config
+from twins.checkpoints.reading import State, read, some
 from twins.errors import CheckpointError
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.table import HEADS
 from twins.network.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Kind, Variant
 
-TRUNK = "backbone."  # where a segmentation network has its trunk
-SHOWN = 6  # keys named in a message
+TRUNK = "backbone."  # the prefix of the trunk's parameters in a segmentation network
+TIMM_CONFIG = "config.json"  # in the directory of the weights
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A recognised checkpoint under this project's names."""
+    """A recognised checkpoint, whose parameters have this project's names."""
 
     state: State
     format: str
@@ -41,43 +39,56 @@ class Checkpoint:
 
     @property
     def task(self) -> TaskName:
-        """What a network with this head is for."""
+        """Return the task of a network with this head."""
         return TASK_OF[self.head]
 
     @property
     def variant_name(self) -> str:
-        """The row of the variants' table with these values, or `custom`."""
+        """Return the name of the variant in `VARIANTS` that has these values, or `custom`."""
         return next((name for name, row in VARIANTS.items() if row == self.variant), "custom")
 
     @property
     def parameters(self) -> int:
-        """How many numbers there are."""
+        """Return the number of values in all parameters."""
         return sum(tensor.numel() for tensor in self.state.values())
 
 
 def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
-    """The checkpoint in the file at `path`, whichever supported format it is in.
+    """Return the checkpoint in the file at `path`, in any supported format.
 
-    `tolerant` replaces objects of unknown classes by inert ones instead of error_status the file; still no code runs.
-    Raises CheckpointError.
+    `tolerant` replaces objects of unknown classes by inert ones instead of refusing the file. No code from the file
+    runs in either case. Raises CheckpointError.
     """
     state, beside = read(path, tolerant=tolerant)
     try:
-        return recognise(state, beside)
+        return with_timm_config(recognise(state, beside), path.parent / TIMM_CONFIG)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except IndexError as error:
-        raise CheckpointError(f"{path}: a parameter has fewer dimensions than its name wants") from error
+        raise CheckpointError(f"{path}: a parameter has fewer dimensions than its name requires") from error
+
+
+def with_timm_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """Return the checkpoint with the preprocessing in timm's `config.json`, if that is about the same architecture.
+
+    Values in the checkpoint itself come first.
+    """
+    config = read_timm_config(path) if checkpoint.task == "classify" else None
+    if config is None or config.architecture != f"twins_{checkpoint.variant_name}":
+        return checkpoint
+    declared = checkpoint.declared
+    preprocessing = declared.preprocessing.or_else(config.preprocessing)
+    return replace(checkpoint, declared=replace(declared, preprocessing=preprocessing))
 
 
 def recognise(state: State, beside: Mapping[str, str]) -> Checkpoint:
-    """What the keys and shapes tell: format, variant and class count. Raises CheckpointError."""
+    """Return what keys, shapes and metadata say: format, variant, head and class count. Raises CheckpointError."""
     length = formats.strip_prefixes(list(state))
     state = {key[length:]: tensor for key, tensor in state.items()}
     found = formats.recognise(list(state))
     if found is None:
         raise CheckpointError(
-            f"not a Twins checkpoint in a format known here ({known_formats()}); its keys look like {some(state)}"
+            f"this is not a Twins checkpoint in a known format ({known_formats()}); its keys look like {some(state)}"
         )
     state = rename(state, found)
     variant = infer_variant(trunk(state))
@@ -93,10 +104,10 @@ def recognise(state: State, beside: Mapping[str, str]) -> Checkpoint:
 
 
 def rename(state: State, source: Format) -> State:
-    """The same tensors under this project's names. Raises CheckpointError unless every key matches one rule."""
+    """Return the same tensors under this project's names. Raises CheckpointError unless every key has one rule."""
     matches = {key: [(rule, m) for rule in source.rules if (m := re.fullmatch(rule.pattern, key))] for key in state}
     if unknown := [key for key, found in matches.items() if len(found) != 1]:
-        raise CheckpointError(f"looks like a {source.name} checkpoint, but has unknown keys: {some(unknown)}")
+        raise CheckpointError(f"the file looks like a {source.name} checkpoint, but has unknown keys: {some(unknown)}")
     renamed = [pair for key, ((rule, found),) in matches.items() for pair in apply(rule, found, state[key])]
     if twice := [key for key, count in Counter(key for key, _ in renamed).items() if count > 1]:
         raise CheckpointError(f"two keys of the file stand for one parameter: {some(twice)}")
@@ -104,7 +115,7 @@ def rename(state: State, source: Format) -> State:
 
 
 def apply(rule: formats.Rule, found: re.Match[str], tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What a key and its tensor are here: one parameter, several with a share of the rows each, or none."""
+    """Yield the parameters that a key and its tensor become: one, several that share the rows, or none."""
     if rule.target == formats.DROP:
         return
     total = sum(rule.parts)
@@ -116,29 +127,32 @@ def apply(rule: formats.Rule, found: re.Match[str], tensor: Tensor) -> Iterator[
 
 
 def infer_head(state: State) -> HeadName:
-    """The head whose parameters are there. Raises CheckpointError."""
+    """Return the head whose parameters are present. Raises CheckpointError."""
     found = next((name for name, head in HEADS.items() if head.recognised_by in state), None)
     if found is None or HEADS[found].classes_in not in state:
         wanted = ", ".join(head.recognised_by for head in HEADS.values())
-        raise CheckpointError(f"has no head known here (one of {wanted}): a bare backbone cannot be served")
+        raise CheckpointError(f"has no known head (one of {wanted}); a backbone alone cannot be served")
     return found
 
 
 def trunk(state: State) -> State:
-    """The trunk's parameters under their names in a bare trunk."""
+    """Return the trunk's parameters without their prefix."""
     inner = {key.removeprefix(TRUNK): tensor for key, tensor in state.items() if key.startswith(TRUNK)}
     return inner or state
 
 
 def infer_variant(state: State) -> Variant:
-    """The architecture that these shapes belong to; only the window leaves no trace. Raises CheckpointError."""
+    """Return the architecture that these shapes belong to. Raises CheckpointError.
+
+    The window size leaves no trace in the weights; it is the same in all published networks.
+    """
     dims = four(state[f"patch_embeds.{s}.proj.weight"].shape[0] for s in stages(state))
     depths = four(len({key.split(".")[2] for key in state if key.startswith(f"blocks.{s}.")}) for s in range(4))
     kind: Kind = "svt" if any(key.endswith("attn.qkv.weight") for key in state) else "pcpvt"
     heads = four(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
     if 0 in dims or any(dim % count for dim, count in zip(dims, heads, strict=True)):
         raise CheckpointError(
-            f"its stages are {dims} channels wide, which heads of {CHANNELS_PER_HEAD[kind]} do not divide"
+            f"its stages have {dims} channels, which is not a multiple of the {CHANNELS_PER_HEAD[kind]} of one head"
         )
     hidden = (state.get(f"blocks.{s}.0.mlp.fc1.weight") for s in range(4))
     ratios = four(0 if fc1 is None else fc1.shape[0] // dim for fc1, dim in zip(hidden, dims, strict=True))
@@ -147,7 +161,7 @@ def infer_variant(state: State) -> Variant:
 
 
 def stages(state: State) -> range:
-    """The four stages. Raises CheckpointError if one has no patch embedding."""
+    """Return the indices of the four stages. Raises CheckpointError if one has no patch embedding."""
     missing = [key for s in range(4) if (key := f"patch_embeds.{s}.proj.weight") not in state]
     if missing:
         raise CheckpointError(f"lacks {some(missing)}")
@@ -155,19 +169,22 @@ def stages(state: State) -> range:
 
 
 def reduction(state: State, stage: int) -> int:
-    """The side of a stage's sub-sampling convolution; 1 where there is none."""
+    """Return the side of a stage's sub-sampling convolution, or 1 if there is none."""
     convs = (t for key, t in state.items() if re.fullmatch(rf"blocks\.{stage}\.\d+\.attn\.sr\.weight", key))
     return next((int(tensor.shape[-1]) for tensor in convs), 1)
 
 
 def four(values: Iterable[int]) -> Four:
-    """Four values as a tuple of known length."""
+    """Return four values as a tuple of known length."""
     a, b, c, d = values
     return a, b, c, d
 
 
 def build(checkpoint: Checkpoint) -> nn.Module:
-    """The network with the checkpoint's weights, float32, in eval mode. Raises CheckpointError, naming the keys."""
+    """Return the network with the checkpoint's weights in float32 and eval mode.
+
+    Raises CheckpointError, which names the keys that do not fit.
+    """
     network = skeleton(checkpoint)
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     given = {key: tuple(tensor.shape) for key, tensor in checkpoint.state.items()}
@@ -178,10 +195,10 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     ]
     if complaints:
         raise CheckpointError(
-            f"does not fit the network it resembles, {closest(checkpoint.variant)}: {some(complaints)}"
+            f"does not fit the network that it resembles most, {closest(checkpoint.variant)}: {some(complaints)}"
         )
     if broken := [key for key, tensor in checkpoint.state.items() if not torch.isfinite(tensor).all()]:
-        raise CheckpointError(f"holds values that are no numbers, in {some(broken)}")
+        raise CheckpointError(f"holds values that are not finite numbers, in {some(broken)}")
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
     if isinstance(network, Segmenter):
         network.fold()
@@ -189,7 +206,7 @@ def build(checkpoint: Checkpoint) -> nn.Module:
 
 
 def skeleton(checkpoint: Checkpoint) -> nn.Module:
-    """The network without values. Raises CheckpointError where a shape that decides about it is not there."""
+    """Return the network without values. Raises CheckpointError if a parameter that determines it is missing."""
     try:
         with torch.device("meta"):
             return HEADS[checkpoint.head].build(checkpoint.variant, checkpoint.declared.family, checkpoint.state)
@@ -198,7 +215,7 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
 
 
 def closest(variant: Variant) -> str:
-    """The name of the row that shares most with `variant`."""
+    """Return the name of the known variant that shares most values with `variant`."""
 
     def shared(row: Variant) -> int:
         pairs = zip(
@@ -210,28 +227,21 @@ def closest(variant: Variant) -> str:
 
 
 def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
-    """Writes a checkpoint as safetensors, with all that its keys alone would not tell. Raises CheckpointError."""
+    """Write a checkpoint as safetensors, with what its keys alone do not say as metadata. Raises CheckpointError."""
     state = {key: stored(key, tensor, half=half) for key, tensor in checkpoint.state.items()}
     try:
         save_file(state, path, {**metadata.write(checkpoint.declared), "format": "pt"})
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot write ({error})") from error
+        advice = "Is the disk full or read-only?" if path.parent.is_dir() else "Its directory does not exist."
+        raise CheckpointError(f"{path}: cannot write the file. {advice}") from error
 
 
 def stored(key: str, tensor: Tensor, *, half: bool) -> Tensor:
-    """A parameter as it is written, in memory of its own; statistics keep their precision: half has not their range."""
+    """Return a copy of a parameter as it is written. Running statistics stay float32, whose range they need."""
     narrow = half and not key.endswith(("running_mean", "running_var"))
     return tensor.to(torch.float16 if narrow else torch.float32, copy=True).contiguous()
 
 
-def some(names: Iterable[str]) -> str:
-    """The first few names of many, for a message."""
-    names = list(names)
-    shown = ", ".join(names[:SHOWN])
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return shown + more
-
-
 def known_formats() -> str:
-    """The formats' names, for a message."""
+    """Return the names of the formats, for a message."""
     return ", ".join(known.name for known in formats.FORMATS)

@@ -1,6 +1,7 @@
-"""What a checkpoint says beside its weights: what their keys and shapes alone would not tell.
+"""What a checkpoint says beside its weights and what cannot be inferred from their names and shapes.
 
-This project writes it into a safetensors file's metadata; some training scripts leave part of it in theirs.
+This project writes these values to the metadata of safetensors files. The metadata of other projects is translated to
+them in `project_metadata`.
 """
 
 import json
@@ -9,36 +10,52 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from twins.card import Source, Triple
 from twins.errors import CheckpointError
 from twins.network.variants import Family
+from twins.preprocessing import NO_VALUES, Preprocessing
 
-FAMILY, CROP, SIZE, LABELS, PALETTE = "twins.family", "twins.crop", "twins.size", "twins.labels", "twins.palette"
-"""The keys; the values are JSON."""
+FAMILY, LABELS, PALETTE = "twins.family", "twins.labels", "twins.palette"
+SIZE, CROP, INTERPOLATION = "twins.size", "twins.crop", "twins.interpolation"
+MEAN, STD = "twins.mean", "twins.std"
+DEFAULT_CROP = "twins.default_crop"
+KEYS = (FAMILY, LABELS, PALETTE, SIZE, CROP, INTERPOLATION, MEAN, STD, DEFAULT_CROP)
+"""The keys of the metadata. The values are JSON."""
 
 COLOUR = re.compile(r"#[0-9a-f]{6}")
-MAX_SIZE = 4096  # pixels
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a checkpoint says of itself, or what its format is known to mean."""
+    """What a checkpoint says of itself, or what its format implies."""
 
     family: Family
-    crop: float  # the share of the short side that its evaluation keeps
-    size: int | None = None  # of the crop, or the short side of what is segmented, in pixels; None: it does not say
+    default_crop: float  # the share of the short side that is usual in the format; applies if nothing else is given
+    preprocessing: Preprocessing = NO_VALUES
     labels: tuple[str, ...] | None = None
-    palette: tuple[str, ...] | None = None  # a colour a label, `#rrggbb`
+    palette: tuple[str, ...] | None = None  # one colour per label, `#rrggbb`
+
+    @property
+    def layers(self) -> dict[Source, Preprocessing]:
+        """Return the values of the file and of its format by source, for `twins.preprocessing.choose`."""
+        return {"checkpoint": self.preprocessing, "default": Preprocessing(crop=self.default_crop)}
 
 
 def parse(metadata: Mapping[str, str], default: Declared) -> Declared:
-    """What the metadata say, and for the rest the default. Raises CheckpointError."""
+    """Return the values in the metadata, and the default for the others. Raises CheckpointError."""
     try:
-        values = {key: json.loads(metadata[key]) for key in (FAMILY, CROP, SIZE, LABELS, PALETTE) if key in metadata}
+        values = {key: json.loads(metadata[key]) for key in KEYS if key in metadata}
         declared = replace(
             default,
             family=replace(default.family, **values.get(FAMILY, {})),
-            crop=float(values.get(CROP, default.crop)),
-            size=values.get(SIZE),
+            default_crop=float(values.get(DEFAULT_CROP, default.default_crop)),
+            preprocessing=Preprocessing(
+                values.get(SIZE),
+                values.get(CROP),
+                values.get(INTERPOLATION),
+                triple(values.get(MEAN)),
+                triple(values.get(STD)),
+            ),
             labels=texts(values.get(LABELS)),
             palette=texts(values.get(PALETTE)),
         )
@@ -49,28 +66,41 @@ def parse(metadata: Mapping[str, str], default: Declared) -> Declared:
 
 
 def texts(value: Any) -> tuple[str, ...] | None:
-    """A list of texts, None if it is empty. Raises ValueError."""
+    """Return a list of strings as a tuple, or None if it is empty. Raises ValueError."""
     if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-        raise ValueError("a list that holds more than texts")
+        raise ValueError("a list of strings is expected")
     return tuple(value) if value else None
 
 
+def triple(value: Any) -> Triple | None:
+    """Return three numbers as a tuple, or None if there is no value. Raises ValueError."""
+    if value is None:
+        return None
+    if not (isinstance(value, list) and len(value) == 3 and all(isinstance(each, int | float) for each in value)):
+        raise ValueError(f"three numbers are expected, not {value}")
+    red, green, blue = map(float, value)
+    return red, green, blue
+
+
 def check(declared: Declared) -> None:
-    """Raises ValueError for what makes no sense."""
-    if not 0 < declared.crop <= 1:
-        raise ValueError(f"a crop of {declared.crop}")
-    if declared.size is not None and not (isinstance(declared.size, int) and 0 < declared.size <= MAX_SIZE):
-        raise ValueError(f"a size of {declared.size}")
+    """Raise ValueError for values that make no sense."""
+    if not 0 < declared.default_crop <= 1:
+        raise ValueError(f"the crop is {declared.default_crop}")
     if declared.palette and not all(COLOUR.fullmatch(colour) for colour in declared.palette):
-        raise ValueError("a palette with more than colours")
+        raise ValueError("the palette has values that are not colours")
 
 
 def write(declared: Declared) -> dict[str, str]:
-    """The metadata that `parse` reads."""
+    """Return the metadata from which `parse` reads `declared`."""
+    given = declared.preprocessing
     values = {
         FAMILY: asdict(declared.family),
-        CROP: declared.crop,
-        SIZE: declared.size,
+        DEFAULT_CROP: declared.default_crop,
+        SIZE: given.size,
+        CROP: given.crop,
+        INTERPOLATION: given.interpolation,
+        MEAN: given.mean,
+        STD: given.std,
         LABELS: declared.labels,
         PALETTE: declared.palette,
     }

@@ -1,12 +1,12 @@
-"""Reads a checkpoint file without running code from it: its tensors, and what a safetensors file says beside them."""
+"""Reading of a checkpoint file without running code from it: its tensors, and what the file says beside them."""
 
 import argparse
-import json
 import pickle
 import re
 import struct
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from numpy._core import multiarray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from twins.checkpoints import formats, metadata
-from twins.checkpoints.inert import tolerant_pickle
+from twins.checkpoints import formats, inert, project_metadata
+from twins.checkpoints.file_kind import DOWNLOAD_AGAIN, SAVE_STATE_DICT, identify
+from twins.checkpoints.inert import Inert, tolerant_pickle
 from twins.errors import CheckpointError
 
 State = dict[str, Tensor]
@@ -28,10 +29,10 @@ SAFE_GLOBALS: list[Any] = [
     np.dtypes.Float64DType,
     np.dtypes.Float32DType,
     np.dtypes.Int64DType,
-    (multiarray.scalar, "numpy.core.multiarray.scalar"),  # numpy's name for it before its version 2
+    (multiarray.scalar, "numpy.core.multiarray.scalar"),  # its name before numpy 2
     (multiarray.scalar, "numpy._core.multiarray.scalar"),
 ]
-"""What training scripts leave beside the weights and is harmless to build."""
+"""Classes that training scripts store beside the weights and that are harmless to build."""
 
 UNREADABLE = (
     RuntimeError,
@@ -43,114 +44,148 @@ UNREADABLE = (
     AttributeError,
     AssertionError,
     OverflowError,
-    MemoryError,  # a damaged length, not a full machine: nothing has been built yet
+    MemoryError,  # caused by a damaged length, before anything is allocated
     OSError,
     ImportError,
     struct.error,
     zipfile.BadZipFile,
+    pickle.UnpicklingError,
 )
-"""What PyTorch's reader raises on files that are none of its own."""
+"""Errors that PyTorch raises for files that it did not write."""
 
-NESTING = 4  # containers about a state dict
+NOT_READABLE = f"this is not a PyTorch checkpoint, or it is damaged. {DOWNLOAD_AGAIN}"
+
+NESTING = 4  # containers around a state dict
+SHOWN = 6  # keys named in a message
 
 
 def read(path: Path, *, tolerant: bool = False) -> tuple[State, Mapping[str, str]]:
-    """The tensors in a file and what it says beside them, under the keys above. Raises CheckpointError."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+    """Return the tensors of a file, and its metadata under the keys of `twins.checkpoints.metadata`.
+
+    `tolerant` replaces objects of unknown classes by inert ones instead of refusing the file.
+    Raises CheckpointError.
+    """
     try:
-        if path.suffix == ".safetensors":
+        if identify(path) == "safetensors":
             return read_safetensors(path)
         content = read_pickle(path, tolerant=tolerant)
-        return unwrap(content), describe(content)
+        state = unwrap(content)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    statistics = {key: state.pop(key) for key in list(state) if project_metadata.is_preprocessor_buffer(key)}
+    return state, project_metadata.describe(content, statistics)
 
 
 def read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
-    """Tensors and metadata of a safetensors file."""
+    """Return the tensors and the metadata of a safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
-            # copied out of the mapped file: whoever writes to it later must not reach the network
+            # cloned from the mapped file, so that a later write to the file does not change the network
             return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"not a readable safetensors file ({error})") from error
+        raise CheckpointError(f"the safetensors file is damaged or incomplete. {DOWNLOAD_AGAIN}") from error
 
 
 def read_pickle(path: Path, *, tolerant: bool) -> object:
-    """Whatever a `.pth`, `.pt` or `.bin` file holds; nothing in it is executed."""
+    """Return the content of a `.pth`, `.pt` or `.bin` file. Nothing in it is executed."""
     try:
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, torch.serialization.safe_globals(SAFE_GLOBALS):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found is None:
-            raise CheckpointError("not a PyTorch checkpoint") from error
-        if not tolerant:
-            raise CheckpointError(
-                f"holds an object of the class {found[1]} beside the weights, which only code from the file could "
-                f"rebuild. `twins convert {path.name} {path.stem}.safetensors` keeps the weights and leaves it out."
-            ) from error
-        return read_inert(path)
+            raise CheckpointError(NOT_READABLE) from error
+        content = read_inert(path)
+        if tolerant:
+            return content
+        unwrap(content)  # raises if the weights are not there either, so that no command is advised in vain
+        raise CheckpointError(
+            f"holds an object of the class {found[1]}, which cannot be rebuilt without running code. "
+            f"`twins convert {path.name} {path.stem}.safetensors` extracts the weights without running any."
+        ) from error
     except UNREADABLE as error:
-        raise CheckpointError(f"not a readable PyTorch checkpoint ({first_line(error)})") from error
+        raise CheckpointError(NOT_READABLE) from error
 
 
 def read_inert(path: Path) -> object:
-    """As `read_pickle`, with an empty shell for every object that is neither a tensor nor a plain container."""
+    """Return the content of a file as `read_pickle` does, with inert objects of all classes that are not allowed."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=tolerant_pickle)
-    except (*UNREADABLE, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"not a readable PyTorch checkpoint ({first_line(error)})") from error
-
-
-def first_line(error: Exception) -> str:
-    """An error's kind and text, without the advice that PyTorch appends."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):  # PyTorch compares the classes' sources
+            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=tolerant_pickle)
+    except UNREADABLE as error:
+        raise CheckpointError(NOT_READABLE) from error
 
 
 def unwrap(content: object) -> State:
-    """The state dict in a training script's container, or the content itself if it is one."""
+    """Return the state dict in the container of a training script, in a pickled model, or that is the content itself.
+
+    Raises CheckpointError if there is none.
+    """
     for _ in range(NESTING):
+        if isinstance(content, Inert) and inert.is_module(content):
+            return module_state(content)
+        if isinstance(content, Inert):
+            raise CheckpointError(
+                f"holds an object of the class {content.stands_for} without weights. {SAVE_STATE_DICT}"
+            )
         if not isinstance(content, Mapping):
-            raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; save `model.state_dict()`")
-        inner = next((content[name] for name in formats.CONTAINERS if isinstance(content.get(name), Mapping)), None)
+            raise CheckpointError(f"holds a {type(content).__name__} and no state dict. {SAVE_STATE_DICT}")
+        inner = next((content[name] for name in formats.CONTAINERS if holds_weights(content.get(name))), None)
         if inner is None:
-            return plain({str(key): value for key, value in content.items() if isinstance(value, Tensor)})
+            return top_level_state(content)
         content = inner
-    raise CheckpointError("holds containers within containers, and no state dict")
+    raise CheckpointError(f"holds containers within containers and no state dict. {SAVE_STATE_DICT}")
+
+
+def holds_weights(value: object) -> bool:
+    """Return whether a value of a container is a mapping or a pickled model."""
+    return isinstance(value, Mapping) or inert.is_module(value)
+
+
+def module_state(module: Inert) -> State:
+    """Return what the state dict of a pickled model would be, and the buffers of its preprocessor."""
+    return plain(
+        {
+            name: value
+            for name, value, persistent in inert.named_values(module)
+            if isinstance(value, Tensor) and (persistent or project_metadata.is_preprocessor_buffer(name))
+        }
+    )
+
+
+def top_level_state(content: Mapping[Any, Any]) -> State:
+    """Return the tensors of a mapping. Raises CheckpointError if it has none."""
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if state:
+        return plain(state)
+    if not content:
+        raise CheckpointError(f"holds an empty state dict. {SAVE_STATE_DICT}")
+    known = ", ".join(formats.CONTAINERS)
+    candidates = [str(key) for key, value in content.items() if is_state(value)]
+    advice = SAVE_STATE_DICT
+    if candidates:
+        advice = f"Save what looks like a state dict alone: `torch.save(content[{candidates[0]!r}], PATH)`."
+    raise CheckpointError(f"has weights neither at the top nor under {known}; its keys are {some(content)}. {advice}")
+
+
+def is_state(value: object) -> bool:
+    """Return whether a value is a mapping with tensors, or a pickled model."""
+    is_mapping = isinstance(value, Mapping) and any(isinstance(each, Tensor) for each in value.values())
+    return is_mapping or inert.is_module(value)
 
 
 def plain(state: State) -> State:
-    """The same tensors, if they are all ordinary ones. Raises CheckpointError."""
+    """Return the same tensors if all are ordinary ones. Raises CheckpointError."""
     for key, tensor in state.items():
         if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
-            raise CheckpointError(f"{key} is no plain tensor of numbers; save the network's ordinary state dict")
+            raise CheckpointError(
+                f"{key} is quantised, complex, sparse or without values. Save the state dict of the ordinary network."
+            )
     return state
 
 
-def describe(content: object) -> dict[str, str]:
-    """The class names and colours that mmsegmentation leaves in `meta`: 1.x in a `dataset_meta`, 0.x in capitals."""
-    meta = content.get("meta") if isinstance(content, Mapping) else None
-    if not isinstance(meta, Mapping):
-        return {}
-    inner = meta.get("dataset_meta")
-    newer: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
-    names: Any = newer.get("classes") or meta.get("CLASSES")
-    colours: Any = newer.get("palette") or meta.get("PALETTE")
-    found: dict[str, str] = {}
-    if is_list(names, str):
-        found[metadata.LABELS] = json.dumps([name.strip() for name in names])
-    if is_list(colours, list | tuple) and all(is_colour(colour) for colour in colours):
-        found[metadata.PALETTE] = json.dumps(["#" + bytes(colour).hex() for colour in colours])
-    return found
-
-
-def is_list(value: Any, kind: Any) -> bool:
-    """Whether `value` is a list or tuple of such elements, and not empty."""
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(element, kind) for element in value)
-
-
-def is_colour(value: Any) -> bool:
-    """Whether `value` is red, green and blue, 0 to 255 each."""
-    return is_list(value, int) and len(value) == 3 and all(0 <= part <= 255 for part in value)
+def some(names: Iterable[object]) -> str:
+    """Return the first few names of many, for a message."""
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return ", ".join(shown[:SHOWN]) + more

@@ -9,11 +9,16 @@ from typing import Annotated, ClassVar
 
 from PIL import Image
 
-from twins.card import TOP_K_LIMIT, Card, Geometry, TaskName
+from twins.card import TOP_K_LIMIT, Card, Geometry, Interpolation, TaskName
 from twins.images.decode import DecodedImage, to_array
 from twins.tasks.options import Describe, Options
 from twins.tasks.sample import Output, Params, Sample
 from twins.tasks.task import Task
+
+RESAMPLING: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
 
 ELONGATED = 64
 """The ratio of sides above which only the centre crop is resized: a whole image of that shape would take gigabytes."""
@@ -81,10 +86,10 @@ CLASSIFY = Classify()
 
 def resized(image: DecodedImage, geometry: Geometry) -> DecodedImage:
     """Return the image resized to the geometry's short side and cropped in the centre if the geometry has a crop."""
-    size = resized_size(image.size, geometry)
+    size, resampling = resized_size(image.size, geometry), RESAMPLING[geometry.interpolation]
     if geometry.crop and max(size) > ELONGATED * min(size):
-        return resized_crop(image, size, geometry.crop)
-    whole = image.resize(size, Image.Resampling.BICUBIC)
+        return resized_crop(image, size, geometry.crop, resampling)
+    whole = image.resize(size, resampling)
     return whole.crop(centre_box(size, geometry.crop)) if geometry.crop else whole
 
 
@@ -107,9 +112,9 @@ def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     return (left, top, left + side, top + side)
 
 
-def resized_crop(image: DecodedImage, size: tuple[int, int], side: int) -> DecodedImage:
+def resized_crop(image: DecodedImage, size: tuple[int, int], side: int, resampling: Image.Resampling) -> DecodedImage:
     """Return the centre crop of the image resized to `size` without resizing the rest; equal but for rounding."""
     across, down = image.width / size[0], image.height / size[1]
     left, top, right, bottom = centre_box(size, side)
     box = (left * across, top * down, right * across, bottom * down)
-    return image.resize((side, side), Image.Resampling.BICUBIC, box)
+    return image.resize((side, side), resampling, box)

@@ -9,6 +9,7 @@ from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
+from twins.checkpoints.file_kind import advice_for_directory
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads
 from twins.zoo.models import HubFile, ModelReference, Packaged, Url, find_entry
@@ -53,7 +54,8 @@ def read_digest(path: Path) -> str:
     try:
         return downloads.digest(path)
     except OSError as error:
-        raise WeightsUnavailable(f"{path}: cannot read the weights: {error.strerror or error}") from error
+        advice = f". {advice_for_directory(path)}" if path.is_dir() else ""
+        raise WeightsUnavailable(f"{path}: cannot read the weights: {error.strerror or error}{advice}") from error
 
 
 def find_file(name: str, source: Packaged | HubFile | Url) -> Path:

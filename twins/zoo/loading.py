@@ -1,42 +1,41 @@
-"""From what a user asked for to a network and its card."""
+"""From what a user asks for to a network and its card."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twins.card import Card, Geometry, Label, Normalisation
+from twins.card import Card, Label
 from twins.checkpoints import checkpoint
 from twins.checkpoints.checkpoint import Checkpoint
-from twins.errors import CheckpointError, LabelsError
+from twins.errors import BadOption, CheckpointError, LabelsError
+from twins.preprocessing import NO_VALUES, Chosen, choose
 from twins.zoo import hub, labels
-from twins.zoo.models import MMSEG_GEOMETRY, ZOO, ModelReference, Packaged, ZooEntry, centre_crop, resize_keep_ratio
+from twins.zoo.models import ZOO, ModelReference, Packaged, ZooEntry
 
 if TYPE_CHECKING:
     from torch import nn
 
-SIZE = 224  # pixels, of a network that nobody said anything about
-
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in eval mode, float32 on the CPU, and what is known of it."""
+    """A network in float32 and eval mode on the CPU, and its card."""
 
     network: "nn.Module"
     card: Card
 
 
 def load(reference: ModelReference, *, labels_file: Path | None = None) -> Loaded:
-    """Fetches, reads and builds a model. Raises TwinsError: every way in which a user can be wrong."""
+    """Fetch, read and build a model. Raises TwinsError for every mistake that a user can make."""
     found, path = read(reference)
     try:
         network = checkpoint.build(found)
-        return Loaded(network, card(reference, ZOO.get(reference.name), found, labels_file))
-    except (CheckpointError, LabelsError) as error:
+        return Loaded(network, card(reference, found, labels_file))
+    except (CheckpointError, LabelsError, BadOption) as error:
         raise type(error)(f"{reference.name} ({path}): {error}") from error
 
 
 def network(reference: ModelReference) -> "nn.Module":
-    """A model's network alone, of any number of classes: nobody asks for their names. Raises TwinsError."""
+    """Return the network of a model without its card, so that labels are not needed. Raises TwinsError."""
     found, path = read(reference)
     try:
         return checkpoint.build(found)
@@ -45,7 +44,10 @@ def network(reference: ModelReference) -> "nn.Module":
 
 
 def read(reference: ModelReference) -> tuple[Checkpoint, Path]:
-    """A model's checkpoint, fetched if need be, and its file. Raises TwinsError if it is another than the name says."""
+    """Return the checkpoint of a model, fetched if necessary, and its file.
+
+    Raises TwinsError if it is not the model that the name stands for.
+    """
     path = hub.fetch(reference)
     found = checkpoint.load(path)
     entry = ZOO.get(reference.name)
@@ -55,7 +57,7 @@ def read(reference: ModelReference) -> tuple[Checkpoint, Path]:
 
 
 def expect(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: Path) -> None:
-    """Refuses a file that holds another variant or head than the name says."""
+    """Raise CheckpointError if a file holds another variant or head than its name says."""
     if (found.variant_name, found.head) == (entry.variant, entry.head):
         return
     nearest = (checkpoint.closest(found.variant), found.head)
@@ -64,43 +66,52 @@ def expect(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: 
     )
     other = next(same, None)
     hint = f" The closest variant is {nearest[0]}: --model {other}={path}" if other else " Is the file complete?"
-    raise CheckpointError(f"{path} is no {reference.name}: its shapes say {describe(found)}.{hint}")
+    raise CheckpointError(f"{path} is not {reference.name}: its shapes say {describe(found)}.{hint}")
 
 
 def describe(found: Checkpoint) -> str:
-    """An architecture in words."""
+    """Return an architecture in words."""
     variant = found.variant
     return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}, head {found.head}"
 
 
-def card(reference: ModelReference, entry: ZooEntry | None, found: Checkpoint, labels_file: Path | None) -> Card:
-    """What is known of a model, the user's word before the file's before the zoo's. Raises LabelsError."""
-    own = labels.read(labels_file) if labels_file else None
+def card(reference: ModelReference, found: Checkpoint, labels_file: Path | None) -> Card:
+    """Return the card of a model. The user's values come before the file's, and those before the zoo's.
+
+    Raises LabelsError, BadOption.
+    """
+    entry = ZOO.get(reference.name)
+    published = entry if reference.checkpoint is None else None  # figures and licence hold for the published file only
+    chosen = choose_preprocessing(reference, found)
     return Card(
         name=reference.name,
         task=found.task,
         variant=found.variant_name,
-        labels=labels.choose(
-            found.classes, own, embedded(found), labels.shipped(entry.labels) if entry else None, task=found.task
-        ),
-        geometry=entry.geometry if entry else geometry(found),
-        normalisation=Normalisation(),
+        labels=choose_labels(entry, found, labels_file),
+        geometry=chosen.geometry,
+        normalisation=chosen.normalisation,
         exif_orientation=entry.exif_orientation if entry else True,
         source=reference.checkpoint.name if reference.checkpoint else str(entry and entry.source),
-        licence=entry.licence if entry and not reference.checkpoint else "unknown: the checkpoint's owner says",
-        published=entry.published if entry and not reference.checkpoint else None,
-        measured=entry.measured if entry and not reference.checkpoint else None,
+        licence=published.licence if published else "unknown; ask the owner of the checkpoint",
+        published=published.published if published else None,
+        measured=published.measured if published else None,
         parameters=found.parameters,
         sha256=reference.sha256,
-        notes=entry.notes if entry and not reference.checkpoint else "",
-        document=entry.source.document()
-        if entry and not reference.checkpoint and isinstance(entry.source, Packaged)
-        else "",
+        notes=published.notes if published else "",
+        document=published.source.document() if published and isinstance(published.source, Packaged) else "",
+        sources=chosen.sources,
     )
 
 
+def choose_labels(entry: ZooEntry | None, found: Checkpoint, labels_file: Path | None) -> tuple[Label, ...]:
+    """Return the labels of the user, else the file's, else the zoo's. Raises LabelsError."""
+    given = labels.read(labels_file) if labels_file else None
+    known = labels.shipped(entry.labels) if entry else None
+    return labels.choose(found.classes, given, embedded(found), known, task=found.task)
+
+
 def embedded(found: Checkpoint) -> tuple[Label, ...] | None:
-    """The labels in a checkpoint itself, with their colours where it has one for each."""
+    """Return the labels in a checkpoint, with their colours if it has one for each."""
     names, palette = found.declared.labels, found.declared.palette
     if not names:
         return None
@@ -108,9 +119,13 @@ def embedded(found: Checkpoint) -> tuple[Label, ...] | None:
     return tuple(Label(name, colour=colour) for name, colour in zip(names, colours, strict=True))
 
 
-def geometry(found: Checkpoint) -> Geometry:
-    """What a network that nobody said anything about is given."""
-    size = found.declared.size
-    if found.task == "segment":
-        return resize_keep_ratio(size) if size else MMSEG_GEOMETRY
-    return centre_crop(size or SIZE, found.declared.crop)
+def choose_preprocessing(reference: ModelReference, found: Checkpoint) -> Chosen:
+    """Return the preprocessing values of a model and their sources. Raises BadOption.
+
+    A published file is preprocessed as it was evaluated: its zoo entry has all values.
+    """
+    entry = ZOO.get(reference.name)
+    if entry and not reference.checkpoint:
+        return choose(found.task, {"flag": reference.preprocessing, "zoo": entry.preprocessing})
+    known = entry.preprocessing if entry else NO_VALUES
+    return choose(found.task, {"flag": reference.preprocessing, "zoo": known, **found.declared.layers})

@@ -1,4 +1,4 @@
-"""The models that can be served by name, as data."""
+"""The models that are known by name, as data."""
 
 import difflib
 import re
@@ -6,24 +6,25 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from twins.card import TASK_OF, Accuracy, Geometry, HeadName, TaskName
+from twins.card import TASK_OF, Accuracy, HeadName, TaskName
 from twins.errors import UnknownModel
+from twins.preprocessing import IMAGENET, NO_VALUES, Preprocessing
 
 DEFAULT_MODELS: dict[TaskName, str] = {"classify": "twins_svt_nano", "segment": "twins_svt_nano_fpn"}
-"""What is used where nobody names a model: the ones that ship."""
+"""The model of each task that is used if none is named. Its weights ship with the package."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """Weights on the Hugging Face hub, as timm published them."""
+    """Weights that timm published on the Hugging Face hub."""
 
     repo: str
-    revision: str | None = None  # None: not known, the newest is taken
-    sha256: str | None = None  # None: not known, not checked
+    revision: str | None = None  # None if it is not known: the newest is used
+    sha256: str | None = None  # None if it is not known: the file is not checked
     file: str = "model.safetensors"
 
     def __post_init__(self) -> None:
-        assert self.revision is None or len(self.revision) == 40, "the hub takes a shorter one for a branch's name"
+        assert self.revision is None or len(self.revision) == 40, "the hub takes a shorter one for a branch"
 
     def __str__(self) -> str:
         return f"hf://{self.repo}/{self.file}" + (f"@{self.revision}" if self.revision else "")
@@ -31,13 +32,13 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Packaged:
-    """Weights in this package's folder `weights/`."""
+    """Weights in the folder `weights/` of this package."""
 
     file: str
     sha256: str
 
     def document(self) -> str:
-        """The model card beside the weights, Markdown."""
+        """Return the model card beside the weights, in Markdown."""
         return files("twins").joinpath("weights", f"{Path(self.file).stem}.md").read_text("utf-8")
 
     def __str__(self) -> str:
@@ -46,14 +47,14 @@ class Packaged:
 
 @dataclass(frozen=True)
 class Url:
-    """Weights at an address of their project's."""
+    """Weights on the site of their project."""
 
     url: str
-    sha256: str  # its first characters suffice
+    sha256: str  # at least its first characters
 
     @property
     def file(self) -> str:
-        """The file's name."""
+        """Return the name of the file."""
         return self.url.rpartition("/")[2]
 
     def __str__(self) -> str:
@@ -62,11 +63,11 @@ class Url:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A model: a variant with its labels, preprocessing and weights."""
+    """A model that is known by name: a variant with its labels, preprocessing and weights."""
 
     variant: str
-    labels: str  # a file in labels/
-    geometry: Geometry
+    labels: str  # the name of a file in labels/
+    preprocessing: Preprocessing
     source: HubFile | Packaged | Url
     licence: str
     exif_orientation: bool
@@ -77,13 +78,13 @@ class ZooEntry:
 
     @property
     def task(self) -> TaskName:
-        """What the model is for."""
+        """Return the task of the model."""
         return TASK_OF[self.head]
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model that a user asks for: a name of the zoo, or any name for a file of the user's own.
+    """A model that a user asks for: the name of a zoo entry, or any name for a checkpoint of the user's own.
 
     `twins.zoo.hub.resolve` adds the file with the weights and its sha256. Whoever loads the model from then on gets
     these bytes or an error.
@@ -93,19 +94,18 @@ class ModelReference:
     checkpoint: Path | None = None
     file: Path | None = None
     sha256: str | None = None
-
-
-def centre_crop(size: int, share: float) -> Geometry:
-    """timm's evaluation: the short side to floor(size / share), then a crop of `size`, all in pixels."""
-    return Geometry(short_side=int(size / share), crop=size)
+    preprocessing: Preprocessing = NO_VALUES  # the user's values, which come before those of the file
 
 
 def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sha256: str | None) -> ZooEntry:
-    """A published ImageNet-1k model; the figures are timm's, with crop 0.9 and images not turned by EXIF."""
+    """Return a published ImageNet-1k model.
+
+    The figures are timm's, which crops 0.9 of the short side and ignores the EXIF orientation.
+    """
     return ZooEntry(
         variant=variant,
         labels="imagenet1k",
-        geometry=centre_crop(224, 0.9),
+        preprocessing=Preprocessing(size=224, crop=0.9, interpolation="bicubic").or_else(IMAGENET),
         source=HubFile(f"timm/twins_{variant}.in1k", revision, sha256),
         licence="Apache-2.0",
         exif_orientation=False,
@@ -115,25 +115,19 @@ def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sh
     )
 
 
-def resize_keep_ratio(short_side: int) -> Geometry:
-    """mmsegmentation's test pipeline: the whole image, as large as both bounds allow; the sizes in pixels."""
-    return Geometry(short_side=short_side, long_side=4 * short_side, interpolation="bilinear")
-
-
-MMSEG_GEOMETRY = resize_keep_ratio(512)
-"""As it measured its models on ADE20K."""
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/twins"
 
 
 def ade20k(variant: str, head: HeadName, file: str, single_scale: float, multi_scale: float) -> ZooEntry:
-    """A published ADE20K model; the file's name ends in the first eight digits of its sha256."""
+    """Return a published ADE20K model. The name of its file ends in the first eight digits of its sha256."""
     stem, _, sha256 = file.rpartition("-")
     folder = re.sub(r"_\d{8}_\d{6}$", "", stem)
     return ZooEntry(
         variant=variant,
         labels="ade20k",
-        geometry=MMSEG_GEOMETRY,
+        preprocessing=Preprocessing(size=512, interpolation="bilinear").or_else(IMAGENET),
         source=Url(f"{OPENMMLAB}/{folder}/{file}.pth", sha256),
         licence="Apache-2.0",
         exif_orientation=True,
@@ -158,13 +152,13 @@ ADE20K: tuple[tuple[str, HeadName, str, float, float], ...] = (
     ("svt_large", "fpn", "twins_svt-l_fpn_fpnhead_8x4_512x512_80k_ade20k_20211130_141005-1d59bee2", 46.55, 47.74),
     ("svt_large", "upernet", "twins_svt-l_uperhead_8x2_512x512_160k_ade20k_20211130_141005-3e2cae61", 49.65, 50.63),
 )
-"""Variant, head, file, mIoU at one scale, and at several with flips."""
+"""Variant, head, file, mIoU at a single scale, and mIoU at multiple scales with flips."""
 
 ZOO: dict[str, ZooEntry] = {
     "twins_svt_nano": ZooEntry(
         variant="svt_nano",
         labels="nano13",
-        geometry=Geometry(short_side=124, crop=112),
+        preprocessing=Preprocessing(size=112, crop=0.9, interpolation="bicubic").or_else(IMAGENET),
         source=Packaged(
             "twins_svt_nano.safetensors", sha256="20269ba1db29ed0dc8ec0ee876641da07ece427c6a0a9c283b5300126077f6d2"
         ),
@@ -178,7 +172,7 @@ ZOO: dict[str, ZooEntry] = {
     "twins_svt_nano_fpn": ZooEntry(
         variant="svt_nano",
         labels="nano3",
-        geometry=resize_keep_ratio(224),
+        preprocessing=Preprocessing(size=224, interpolation="bilinear").or_else(IMAGENET),
         source=Packaged(
             "twins_svt_nano_fpn.safetensors", sha256="7b592d731caec172c76cc366e0dc0868f54b39218295d38621087c592d794114"
         ),
@@ -223,30 +217,27 @@ ZOO: dict[str, ZooEntry] = {
 
 
 def list_models() -> list[str]:
-    """The names that `load` and `--model` know."""
+    """Return the names of all models that `load` and `--model` know."""
     return list(ZOO)
 
 
 def find_entry(name: str) -> ZooEntry:
-    """The entry of a model. Raises UnknownModel with the closest name."""
+    """Return the entry of a model. Raises UnknownModel, which names the closest model."""
     if name in ZOO:
         return ZOO[name]
     close = difflib.get_close_matches(name.lower(), ZOO, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(ZOO)}."
-    raise UnknownModel(f"no model is called {name!r}; {hint} A checkpoint of your own is given as NAME=FILE.")
-
-
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    hint = f"did you mean {close[0]}?" if close else f"the known models are {', '.join(ZOO)}."
+    raise UnknownModel(f"no model is called {name!r}; {hint} Give a checkpoint of your own as NAME=FILE.")
 
 
 def parse_reference(text: str) -> ModelReference:
-    """A model as users spell it everywhere: `NAME`, or `NAME=FILE`. Raises UnknownModel."""
+    """Return the reference in a text `NAME` or `NAME=FILE`. Raises UnknownModel."""
     name, equals, path = text.partition("=")
     if not equals:
         find_entry(name)
         return ModelReference(name)
     if not name or not path:
-        raise UnknownModel(f"{text!r} is neither a model's name nor NAME=FILE")
+        raise UnknownModel(f"{text!r} is neither the name of a model nor NAME=FILE")
     if not MODEL_NAME.fullmatch(name):
         raise UnknownModel(
             f"{name!r} cannot be the name of a model, which is a part of its path in HTTP: use letters, digits, '.', "

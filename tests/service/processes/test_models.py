@@ -7,11 +7,12 @@ import pytest
 from service.processes.models import labels_file_for, parse_references
 from service.settings import Settings, SettingsError
 from twins.errors import UnknownModel
+from twins.preprocessing import Preprocessing
 from twins.zoo.models import ModelReference
 
 
-def settings(*models: str, labels: tuple[str, ...] = ()) -> Settings:
-    return Settings(models=models, labels=labels)
+def settings(*models: str, labels: tuple[str, ...] = (), preprocess: tuple[str, ...] = ()) -> Settings:
+    return Settings(models=models, labels=labels, preprocess=preprocess)
 
 
 def test_models_keep_their_order():
@@ -76,3 +77,23 @@ def test_labels_that_could_be_nobodys_are_refused():
 def test_labels_of_a_model_that_is_not_served_are_refused():
     with pytest.raises(SettingsError, match="no model othre is served"):
         parse_references(settings("own=x.pth", labels=("othre=a.txt",)))
+
+
+def test_preprocessing_values_belong_to_the_model_that_they_name():
+    served = parse_references(settings("twins_svt_nano", "own=x.pth", preprocess=("own:size=96,crop=0.5",)))
+    assert [each.preprocessing for each in served] == [Preprocessing(), Preprocessing(size=96, crop=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "words"),
+    [
+        (("othre:size=96",), "no model othre is served"),
+        (("size=96",), "MODEL:size="),
+        ((":size=96",), "MODEL:size="),
+        (("own:size=96", "own:crop=0.5"), "own is given twice"),
+        (("own:size=large",), "'large' is not a value for size"),
+    ],
+)
+def test_preprocessing_values_that_are_wrong_are_refused(preprocess, words):
+    with pytest.raises(SettingsError, match=words):
+        parse_references(settings("own=x.pth", preprocess=preprocess))

@@ -24,6 +24,7 @@ from twins.checkpoints.formats import PREFIXES
 from twins.errors import CheckpointError
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
+from twins.preprocessing import Preprocessing
 from twins.zoo import loading
 from twins.zoo.models import ModelReference
 
@@ -179,7 +180,7 @@ def test_another_networks_checkpoint_is_shown_by_its_keys(saved):
 
 
 def test_a_bare_backbone_is_refused(saved, tiny):
-    assert "no head known here" in refusal(saved({k: t for k, t in tiny.items() if not k.startswith("head.")}))
+    assert "no known head" in refusal(saved({k: t for k, t in tiny.items() if not k.startswith("head.")}))
 
 
 def test_widths_that_its_heads_do_not_divide_are_refused(saved):
@@ -272,6 +273,13 @@ def test_a_container_that_contains_itself_is_refused(saved):
         {"twins.crop": "wide"},
         {"twins.crop": "0"},
         {"twins.crop": "nan"},
+        {"twins.size": '"large"'},
+        {"twins.size": "31"},
+        {"twins.mean": "[0.5, 0.5]"},
+        {"twins.mean": "[123.675, 116.28, 103.53]"},
+        {"twins.mean": '["a", "b", "c"]'},
+        {"twins.std": "[0, 1, 1]"},
+        {"twins.std": "0.5"},
     ],
     ids=str,
 )
@@ -347,7 +355,8 @@ def converted(tiny, tmp_path):
     """A checkpoint of mmpretrain's behaviour with labels, written and read again."""
     original = checkpoint.load(checkpoints.mmpretrain(tiny, tmp_path / "weights"))
     names = tuple(f"flower {i}" for i in range(CLASSES))
-    declared = dataclasses.replace(original.declared, labels=names, size=112, crop=0.5)
+    preprocessing = Preprocessing(112, 0.5, "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    declared = dataclasses.replace(original.declared, labels=names, preprocessing=preprocessing)
     original = dataclasses.replace(original, declared=declared)
     checkpoint.save(original, tmp_path / "converted.safetensors")
     return original, checkpoint.load(tmp_path / "converted.safetensors")
@@ -418,7 +427,7 @@ def test_a_lying_safetensors_header_is_refused(originals, tmp_path, change):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_no_numbers_are_named(saved, tiny, value):
     broken = {**tiny, "norm.weight": torch.full_like(tiny["norm.weight"], value)}
-    assert "no numbers, in norm.weight" in refusal(saved(broken))
+    assert "not finite numbers, in norm.weight" in refusal(saved(broken))
 
 
 STRANGE = {

@@ -10,6 +10,7 @@ from PIL import Image
 
 from twins.card import Card, Normalisation
 from twins.errors import BadOption
+from twins.preprocessing import resize_keep_ratio
 from twins.render import RENDERERS
 from twins.render.renderer import JPEG, JSON, RenderInput
 from twins.tasks import TASKS
@@ -17,9 +18,10 @@ from twins.tasks.classify import Classification, ClassifyOptions, Prediction
 from twins.tasks.segment import SegmentOptions
 from twins.tasks.segmentation import Segmentation
 from twins.zoo import labels
-from twins.zoo.models import MMSEG_GEOMETRY
 
-CARD = Card("city", "segment", "none", labels.numbered(4), MMSEG_GEOMETRY, Normalisation(), True, "tests", "none")
+CARD = Card(
+    "city", "segment", "none", labels.numbered(4), resize_keep_ratio(512), Normalisation(), True, "tests", "none"
+)
 FOUND = Segmentation(np.array([[0, 0, 1], [3, 3, 255]], np.uint8), CARD.labels)
 IMAGE = Image.new("RGB", (3, 2), (10, 20, 30))
 SEGMENT = RENDERERS["segment"]

@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.crafted import image
 from twins.card import TOP_K_LIMIT, Card, Geometry, Label, Normalisation
+from twins.preprocessing import centre_crop
 from twins.runtime.reduce.top_k import reduce
 from twins.tasks import classify
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.tasks.sample import Output
-from twins.zoo.models import centre_crop
 
 CARD = Card(
     name="flowers",
@@ -170,3 +170,14 @@ def test_rows_come_before_columns_and_red_before_blue():
     square = image(size=(112, 112))
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=112, crop=112))
     assert np.array_equal(CLASSIFY.preprocess(square, card, ClassifyOptions()).pixels, np.asarray(square))
+
+
+@pytest.mark.parametrize("size", [(300, 200), (40_000, 300)], ids=["ordinary", "elongated"])
+def test_a_models_interpolation_is_used(size):
+    bilinear = dataclasses.replace(CARD, geometry=dataclasses.replace(CARD.geometry, interpolation="bilinear"))
+    photo = image(size=size)
+    found = CLASSIFY.preprocess(photo, bilinear, ClassifyOptions()).pixels
+    resized = photo.resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized.crop(classify.centre_box(resized.size, 112)), int)
+    assert abs(found - expected).mean() < 1
+    assert not np.array_equal(found, CLASSIFY.preprocess(photo, CARD, ClassifyOptions()).pixels)

@@ -14,6 +14,7 @@ from twins.network.backbone import Trunk
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.variants import Family, Variant
+from twins.preprocessing import resize_keep_ratio
 from twins.render import palette
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
@@ -22,7 +23,6 @@ from twins.tasks.sample import Output
 from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo import labels
 from twins.zoo.loading import Loaded
-from twins.zoo.models import MMSEG_GEOMETRY
 
 TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), window=7)
 LABELS = (Label("background"), Label("person"), Label("cat"), Label("Cat"))
@@ -31,7 +31,7 @@ CARD = Card(
     task="segment",
     variant="custom",
     labels=LABELS,
-    geometry=replace(MMSEG_GEOMETRY, short_side=64, long_side=256),
+    geometry=replace(resize_keep_ratio(512), short_side=64, long_side=256),
     normalisation=Normalisation(),
     exif_orientation=True,
     source="",
@@ -66,7 +66,7 @@ def image(height: int, width: int) -> Image.Image:
     ],
 )
 def test_an_image_becomes_as_large_as_both_bounds_allow(size, resized):
-    assert segment.resized_size(size, MMSEG_GEOMETRY) == resized
+    assert segment.resized_size(size, resize_keep_ratio(512)) == resized
 
 
 def test_the_answer_has_the_images_size_or_the_networks():

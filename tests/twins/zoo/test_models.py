@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from twins.card import Geometry
 from twins.errors import UnknownModel
 from twins.network.variants import VARIANTS
+from twins.preprocessing import choose
 from twins.zoo.labels import shipped
 from twins.zoo.models import DEFAULT_MODELS, ZOO, ModelReference, Packaged, list_models, parse_reference
 
@@ -67,8 +69,8 @@ def test_every_row_names_a_variant_and_labels_that_exist(name):
 
 @pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].labels == "imagenet1k"])
 def test_published_models_see_images_as_timm_measured_them(name):
-    geometry = ZOO[name].geometry
-    assert (geometry.short_side, geometry.crop, ZOO[name].exif_orientation) == (248, 224, False)
+    geometry = choose("classify", {"zoo": ZOO[name].preprocessing}).geometry
+    assert (geometry, ZOO[name].exif_orientation) == (Geometry(248, 224, "bicubic"), False)
 
 
 @pytest.mark.parametrize("task", DEFAULT_MODELS)
