@@ -1,4 +1,4 @@
-"""Which of the media types on offer a client likes best (RFC 9110, 12.5.1)."""
+"""Content negotiation: chooses the media type that a client prefers (RFC 9110, 12.5.1)."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """One entry of an `Accept` header: `image/png`, `image/*` or `*/*`, and how much it is liked, 0 to 1."""
+    """One entry of an `Accept` header: `image/png`, `image/*` or `*/*`, with its quality from 0 to 1."""
 
     kind: str
     subtype: str
@@ -15,42 +15,45 @@ class Range:
 
     @property
     def precision(self) -> int:
-        """How exactly it names a type; the most exact entry that matches a type speaks for it."""
+        """Return how specific the entry is. Of the entries that match a type, the most specific one applies."""
         return (self.kind != "*") + (self.subtype != "*")
 
     def matches(self, media_type: str) -> bool:
-        """Whether it is about that type."""
+        """Return whether the entry matches a media type."""
         kind, _, subtype = media_type.partition("/")
         return self.kind in ("*", kind) and self.subtype in ("*", subtype)
 
 
 def choose(header: str, offers: Sequence[str]) -> str | None:
-    """The best of the offers, the earlier of equal ones; None if the client takes none. An empty header takes all."""
+    """Return the preferred offer, the earlier of equal ones, or None if none is acceptable.
+
+    An empty header accepts everything.
+    """
     ranges = parse(header) if header.strip() else [Range("*", "*")]
-    liked = [(offer, speaker) for offer in offers if (speaker := speaks_for(offer, ranges)) and speaker.quality > 0]
-    return max(liked, key=lambda pair: (pair[1].quality, pair[1].precision))[0] if liked else None
+    acceptable = [(offer, entry) for offer in offers if (entry := applicable(offer, ranges)) and entry.quality > 0]
+    return max(acceptable, key=lambda pair: (pair[1].quality, pair[1].precision))[0] if acceptable else None
 
 
-def speaks_for(media_type: str, ranges: Sequence[Range]) -> Range | None:
-    """The most exact entry about a type."""
+def applicable(media_type: str, ranges: Sequence[Range]) -> Range | None:
+    """Return the most specific entry that matches a media type."""
     return max((each for each in ranges if each.matches(media_type)), key=lambda each: each.precision, default=None)
 
 
 def parse(header: str) -> list[Range]:
-    """The entries that can be read; all others are as if they were not there."""
+    """Return the entries of a header. Malformed entries are ignored."""
     return [found for text in header.split(",") if (found := parse_one(text)) is not None]
 
 
 def parse_one(text: str) -> Range | None:
-    """One entry. Parameters other than `q` are ignored: no type on offer has any."""
+    """Return one entry, or None if it is malformed. Parameters other than `q` are ignored: no offer has any."""
     name, *parameters = (part.strip().lower() for part in text.split(";"))
     kind, slash, subtype = name.partition("/")
     pairs = [parameter.partition("=") for parameter in parameters]
-    quality = next((value for key, _, value in pairs if key.strip() == "q"), "1")
+    quality = next((text for key, _, text in pairs if key.strip() == "q"), "1")
     try:
-        liked = float(quality)
+        value = float(quality)
     except ValueError:
         return None
-    if not slash or not kind or not subtype or (kind == "*" and subtype != "*") or math.isnan(liked):
+    if not slash or not kind or not subtype or (kind == "*" and subtype != "*") or math.isnan(value):
         return None
-    return Range(kind, subtype, min(1.0, max(0.0, liked)))
+    return Range(kind, subtype, min(1.0, max(0.0, value)))

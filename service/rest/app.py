@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ Returned = TypeVar("Returned")
 
 
 def build(engine: Engine) -> FastAPI:
-    """The application over an engine."""
+    """Return the application over an engine."""
     app = FastAPIOffline(
         title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None, redirect_slashes=False
     )
@@ -48,7 +49,7 @@ def build(engine: Engine) -> FastAPI:
 
 
 def add_error_handlers(app: FastAPI, engine: Engine) -> None:
-    """One form for every error, whoever raises it."""
+    """Answer every error with a problem document."""
 
     @app.exception_handler(ServiceError)
     async def refuse(request: Request, error: ServiceError) -> Response:
@@ -67,8 +68,12 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
         return problems.encode(problem, headers)
 
     @app.exception_handler(Exception)
-    async def handle_unexpected(request: Request, _: Exception) -> Response:
-        return problems.respond(Internal("see the server's log under this request's id"), scope.request_id(request))
+    async def refuse_unexpected(request: Request, _: Exception) -> Response:
+        # This handler runs outside the middleware, so it logs the request and names its id itself.
+        caller = replace(caller_of(request, engine), report=None)
+        engine.refused(caller, Internal.code)
+        problem = problems.describe(Internal("see the server's log under this request's id"), caller.request_id)
+        return problems.encode(problem, {"X-Request-ID": caller.request_id})
 
 
 def allowed(methods: str) -> str:
@@ -101,7 +106,7 @@ def route(engine: Engine, endpoint: Endpoint) -> Callable[[Request], Awaitable[R
 
 
 async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:
-    """One request to run a model, from its options to its answer."""
+    """Return the response to a request that runs a model."""
     async with open_call(request, engine) as outcome:
         query = joined(request.query_params.multi_items())
         check_names(query, endpoint.options)
@@ -118,7 +123,7 @@ async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Respons
 
 
 def wrap(answers: list[Answer | ServiceError], outcome: Outcome, *, several: bool, request: Request) -> Response:
-    """The answer of one image, or the list of several, in order."""
+    """Return the response with the answer of one image, or with the list of several in order."""
     request_id = scope.request_id(request)
     headers = {"Server-Timing": server_timing(answers)}
     if several:
@@ -131,7 +136,7 @@ def wrap(answers: list[Answer | ServiceError], outcome: Outcome, *, several: boo
 
 
 def entry(answer: Answer | ServiceError, request_id: str) -> msgspec.Raw | Failure:
-    """One of several."""
+    """Return one entry of the list."""
     if isinstance(answer, ServiceError):
         return Failure(problems.describe(answer, request_id))
     return msgspec.Raw(answer.result.content)
@@ -159,14 +164,14 @@ def caller_of(request: Request, engine: Engine) -> Caller:
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Returned]) -> Returned:
-    """The work's result; if the client hangs up first, the work is cancelled. Raises Cancelled."""
+    """Return the result of `work`. If the client disconnects first, cancel the work and raise Cancelled."""
     working = asyncio.create_task(work)
     gone = asyncio.create_task(disconnected(request))
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise Cancelled("the client hung up")
+        raise Cancelled("the client disconnected")
     finally:
         gone.cancel()
         working.cancel()
@@ -176,13 +181,13 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Retur
 
 
 async def disconnected(request: Request) -> None:
-    """Returns when the client has hung up; its body was read before."""
+    """Return when the client has disconnected. Its body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def add_models(app: FastAPI, engine: Engine) -> None:
-    """What is served."""
+    """Add the routes that describe the models."""
 
     @app.get("/models", tags=["models"], summary="The models served", openapi_extra=documents.MODELS)
     async def list_models(request: Request) -> Response:
@@ -201,7 +206,7 @@ def add_models(app: FastAPI, engine: Engine) -> None:
 
 
 def add_operations(app: FastAPI, engine: Engine) -> None:
-    """Health and metrics: before any key and any queue."""
+    """Add health, metrics and descriptions of the API, which need no key."""
 
     @app.get("/livez", tags=["operations"], summary="Alive", openapi_extra=documents.STATUS)
     async def live() -> Response:

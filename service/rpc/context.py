@@ -25,7 +25,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 @dataclass(frozen=True)
 class CallInfo:
-    """What a method needs to know of its call that the context does not tell."""
+    """What a method needs to know of its call and cannot read from the context."""
 
     method: str = ""
     trusted_proxies: tuple[Network, ...] = ()

@@ -1,4 +1,4 @@
-"""The gRPC server's life, with health and reflection."""
+"""The gRPC server: its start and its stop, with health and reflection."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from service.rpc.servicer import Servicer
 
 FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
 QUIET_S, LONGEST_QUIET_S = 0.1, 1.5  # without a new call before the end, and how long that is waited for
-NOTICE_S = 0.02  # for the clients to be told of the end
+NOTICE_S = 0.02  # for the message that the server stops to reach the clients
 SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
 
 
@@ -44,7 +44,7 @@ class Server:
         engine.on_ready_change.append(self.show_ready)
 
     async def start(self, host: str, port: int) -> None:
-        """Listens; not ready until the engine says so."""
+        """Listen. Health is not ready until the engine is."""
         await self.set_health(ready=False)
         self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         await self.server.start()
@@ -54,22 +54,23 @@ class Server:
         await self.server.wait_for_termination()
 
     def show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
-        """Health follows readiness."""
+        """Set health to readiness."""
         task = asyncio.create_task(self.set_health(ready=ready))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def set_health(self, *, ready: bool) -> None:
-        """For the whole server and for the service by name."""
+        """Set the health of the whole server, and of the service by its name."""
         word = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", SERVICE):
             await self.health.set(name, word)
 
     async def stop(self, grace_s: float) -> None:
-        """Takes no new calls and ends when those in flight are answered.
+        """Take no new calls, and return when those in flight are answered.
 
-        The library cancels calls that have arrived and that it has not handed to us yet, one at a time. So answers are
-        held until all are handed over and the clients are told of the end: who waits for one asks nothing new.
+        The library cancels calls that have arrived but that it has not handed over yet, which it does one at a time. So
+        answers are held back until all calls are handed over and the clients know of the stop: a client that waits for
+        an answer sends no new call.
         """
         self.servicer.answering.clear()
         await self.quiet()
@@ -79,14 +80,14 @@ class Server:
         await stopping
 
     async def quiet(self) -> None:
-        """Waits until no call comes any more, or no longer."""
+        """Wait until no more calls come, for a bounded time."""
         began = time.monotonic()
         while time.monotonic() < min(began + LONGEST_QUIET_S, max(began, self.servicer.asked) + QUIET_S):  # noqa: ASYNC110
             await asyncio.sleep(QUIET_S / 10)  # a look now and then costs less than an event for every call
 
 
 def names() -> Iterator[str]:
-    """The services to reflect."""
+    """Yield the services to reflect."""
     yield SERVICE
     yield health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     yield reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name

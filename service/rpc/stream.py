@@ -42,7 +42,7 @@ class Stream(Generic[Request, Item]):
         try:
             while (answer := await answers.get()) is not None:
                 yield answer
-                places.release()  # answers that nobody fetches keep theirs, and the client has to wait
+                places.release()  # an answer keeps its place until the client fetches it
             await reading  # for its error, if it had one
         finally:
             reading.cancel()
@@ -75,5 +75,5 @@ class Stream(Generic[Request, Item]):
         try:
             return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, asker))
         except ServiceError as error:
-            told = pb.Error(code=error.code, detail=error.detail, retry_after=error.retry_after_s or 0)
-            return self.item(id=request.id[:ID_LIMIT], error=told)
+            sent = pb.Error(code=error.code, detail=error.detail, retry_after=error.retry_after_s or 0)
+            return self.item(id=request.id[:ID_LIMIT], error=sent)

@@ -60,7 +60,7 @@ def test_a_request_with_more_images_than_there_can_be_room_for_is_refused_for_go
     assert response.status_code == 413  # there will never be room
 
 
-def test_a_deadline_that_passes_is_told_in_time_and_the_sample_is_dropped(frozen, cat):
+def test_a_deadline_that_passes_is_answered_in_time_and_the_sample_is_dropped(frozen, cat):
     response = httpx.post(f"{frozen.http}/classify", content=cat, headers={"X-Request-Timeout": "0.5"}, timeout=10)
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
 

@@ -1,4 +1,4 @@
-"""The log line of a request: who asked, by which key, what came of it, and how large it was."""
+"""The log line of a request: its client, key, result and sizes."""
 
 import grpc
 import httpx
@@ -44,7 +44,7 @@ def test_a_line_tells_client_key_path_status_and_sizes(proxied, cat):
 
 def test_a_refusal_has_its_status_and_size(proxied, cat):
     headers = {**HEADERS, "X-Request-ID": "http-2"}
-    response = httpx.post(f"{proxied.http}/classify?model=nobody", content=cat, headers=headers)
+    response = httpx.post(f"{proxied.http}/classify?model=absent", content=cat, headers=headers)
     found = line(proxied, "http-2")
     assert (found["status"], found["code"]) == ("404", "unknown_model")
     assert (found["bytes_in"], found["bytes_out"]) == (len(cat), len(response.content))
@@ -83,7 +83,7 @@ def test_a_call_over_grpc_is_logged_alike(proxied, stub, cat):
 
 def test_a_refused_call_over_grpc_has_its_status(proxied, stub, cat):
     with pytest.raises(grpc.RpcError):
-        stub.Classify(pb.ClassifyRequest(image=cat, model="nobody"), metadata=metadata("grpc-2"))
+        stub.Classify(pb.ClassifyRequest(image=cat, model="absent"), metadata=metadata("grpc-2"))
     assert line(proxied, "grpc-2")["status"] == "NOT_FOUND"
 
 

@@ -116,13 +116,13 @@ def test_server_timing_names_every_stage(client, cat):
 
 
 REFUSALS = {
-    "an unknown model": ({"params": {"model": "nobody"}}, 404, "unknown_model", "nobody"),
+    "an unknown model": ({"params": {"model": "absent"}}, 404, "unknown_model", "absent"),
     "an unknown option": ({"params": {"topk": "3"}}, 400, "bad_request", "did you mean top_k"),
     "an option out of range": ({"params": {"top_k": "0"}}, 400, "bad_request", "from 1 to 1000"),
     "an option that is no number": ({"params": {"top_k": "many"}}, 400, "bad_request", "whole number"),
     "a timeout that is no number": ({"headers": {"X-Request-Timeout": "soon"}}, 400, "bad_request", "timeout"),
     "a negative timeout": ({"headers": {"X-Request-Timeout": "-1"}}, 400, "bad_request", "timeout"),
-    "a timeout that nobody can meet": (
+    "a timeout that has passed on arrival": (
         {"headers": {"X-Request-Timeout": "0.000001"}},
         504,
         "deadline_already_passed",
@@ -196,7 +196,7 @@ def test_the_models_and_their_cards_are_told(client):
     assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
     assert card["measured"]["figures"] == {"top1": 83.6, "top5": 98.2}
     assert {"source", "licence", "published", "parameters"} <= set(card)
-    assert client.get("/models/nobody").status_code == 404
+    assert client.get("/models/absent").status_code == 404
 
 
 def test_health_documents_and_index_answer(client):

@@ -39,12 +39,12 @@ def test_the_documented_table_has_every_class():
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
-def test_http_tells_an_error_as_documented(kind):
+def test_http_has_an_errors_documented_status(kind):
     assert problems.status(kind("")) == CASES[kind][0]
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
-def test_grpc_tells_an_error_as_documented(kind):
+def test_grpc_has_an_errors_documented_status(kind):
     assert statuses.status(kind("")) == CASES[kind][1]
 
 
@@ -63,9 +63,9 @@ def test_the_drawing_shows_every_class():
     assert drawn == [kind.__name__ for kind in tree(ServiceError)]
 
 
-def test_the_openapi_document_knows_every_status_but_the_one_nobody_reads():
-    told = {problems.status(kind("")) for kind in CASES if kind is not errors.Cancelled}
-    assert told == set(documents.PROBLEMS)
+def test_the_openapi_document_has_every_status_but_that_of_a_client_that_disconnects():
+    documented = {problems.status(kind("")) for kind in CASES if kind is not errors.Cancelled}
+    assert documented == set(documents.PROBLEMS)
 
 
 def test_a_problem_carries_the_code_the_detail_and_the_requests_id():
@@ -78,7 +78,7 @@ def test_a_refusal_says_when_to_come_back():
     assert response.headers["retry-after"] == "7"
 
 
-def test_who_has_no_key_is_told_how_to_show_one():
+def test_a_request_without_a_key_is_answered_with_how_to_send_one():
     response = problems.respond(errors.Unauthenticated("no key"), "id-1")
     assert response.headers["www-authenticate"] == "Bearer"
 

@@ -1,4 +1,4 @@
-"""Settings: whose word counts, and what somebody with a typo is told."""
+"""Settings: which source takes precedence, and the messages for what is wrong."""
 
 import re
 from pathlib import Path
@@ -27,8 +27,8 @@ def config(tmp_path):
     return write
 
 
-def complaint(flags=None, environ=None) -> str:
-    """What somebody with these settings is told."""
+def error_message(flags=None, environ=None) -> str:
+    """Return the error message for these settings."""
     with pytest.raises(SettingsError) as caught:
         load(flags or {}, environ=environ or {})
     return str(caught.value)
@@ -92,25 +92,25 @@ def test_a_switch_in_a_variable_is_a_word(text, value):
 
 
 def test_a_misspelt_flag_names_the_right_one():
-    assert complaint({"max_qeue": "1"}) == "--max-qeue is not a setting; did you mean --max-queue?"
+    assert error_message({"max_qeue": "1"}) == "--max-qeue is not a setting; did you mean --max-queue?"
 
 
 def test_a_misspelt_variable_names_the_right_one():
-    told = complaint(environ={"TWINS_MAX_QEUE": "1"})
-    assert told == "the variable TWINS_MAX_QEUE is not a setting; did you mean the variable TWINS_MAX_QUEUE?"
+    message = error_message(environ={"TWINS_MAX_QEUE": "1"})
+    assert message == "the variable TWINS_MAX_QEUE is not a setting; did you mean the variable TWINS_MAX_QUEUE?"
 
 
 def test_a_misspelt_key_in_the_file_names_the_right_one_and_the_file(config):
     path = config("max_qeue = 1")
-    assert complaint({"config": path}) == f"max_qeue in {path} is not a setting; did you mean max_queue in {path}?"
+    assert error_message({"config": path}) == f"max_qeue in {path} is not a setting; did you mean max_queue in {path}?"
 
 
 def test_a_flag_in_the_singular_is_named_so():
-    assert complaint({"modles": "x"}) == "--modles is not a setting; did you mean --model?"
+    assert error_message({"modles": "x"}) == "--modles is not a setting; did you mean --model?"
 
 
 def test_a_name_like_no_other_is_refused_without_a_guess():
-    assert complaint(environ={"TWINS_ZZZZ": "1"}) == "the variable TWINS_ZZZZ is not a setting"
+    assert error_message(environ={"TWINS_ZZZZ": "1"}) == "the variable TWINS_ZZZZ is not a setting"
 
 
 @given(st.sampled_from(list(Settings.model_fields)), st.integers(0, 40))
@@ -118,32 +118,32 @@ def test_one_lost_letter_is_always_understood(name, place):
     place %= len(name)
     misspelt = name[:place] + name[place + 1 :]
     if misspelt not in Settings.model_fields:
-        assert "did you mean" in complaint(environ={PREFIX + misspelt.upper(): "1"})
+        assert "did you mean" in error_message(environ={PREFIX + misspelt.upper(): "1"})
 
 
 # ---------------------------------------------------------------------- wrong values
 
 
 def test_a_wrong_flag_says_so_by_its_name():
-    assert complaint({"max_queue": "many"}).startswith("--max-queue: ")
+    assert error_message({"max_queue": "many"}).startswith("--max-queue: ")
 
 
 def test_a_wrong_variable_says_so_by_its_name():
-    assert complaint(environ={"TWINS_HTTP_PORT": "70000"}).startswith("the variable TWINS_HTTP_PORT: ")
+    assert error_message(environ={"TWINS_HTTP_PORT": "70000"}).startswith("the variable TWINS_HTTP_PORT: ")
 
 
 def test_a_wrong_value_in_the_file_says_so_with_the_file(config):
     path = config('log_level = "loud"')
-    assert complaint({"config": path}).startswith(f"log_level in {path}: ")
+    assert error_message({"config": path}).startswith(f"log_level in {path}: ")
 
 
 def test_a_wrong_value_is_shown():
-    assert "'many'" in complaint({"max_queue": "many"})
+    assert "'many'" in error_message({"max_queue": "many"})
 
 
-def test_all_wrong_values_are_told_at_once():
-    told = complaint({"max_queue": "many"}, {"TWINS_FRONTENDS": "0"})
-    assert {line.partition(":")[0] for line in told.splitlines()} == {"--max-queue", "the variable TWINS_FRONTENDS"}
+def test_all_wrong_values_are_reported_at_once():
+    message = error_message({"max_queue": "many"}, {"TWINS_FRONTENDS": "0"})
+    assert {line.partition(":")[0] for line in message.splitlines()} == {"--max-queue", "the variable TWINS_FRONTENDS"}
 
 
 def test_a_value_that_a_better_source_replaced_is_not_checked():
@@ -151,28 +151,28 @@ def test_a_value_that_a_better_source_replaced_is_not_checked():
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    assert str(tmp_path / "absent.toml") in complaint({"config": str(tmp_path / "absent.toml")})
+    assert str(tmp_path / "absent.toml") in error_message({"config": str(tmp_path / "absent.toml")})
 
 
 def test_a_file_that_is_no_toml_is_named(config):
     path = config("max_queue: 7")
-    assert complaint({"config": path}).startswith(f"{path}: cannot read the settings")
+    assert error_message({"config": path}).startswith(f"{path}: cannot read the settings")
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "twins.toml").write_bytes(b"\xff\xfe\x00")
-    assert "cannot read the settings" in complaint({"config": str(tmp_path / "twins.toml")})
+    assert "cannot read the settings" in error_message({"config": str(tmp_path / "twins.toml")})
 
 
 @pytest.mark.parametrize("name", [n for n, f in Settings.model_fields.items() if f.annotation in (int, float)])
 def test_no_number_may_be_negative(name):
-    assert flag_name(name) in complaint({name: "-1"})
+    assert flag_name(name) in error_message({name: "-1"})
 
 
 @pytest.mark.parametrize("name", [n for n, f in Settings.model_fields.items() if f.annotation is float])
 @pytest.mark.parametrize("text", ["nan", "inf"])
 def test_times_are_finite(name, text):
-    assert flag_name(name) in complaint({name: text})
+    assert flag_name(name) in error_message({name: text})
 
 
 # ---------------------------------------------------------------------- keys
@@ -188,16 +188,16 @@ def test_keys_are_never_shown():
     assert SECRET not in f"{settings} {settings!r} {settings.model_dump_json()}"
 
 
-def test_keys_are_not_told_in_their_own_complaint(config):
-    assert SECRET not in complaint({"config": config(f'api_keys = [1, "{SECRET}"]')})
+def test_keys_are_not_in_their_own_error_message(config):
+    assert SECRET not in error_message({"config": config(f'api_keys = [1, "{SECRET}"]')})
 
 
-def test_keys_are_not_told_in_anothers_complaint():
-    assert SECRET not in complaint({"max_queue": "many"}, {"TWINS_API_KEYS": SECRET})
+def test_keys_are_not_in_the_error_message_of_another_setting():
+    assert SECRET not in error_message({"max_queue": "many"}, {"TWINS_API_KEYS": SECRET})
 
 
 def test_the_only_key_in_a_file_may_not_be_a_bare_number(config):
-    assert "api_keys" in complaint({"config": config("api_keys = 5")})
+    assert "api_keys" in error_message({"config": config("api_keys = 5")})
 
 
 def test_children_get_the_same_settings():
@@ -224,13 +224,13 @@ def test_every_setting_is_described(name):
 
 
 def test_an_empty_key_is_refused_rather_than_taken_for_none():
-    assert "TWINS_API_KEYS" in complaint(environ={"TWINS_API_KEYS": ""})
-    assert "--api-key" in complaint({"api_keys": ("",)})
+    assert "TWINS_API_KEYS" in error_message(environ={"TWINS_API_KEYS": ""})
+    assert "--api-key" in error_message({"api_keys": ("",)})
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:", "mps", ""])
 def test_a_device_that_makes_no_sense_is_refused(device):
-    assert "--device" in complaint({"device": device})
+    assert "--device" in error_message({"device": device})
 
 
 def test_what_kubernetes_injects_for_a_service_of_our_name_is_no_setting():
@@ -241,23 +241,23 @@ def test_what_kubernetes_injects_for_a_service_of_our_name_is_no_setting():
         "TWINS_PORT_8000_TCP_ADDR": "10.0.0.1",
     }
     assert load({}, environ=injected) == Settings()
-    assert "did you mean" in complaint(environ={"TWINS_PORT": "8000"})
+    assert "did you mean" in error_message(environ={"TWINS_PORT": "8000"})
 
 
 def test_settings_that_contradict_each_other_are_refused_without_showing_a_key():
-    told = complaint({"max_held_bytes": "2000", "api_keys": (SECRET,)})
-    assert "--max-held-bytes" in told
-    assert SECRET not in told
+    message = error_message({"max_held_bytes": "2000", "api_keys": (SECRET,)})
+    assert "--max-held-bytes" in message
+    assert SECRET not in message
 
 
 def test_a_name_without_a_key_is_refused():
-    assert "NAME:KEY" in complaint(environ={"TWINS_API_KEYS": "team:"})
+    assert "NAME:KEY" in error_message(environ={"TWINS_API_KEYS": "team:"})
 
 
 def test_trusted_proxies_are_networks():
     found = load({}, environ={"TWINS_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1"}).trusted_proxies
     assert found == ("10.0.0.0/8", "192.0.2.1/32")
-    assert "--trusted-proxies" in complaint({"trusted_proxies": "proxy.example.org"})
+    assert "--trusted-proxies" in error_message({"trusted_proxies": "proxy.example.org"})
 
 
 WRONG = {
@@ -289,7 +289,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_value_is_explained_with_what_is_allowed(case):
     flags, message = WRONG[case]
-    assert complaint(flags).startswith(message)
+    assert error_message(flags).startswith(message)
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -303,6 +303,6 @@ def test_no_message_is_the_validators_own(name, value):
 
 def test_settings_that_contradict_each_other_are_called_as_they_were_written(config):
     path = config("grpc_port = 8000")
-    assert complaint({"config": path}, {"TWINS_HTTP_PORT": "8000"}) == (
+    assert error_message({"config": path}, {"TWINS_HTTP_PORT": "8000"}) == (
         f"the variable TWINS_HTTP_PORT and grpc_port in {path} are both 8000; choose two different ports"
     )

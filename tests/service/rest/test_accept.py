@@ -57,7 +57,7 @@ def test_the_client_gets_what_it_likes_best(header):
 
 
 @pytest.mark.parametrize("header", REFUSED)
-def test_a_client_that_takes_nothing_on_offer_is_told_what_is(header):
+def test_a_client_that_accepts_nothing_on_offer_gets_the_list_of_offers(header):
     with pytest.raises(NotAcceptable) as caught:
         choose_format(None, header, several=False)
     assert all(offer in caught.value.detail for offer in OFFERS)

@@ -51,7 +51,7 @@ def request(
 
 
 def limits(max_bytes: int) -> Settings:
-    """Settings with these limits of a body."""
+    """Return settings with this limit of a body."""
     return Settings(max_body_bytes=max_bytes, max_images=MAX_IMAGES)
 
 
@@ -77,17 +77,17 @@ def part(name: str, content: bytes, filename: str | None = "cat.jpg", *, more: s
 
 
 def form(*parts: bytes) -> bytes:
-    """A whole form."""
+    """Return a whole form."""
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def encoded(image: bytes = IMAGE) -> str:
-    """An image as text."""
+    """Return an image in base64."""
     return base64.b64encode(image).decode()
 
 
 def as_json(**fields: object) -> bytes:
-    """A JSON body."""
+    """Return a JSON body."""
     return json.dumps(fields).encode()
 
 
@@ -171,7 +171,7 @@ def test_an_empty_body_holds_no_image():
 
 @pytest.fixture
 def no_disk(monkeypatch, tmp_path):
-    """Whoever wants a temporary file fails."""
+    """Let every temporary file fail."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError):
         tempfile.TemporaryFile()
@@ -372,7 +372,7 @@ def test_a_body_that_stalls_is_the_clients_fault(label):
         asyncio.run(scene())
 
 
-def test_a_client_that_leaves_in_the_middle_is_told_nothing():
+def test_a_client_that_disconnects_within_its_body_cancels_its_request():
     async def receive() -> dict:
         return {"type": "http.disconnect"}
 

@@ -1,0 +1,29 @@
+"""The application over an engine without any worker."""
+
+import pytest
+from starlette.testclient import TestClient
+from structlog.testing import capture_logs
+
+from service import metrics
+from service.core.engine import Engine
+from service.rest.app import build
+from service.settings import Settings
+from tests.service.core.test_engine import FakePool
+
+
+@pytest.fixture
+def client():
+    return TestClient(build(Engine(Settings(), FakePool())), raise_server_exceptions=False)
+
+
+def test_an_unexpected_error_outside_any_call_is_a_problem_counted_and_logged(client, monkeypatch):
+    def fail():
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(metrics, "render", fail)
+    with capture_logs() as lines:
+        response = client.get("/metrics", headers={"X-Request-ID": "odd-1"})
+    assert (response.status_code, response.json()["code"]) == (500, "internal")
+    assert response.headers["x-request-id"] == response.json()["request_id"] == "odd-1"
+    assert "disk" not in response.text
+    assert [line["code"] for line in lines if line.get("request_id") == "odd-1"] == ["internal"]
