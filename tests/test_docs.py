@@ -37,6 +37,7 @@ from tools.documents import (
 from twins.card import TOP_K_LIMIT
 from twins.checkpoints.formats import MMPRETRAIN, TIMM
 from twins.images.decode import FORMATS, Limits
+from twins.render import RENDERERS
 from twins.runtime.batches import BatchRunner
 from twins.zoo import labels
 from twins.zoo.models import ZOO
@@ -199,6 +200,16 @@ def test_a_figure_is_the_codes(document, figure):
 def test_a_minute_of_service_forgets_earlier_deaths():
     assert slot.STABLE_S == 60
     assert "after a minute of service, earlier deaths are forgotten" in " ".join(prose(OPERATIONS).split())
+
+
+@pytest.mark.parametrize("task", RENDERERS)
+def test_every_format_of_a_task_is_in_its_table(task):
+    table = re.split(r"^## ", HTTP.read_text("utf-8"), flags=re.MULTILINE)
+    (section,) = [text for text in table if f"`POST /{task}`" in text]
+    shown = re.findall(r"^\| `(\w+)` \| (?:`([\w/-]+)`)? ?\| ", section.partition("| `format` |")[2], re.MULTILINE)
+    assert not RENDERERS[task].keys() - {"json"} - {name for name, _ in shown}
+    for name, media_type in shown:
+        assert not media_type or media_type in RENDERERS[task][name].media_types
 
 
 def test_the_exit_codes_are_the_codes():

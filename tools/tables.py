@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from prometheus_client.metrics import MetricWrapperBase
@@ -14,13 +15,15 @@ from service.cli.models import figures
 from service.cli.serve import default_text
 from service.errors import Refused, ServiceError
 from service.rest import problems
+from service.rest.endpoints import ENDPOINTS
 from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
 from tests.golden import names
-from tools.documents import ERRORS, METRICS, MODELS, OPERATIONS, README, SETTINGS
+from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, README, SETTINGS
 from twins.checkpoints import checkpoint
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
+from twins.tasks.options import Option
 from twins.zoo import hub, labels
 from twins.zoo.models import ZOO, HubFile, Packaged, Url, ZooEntry
 
@@ -142,6 +145,27 @@ def kinds(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
         yield from kinds(kind)
 
 
+def options(task: str) -> str:
+    """Return the table of the options of a task's endpoint."""
+    found = ENDPOINTS[task].options.items()
+    entries = ((f"`{name}`", values(option), default(option), option.description) for name, option in found)
+    return table(("option", "values", "default", "meaning"), entries)
+
+
+def values(option: Option) -> str:
+    """Return the values that an option takes."""
+    if option.choices:
+        return ", ".join(f"`{choice}`" for choice in option.choices)
+    if option.minimum is not None and option.maximum is not None:
+        return f"{option.minimum:g} to {option.maximum:g}"
+    return {str: "", bool: "`true`, `false`", tuple: "a list, separated by commas or repeated"}[option.kind]
+
+
+def default(option: Option) -> str:
+    """Return the default of an option as a client would write it."""
+    return "" if option.default in (None, ()) else f"`{str(option.default).lower()}`"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metric_table,
@@ -149,6 +173,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models-short": short_models,
     "errors": errors,
     "weights": weights,
+    **{f"{task}-options": partial(options, task) for task in ENDPOINTS},
 }
 
 
@@ -159,6 +184,7 @@ PLACES = [
     (MODELS, "models"),
     (ERRORS, "errors"),
     (OPERATIONS, "weights"),
+    *((HTTP, f"{task}-options") for task in ENDPOINTS),
 ]
 
 
