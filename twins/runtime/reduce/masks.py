@@ -1,7 +1,8 @@
 """From logits at a quarter of the input to a mask of any size, on the device.
 
-The logits are resized bilinearly twice, to the input's size and from there to the output's, as mmsegmentation does:
-once would give other class edges. They exist as a whole at neither size: the output is made in strips of rows.
+The logits are resized bilinearly twice, to the input's size and from there to the output's, as mmsegmentation does. A
+single resize would give other class edges. The output is computed in strips of rows, so that the whole logits never
+exist at either size.
 
 Legend: K classes · R rows of a strip · h w map of the logits · H W input · Y X output
 """
@@ -18,45 +19,45 @@ from twins.tasks.sample import Sample
 from twins.tasks.segment import SegmentParams
 
 STRIP_BYTES = 32 * 2**20
-"""Of the largest tensor of a strip, or of one row where that is more. At most four of that size live at a time: a mask
-costs 128 MiB beside the logits, itself and its confidences, whatever the image's size."""
+"""The size of the largest tensor of a strip, unless a single row is larger. At most four tensors of that size exist at
+a time, so that a mask takes 128 MiB besides the logits, the mask and its confidences, whatever the image's size."""
 
 REACH = 3  # neighbouring columns of the logits that one value of the output can depend on
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where rows of a resized map come from: two rows of the map before, and the share of the second."""
+    """The sources of the rows of a resized map: two rows of the original map, and the share of the second."""
 
     upper: Tensor
     lower: Tensor
     share: Tensor
 
     def rows(self, chosen: slice | Tensor) -> "Sources":
-        """The sources of some of the rows."""
+        """Return the sources of some of the rows."""
         return Sources(self.upper[chosen], self.lower[chosen], self.share[chosen])
 
 
 def reduce(logits: Tensor, samples: Sequence[Sample]) -> list[tuple[Tensor, ...]]:
-    """logits: B K h w. For each sample its mask and, if it wants them, its confidences, both Y X of its output size.
+    """Return for each sample its mask and, if its parameters ask for them, its confidences, both of Y X.
 
-    A mask is uint8, or uint16 from 256 classes on; a confidence is the softmax score of the pixel's class, 0 to 255.
-    Each sample is reduced by itself: whoever shares its batch changes nothing.
+    logits: B K h w. A mask is uint8, or uint16 from 256 classes on. A confidence is the softmax score of the pixel's
+    class, 0 to 255. Each sample is reduced by itself, so that the other samples of a batch change nothing.
     """
     return [reduce_one(each, sample) for each, sample in zip(logits, samples, strict=True)]
 
 
 def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
-    """logits: K h w. As `reduce`."""
+    """Return the mask of one sample, as `reduce` does. logits: K h w."""
     params = sample.params
     assert isinstance(params, SegmentParams)
     output = params.output_size or sample.input_size
     dtype = torch.uint8 if logits.shape[0] <= MAX_UINT8_CLASSES else torch.uint16
-    # made before the strips: kept between theirs, its parts would pin the freed memory of each
+    # Allocated before the strips: parts that are allocated between them would pin the freed memory of each.
     mask = torch.empty(output, dtype=dtype, device=logits.device)
     confidences = torch.empty(output if params.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
     for first, rows in strips(logits, sample.input_size, output):
-        classes = candidate_classes(rows, everyone=params.confidence)
+        classes = candidate_classes(rows, every_class=params.confidence)
         values = widen(widen(rows[classes], sample.input_size[1]), output[1])
         best = values.max(dim=0)  # R X
         here = slice(first, first + rows.shape[1])
@@ -67,7 +68,10 @@ def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
 
 
 def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
-    """logits: K h w. The output's rows, some at a time, still as wide as the logits: the first one's index, K R w."""
+    """Yield strips of the output's rows, still as wide as the logits: the index of the first row, and K R w.
+
+    logits: K h w.
+    """
     classes, height, width = logits.shape
     first, second = sources(height, inner[0], logits.device), sources(inner[0], output[0], logits.device)
     count = max(1, STRIP_BYTES // (4 * classes * max(width, inner[1], output[1])))
@@ -78,7 +82,7 @@ def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> I
 
 
 def sources(size: int, target: int, device: torch.device) -> Sources:
-    """For a side of `size` resized to `target`: PyTorch's bilinear rule with corners not aligned, in its precision."""
+    """Return the sources for a side of `size` resized to `target`: PyTorch's bilinear rule without aligned corners."""
     scale = torch.tensor(size, dtype=torch.float32, device=device) / target
     at = ((torch.arange(target, dtype=torch.float32, device=device) + 0.5) * scale - 0.5).clamp(min=0)
     upper = at.long().clamp(max=size - 1)
@@ -86,22 +90,22 @@ def sources(size: int, target: int, device: torch.device) -> Sources:
 
 
 def blend(x: Tensor, here: Sources) -> Tensor:
-    """x: K h w; the rows that `here` describes, K R w, in single precision."""
+    """Return the rows that `here` describes, K R w, in single precision. x: K h w."""
     return torch.lerp(x[:, here.upper].float(), x[:, here.lower].float(), here.share[:, None])
 
 
 def widen(x: Tensor, width: int) -> Tensor:
-    """x: K R w; K R `width`."""
+    """Return x resized to K R `width`. x: K R w."""
     return x if x.shape[-1] == width else F.interpolate(x, size=width, mode="linear", align_corners=False)
 
 
-def candidate_classes(rows: Tensor, *, everyone: bool = False) -> Tensor:
-    """rows: K R w. The ids of the classes that can be the best one anywhere in the strip, in order, or of all.
+def candidate_classes(rows: Tensor, *, every_class: bool = False) -> Tensor:
+    """Return the ids of the classes that can be the best one anywhere in the strip, in order. rows: K R w.
 
     Each value of the output lies between the least and the greatest of a few neighbouring columns. A class whose
-    greatest is everywhere below another's least need not be resized: on photos that is most of them.
+    greatest is everywhere below another's least need not be resized. In most images that is true of most classes.
     """
-    if everyone:
+    if every_class:
         return torch.arange(rows.shape[0], device=rows.device)
     reach = min(REACH, rows.shape[-1])
     greatest, least = F.max_pool1d(rows, reach, 1), -F.max_pool1d(-rows, reach, 1)  # K R columns
@@ -110,5 +114,5 @@ def candidate_classes(rows: Tensor, *, everyone: bool = False) -> Tensor:
 
 
 def confidence(values: Tensor, best: Tensor) -> Tensor:
-    """values: K R X, overwritten; best: R X, the greatest. The softmax score of the best, 0 to 255, uint8."""
+    """Return the softmax score of the best class, 0 to 255, uint8. values: K R X, overwritten; best: their maximum."""
     return values.sub_(best).exp_().sum(dim=0).reciprocal_().mul_(255).round_().to(torch.uint8)
