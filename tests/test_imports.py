@@ -189,6 +189,26 @@ def test_what_serves_every_task_names_none(folder):
     assert not importing | naming
 
 
+def asks_for_a_task(node: ast.AST) -> bool:
+    """Whether a node compares something with a task's name, or asks whether it is a task's result."""
+    if isinstance(node, ast.Compare):
+        return any(isinstance(each, ast.Constant) and each.value in TASKS for each in [node.left, *node.comparators])
+    results = ("Classification", "Segmentation", "Embedding")
+    return (
+        isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance" and ast.unparse(node.args[1]) in results
+    )
+
+
+def test_no_code_of_the_service_decides_by_the_task():
+    asking = {
+        str(path.relative_to(ROOT))
+        for path in sources("service")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if asks_for_a_task(node)
+    }
+    assert not asking
+
+
 def strings(path: Path) -> set[str]:
     """The texts in a file."""
     nodes = ast.walk(ast.parse(path.read_text("utf-8")))

@@ -1,7 +1,6 @@
 """`twins embed`: the embeddings of images, without a server."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +26,6 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     embedding: list[float] | None = None
     output: str | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do with each image."""
-
-    card: Card
-    options: EmbedOptions
-
-    def finish(self, ran: ImageResult, target: Path | None) -> Line:
-        """Return the line of an image. Write its embedding if there is a target."""
-        if ran.output is None:
-            return Line(str(ran.path), error=ran.error)
-        found = EMBED.postprocess(ran.output, self.card, self.options)
-        if target is None:
-            return Line(str(ran.path), found.vector.size, found.vector.tolist())
-        write_file(target, RENDERERS[EMBED.name]["npy"].render(RenderInput(found, self.card, self.options)).content)
-        return Line(str(ran.path), found.vector.size, output=str(target))
 
 
 @click.command()
@@ -74,15 +55,26 @@ def embed(  # noqa: PLR0913 - one for each flag
     if output is not None:
         make_folder(output)
     local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=EMBED))
-    job = Job(local.card, EmbedOptions(**options))
+    wanted = EmbedOptions(**options)
     targets = [None] * len(files) if output is None else name_files(files, output, SUFFIXES[NPY])
     bar = Console(stderr=True)
-    found = run(files, local, EMBED, job.options)
+    found = run(files, local, EMBED, wanted)
     failed = 0
     hidden = len(files) < 2 or not bar.is_terminal or sys.stdout.isatty()
     for ran, target in zip(track(found, "embedding", len(files), console=bar, disable=hidden), targets, strict=True):
-        line = job.finish(ran, target)
+        line = finish(ran, local.card, wanted, target)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line))
     if failed:
         sys.exit(EXIT_SOME_FAILED)
+
+
+def finish(ran: ImageResult, card: Card, options: EmbedOptions, target: Path | None) -> Line:
+    """Return the line of an image. Write its embedding to the target if there is one."""
+    if ran.output is None:
+        return Line(str(ran.path), error=ran.error)
+    found = EMBED.postprocess(ran.output, card, options)
+    if target is None:
+        return Line(str(ran.path), found.vector.size, found.vector.tolist())
+    write_file(target, RENDERERS[EMBED.name]["npy"].render(RenderInput(found, card, options)).content)
+    return Line(str(ran.path), found.vector.size, output=str(target))

@@ -1,7 +1,7 @@
 """`twins evaluate`: measures a model on a folder of images with known labels or masks."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -21,16 +21,16 @@ from twins.tasks.segment import SEGMENT, SegmentOptions
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", required=True, help="NAME, or NAME=FILE")
-@click.option("--labels", type=click.Path(path_type=Path), help="class names of a checkpoint of your own, one a line")
+@click.option("--labels", type=click.Path(path_type=Path), help="File with the class names, one per line")
 @click.option(
     "--reduce-zero-label/--keep-zero-label",
     "reduce_zero_label",
     default=None,
-    help="0 in masks is no class, and ids begin at 1; as the folder's layout says if neither is given",
+    help="Whether 0 in masks means no class and ids begin at 1; by default the folder's layout decides",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
-@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="images run together")
-@click.option("--json", "as_json", is_flag=True, help="print one JSON object, for programs")
+@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="Images run together")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs")
 def evaluate(  # noqa: PLR0913 - one for each flag
     folder: Path,
     *,
@@ -53,17 +53,14 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     twins evaluate --model mine=./checkpoint.pth --json photos/
     """  # noqa: D301 - click wants the control character
     with open_model(model, labels, device, batch=batch) as local:
-        if local.card.task == CLASSIFY.name:
-            report = measure_classifier(folder, local)
-        else:
-            report = measure_segmenter(folder, local, reduce_zero_label=reduce_zero_label)
+        report = MEASURES[local.card.task](folder, local, reduce_zero_label=reduce_zero_label)
     click.echo(msgspec.json.encode(report)) if as_json else write(report)
     if report.failed:
         sys.exit(EXIT_SOME_FAILED)
 
 
-def measure_classifier(folder: Path, local: LocalModel) -> Report:
-    """Return the figures of a classifier on all images of the classes."""
+def measure_classifier(folder: Path, local: LocalModel, **_: bool | None) -> Report:
+    """Return the figures of a classifier on all images of the classes; it needs no options."""
     items = datasets.labelled_images(folder, local.card)
     count = scores.ClassifierCount(local.card.labels)
     failed = []
@@ -98,6 +95,13 @@ def measure_segmenter(folder: Path, local: LocalModel, *, reduce_zero_label: boo
             continue
         count.add(truth, answer)
     return finish(local, folder, count, failed)
+
+
+MEASURES: Mapping[str, Callable[..., Report]] = {
+    CLASSIFY.name: measure_classifier,
+    SEGMENT.name: measure_segmenter,
+}
+"""By the model's task."""
 
 
 def finish(
