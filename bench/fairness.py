@@ -7,9 +7,10 @@ that is slow for a while is slow for both. Prints a table, and the same figures 
 
 import asyncio
 import json
+import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -21,15 +22,24 @@ from tools.documents import ROOT
 PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
 SEGMENTERS = 8
 WARM_UP_REQUESTS = 5
+STAGE = re.compile(r"(\w+);dur=([\d.]+)")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How long one answer took, as its client and as the service measured it."""
+
+    took_s: float
+    stages_ms: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Load:
-    """What some clients saw in one interval. Times in seconds."""
+    """The answers that some clients got in one interval."""
 
-    classify_s: Sequence[float] = ()
-    segment_s: Sequence[float] = ()
-    segment_per_s: float = 0.0
+    classify: Sequence[Answer] = ()
+    segment: Sequence[Answer] = ()
+    masks_per_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,34 +56,36 @@ class Figures:
     masks_per_s: float  # with eight clients of /segment
     masks_per_s_beside_classify: float
     throughput_kept: float  # the share of the first that the second is
+    classify_stages_ms: Mapping[str, float]  # p50 of each stage of /classify beside eight clients of /segment
 
 
-async def client(base: str, path: str, until: float) -> list[float]:
-    """Send requests one after another until that time; return how long each answer took."""
-    took = []
+async def client(base: str, path: str, until: float) -> list[Answer]:
+    """Send requests one after another until that time."""
+    answers = []
     async with httpx.AsyncClient(base_url=base, timeout=60) as http:
         while time.perf_counter() < until:
             began = time.perf_counter()
-            (await http.post(path, content=PHOTO)).raise_for_status()
-            took.append(time.perf_counter() - began)
-    return took
+            response = (await http.post(path, content=PHOTO)).raise_for_status()
+            stages = STAGE.findall(response.headers["server-timing"])
+            answers.append(Answer(time.perf_counter() - began, {name: float(ms) for name, ms in stages}))
+    return answers
 
 
 async def load(base: str, seconds: float, *, classifiers: int = 0, segmenters: int = 0) -> Load:
-    """Return what so many clients saw."""
+    """Return the answers that so many clients got."""
     began = time.perf_counter()
     until = began + seconds
     async with asyncio.TaskGroup() as group:
         classify = [group.create_task(client(base, "/classify", until)) for _ in range(classifiers)]
         segment = [group.create_task(client(base, "/segment", until)) for _ in range(segmenters)]
-    masks = [took for task in segment for took in task.result()]
+    masks = [answer for task in segment for answer in task.result()]
     elapsed = time.perf_counter() - began
-    return Load([took for task in classify for took in task.result()], masks, len(masks) / elapsed)
+    return Load([answer for task in classify for answer in task.result()], masks, len(masks) / elapsed)
 
 
-def p50_ms(loads: Sequence[Sequence[float]]) -> float:
-    """Return the median over all of them."""
-    return 1000 * statistics.median(took for load in loads for took in load)
+def p50_ms(answers: Iterable[Answer]) -> float:
+    """Return the median time of an answer."""
+    return 1000 * statistics.median(answer.took_s for answer in answers)
 
 
 def measure(base: str, seconds: float, rounds: int) -> Figures:
@@ -92,24 +104,25 @@ def measure(base: str, seconds: float, rounds: int) -> Figures:
 
 def figures(runs: dict[str, list[Load]]) -> Figures:
     """Return what the loads amount to."""
-    alone = statistics.median(run.segment_per_s for run in runs["masks"])
-    beside = statistics.median(run.segment_per_s for run in runs["both"])
-    mask_alone_ms = p50_ms([run.segment_s for run in runs["mask"]])
-    classify_s = [took for run in runs["both"] for took in run.classify_s]
-    classify_ms = p50_ms([classify_s])
-    found = Figures(
-        classify_alone_ms=p50_ms([run.classify_s for run in runs["classify"]]),
+    alone = statistics.median(run.masks_per_s for run in runs["masks"])
+    beside = statistics.median(run.masks_per_s for run in runs["both"])
+    mask_alone_ms = p50_ms(answer for run in runs["mask"] for answer in run.segment)
+    classify = [answer for run in runs["both"] for answer in run.classify]
+    classify_ms = p50_ms(classify)
+    stages = {name: statistics.median(answer.stages_ms[name] for answer in classify) for name in classify[0].stages_ms}
+    return Figures(
+        classify_alone_ms=p50_ms(answer for run in runs["classify"] for answer in run.classify),
         mask_alone_ms=mask_alone_ms,
         mask_under_load_ms=1000 / alone,
         classify_beside_masks_ms=classify_ms,
-        classify_beside_masks_p95_ms=1000 * statistics.quantiles(classify_s, n=20)[-1],
+        classify_beside_masks_p95_ms=1000 * statistics.quantiles([answer.took_s for answer in classify], n=20)[-1],
         ratio=classify_ms * alone / 1000,
         ratio_to_mask_alone=classify_ms / mask_alone_ms,
         masks_per_s=alone,
         masks_per_s_beside_classify=beside,
         throughput_kept=beside / alone,
+        classify_stages_ms={name: round(ms, 2) for name, ms in stages.items()},
     )
-    return Figures(**{name: round(value, 3) for name, value in asdict(found).items()})
 
 
 @click.command()
@@ -120,7 +133,7 @@ def main(seconds: float, rounds: int) -> None:
     with Server("--device", "cpu") as server:
         found = measure(server.http, seconds, rounds)
     for name, value in asdict(found).items():
-        print(f"{name:32} {value:10.3f}")
+        print(f"{name:32} {value if isinstance(value, dict) else round(value, 3)}")
     print(json.dumps(asdict(found)))
 
 

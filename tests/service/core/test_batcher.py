@@ -1,4 +1,4 @@
-"""The batcher on a fake clock: what is grouped, in what order, and what never reaches the device."""
+"""The batcher on a fake clock: what shares a batch, in what order batches run, and what never reaches the device."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,14 +19,14 @@ RUN_S = 1.0  # what a batch takes
 
 @dataclass
 class Device:
-    """Takes a second a batch, and remembers when it began which."""
+    """Takes a second per batch, and records the batches and when they began."""
 
     batches: list[tuple[str, list[int]]] = field(default_factory=list)
     begun: list[float] = field(default_factory=list)
     fault: Exception | None = None
 
     async def run(self, key: str, items: list[int]) -> list[str]:
-        """`item 3` for 3."""
+        """Return `item 3` for 3."""
         self.batches.append((key, items))
         self.begun.append(now())
         await asyncio.sleep(RUN_S)
@@ -43,7 +43,7 @@ def device():
 
 @asynccontextmanager
 async def serving(device, *, max_batch=4, max_delay_s=0.0, has_upcoming: Callable[[], bool] = lambda: False):
-    """A batcher over a device, and a function that submits an item later."""
+    """Yield a function that submits an item to a batcher, now or later."""
     batcher = Batcher(device.run, max_batch=max_batch, max_delay_s=max_delay_s, has_upcoming=has_upcoming)
     server = asyncio.create_task(batcher.serve())
 
@@ -61,86 +61,86 @@ async def serving(device, *, max_batch=4, max_delay_s=0.0, has_upcoming: Callabl
 
 
 def test_what_piles_up_while_the_device_is_busy_is_the_next_batch(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             await asyncio.gather(submit(1), *(submit(item, after_s=0.1 * item) for item in (2, 3, 4)))
 
-    run(scene())
+    run(scenario())
     assert device.batches == [("a", [1]), ("a", [2, 3, 4])]
 
 
 def test_the_device_never_waits_without_a_delay(device):
-    async def scene():
+    async def scenario():
         async with serving(device, has_upcoming=lambda: True) as submit:
             await asyncio.gather(submit(1, after_s=0.5), submit(2, after_s=0.6))
 
-    run(scene())
+    run(scenario())
     assert device.begun == pytest.approx([0.5, 1.5])
 
 
 def test_the_delay_counts_from_the_arrival_of_the_oldest_item(device):
-    async def scene():
+    async def scenario():
         async with serving(device, max_delay_s=0.3, has_upcoming=lambda: True) as submit:
             await asyncio.gather(submit(1, after_s=2.0), submit(2, after_s=2.2))
 
-    run(scene())
+    run(scenario())
     assert device.begun == pytest.approx([2.3])
 
 
 def test_a_delay_that_passed_while_the_device_was_busy_is_over(device):
-    async def scene():
+    async def scenario():
         async with serving(device, max_batch=1, max_delay_s=0.3, has_upcoming=lambda: True) as submit:
             first = submit(1)
             async with asyncio.timeout(30):
                 await asyncio.gather(first, submit(2, after_s=0.1))
 
-    run(scene())
+    run(scenario())
     assert device.begun == pytest.approx([0.0, 1.0])
 
 
 def test_an_idle_device_does_not_wait_where_nothing_is_coming(device):
-    async def scene():
+    async def scenario():
         async with serving(device, max_delay_s=0.3, has_upcoming=lambda: False) as submit:
             await submit(1, after_s=2.0)
 
-    run(scene())
+    run(scenario())
     assert device.begun == pytest.approx([2.0])
 
 
 def test_the_wait_ends_with_the_last_item_that_was_coming(device):
     upcoming = [True]
 
-    async def scene():
+    async def scenario():
         async with serving(device, max_delay_s=0.3, has_upcoming=lambda: bool(upcoming)) as submit:
             first = submit(1)
             await asyncio.sleep(0.1)
             upcoming.clear()
             await asyncio.gather(first, submit(2))
 
-    run(scene())
+    run(scenario())
     assert (device.begun, device.batches) == (pytest.approx([0.1]), [("a", [1, 2])])
 
 
 def test_a_full_batch_does_not_wait(device):
-    async def scene():
+    async def scenario():
         async with serving(device, max_batch=2, max_delay_s=0.3, has_upcoming=lambda: True) as submit:
             await asyncio.gather(submit(1), submit(2, after_s=0.1))
 
-    run(scene())
+    run(scenario())
     assert device.begun == pytest.approx([0.1])
 
 
 def test_unequal_keys_never_share_a_batch(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             await asyncio.gather(submit(0), *(submit(i, key="ab"[i % 2], after_s=0.1 * i) for i in range(1, 5)))
 
-    run(scene())
+    run(scenario())
     assert sorted(device.batches) == [("a", [0]), ("a", [2, 4]), ("b", [1, 3])]
 
 
 def test_the_key_whose_first_item_waited_longest_goes_first(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             await asyncio.gather(
                 submit(1, key="a"),
@@ -150,97 +150,97 @@ def test_the_key_whose_first_item_waited_longest_goes_first(device):
                 submit(5, key="c", after_s=0.4),
             )
 
-    run(scene())
+    run(scenario())
     assert device.batches == [("a", [1]), ("c", [2, 5]), ("b", [3, 4])]
 
 
 def test_an_abandoned_sample_never_reaches_the_device(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             first, second, third = submit(1), submit(2, after_s=0.1), submit(3, after_s=0.2)
             await asyncio.sleep(0.5)
             second.cancel()
             await asyncio.gather(first, third)
 
-    run(scene())
+    run(scenario())
     assert device.batches == [("a", [1]), ("a", [3])]
 
 
 def test_a_sample_abandoned_on_the_device_leaves_its_neighbours_their_answers(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             first, second = submit(1), submit(2)
             await asyncio.sleep(0.5)
             first.cancel()
             return await second
 
-    assert run(scene()) == "item 2"
+    assert run(scenario()) == "item 2"
 
 
 def test_an_expired_sample_never_reaches_the_device(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             await asyncio.gather(submit(1), submit(2, after_s=0.1, expires=0.9), return_exceptions=True)
 
-    run(scene())
+    run(scenario())
     assert device.batches == [("a", [1])]
 
 
 def test_an_expired_sample_is_answered_with_its_deadline(device):
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             await asyncio.gather(submit(1), submit(2, after_s=0.1, expires=0.9))
 
     with pytest.raises(DeadlineExceeded):
-        run(scene())
+        run(scenario())
 
 
-def test_an_expired_sample_takes_no_place_in_a_batch(device):
-    async def scene():
+def test_an_expired_sample_does_not_count_for_the_size_of_a_batch(device):
+    async def scenario():
         async with serving(device, max_batch=2) as submit:
             calls = [submit(1), submit(2, after_s=0.1, expires=0.9), *(submit(i, after_s=0.1 * i) for i in (3, 4))]
             await asyncio.gather(*calls, return_exceptions=True)
 
-    run(scene())
+    run(scenario())
     assert device.batches[1:] == [("a", [3, 4])]
 
 
-def test_an_error_reaches_everybody_in_its_batch(device):
+def test_an_error_reaches_every_item_of_its_batch(device):
     device.fault = RuntimeError("the device is on fire")
 
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             return await asyncio.gather(submit(1), submit(2), return_exceptions=True)
 
-    assert [str(answer) for answer in run(scene())] == ["the device is on fire"] * 2
+    assert [str(answer) for answer in run(scenario())] == ["the device is on fire"] * 2
 
 
 def test_an_error_does_not_reach_the_next_batch(device):
     device.fault = RuntimeError("the device is on fire")
 
-    async def scene():
+    async def scenario():
         async with serving(device) as submit:
             return await asyncio.gather(submit(1), submit(2, after_s=0.5), return_exceptions=True)
 
-    assert run(scene())[1] == "item 2"
+    assert run(scenario())[1] == "item 2"
 
 
 def test_a_wrong_number_of_results_is_an_error_of_the_whole_batch():
     async def forgetful(_: str, items: list[int]) -> list[int]:
         return items[1:]
 
-    async def scene():
+    async def scenario():
         batcher = Batcher(forgetful, max_batch=4)
         server = asyncio.create_task(batcher.serve())
         answers = await asyncio.gather(batcher.submit("a", 1), batcher.submit("a", 2), return_exceptions=True)
         server.cancel()
         return answers
 
-    assert [type(answer) for answer in run(scene())] == [AssertionError] * 2
+    assert [type(answer) for answer in run(scenario())] == [AssertionError] * 2
 
 
 def test_depth_counts_what_waits_under_all_keys(device):
-    async def scene():
+    async def scenario():
         batcher = Batcher(device.run, max_batch=4)
         calls = [asyncio.create_task(batcher.submit(key, 1)) for key in "aab"]
         await asyncio.sleep(0)
@@ -249,19 +249,19 @@ def test_depth_counts_what_waits_under_all_keys(device):
             call.cancel()
         return depth
 
-    assert run(scene()) == 3
+    assert run(scenario()) == 3
 
 
-# ---------------------------------------------------------------------- any arrival pattern
+# ---------------------------------------------------------------------- any load
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One item of a pattern."""
+    """One item of a load."""
 
     at: float
     key: str
-    patience: float | None  # seconds until its caller leaves; None: never
+    patience: float | None  # seconds until its caller gives up; None: never
     lifetime: float  # seconds until it expires
 
 
@@ -276,7 +276,7 @@ ARRIVALS = st.builds(
 
 @dataclass
 class Played:
-    """What came of a pattern."""
+    """The batches and answers of a load."""
 
     batches: list[tuple[str, list[int]]] = field(default_factory=list)
     began: dict[int, float] = field(default_factory=dict)
@@ -284,7 +284,7 @@ class Played:
 
 
 def play(arrivals, durations, max_batch, max_delay_s) -> Played:
-    """Sends a pattern through a batcher; the result of item 3 is `(3, key)`."""
+    """Send a load through a batcher; the result of item 3 is `(3, key)`."""
     played, remaining = Played(), iter(durations)
 
     async def device(key: str, items: list[int]) -> list[tuple[int, str]]:
@@ -293,7 +293,7 @@ def play(arrivals, durations, max_batch, max_delay_s) -> Played:
         await asyncio.sleep(next(remaining, 0.0))
         return [(item, key) for item in items]
 
-    async def scene() -> None:
+    async def scenario() -> None:
         batcher = Batcher(device, max_batch=max_batch, max_delay_s=max_delay_s, has_upcoming=lambda: True)
         server = asyncio.create_task(batcher.serve())
 
@@ -310,7 +310,7 @@ def play(arrivals, durations, max_batch, max_delay_s) -> Played:
         await asyncio.gather(*(call(index, arrival) for index, arrival in enumerate(arrivals)))
         server.cancel()
 
-    run(scene())
+    run(scenario())
     return played
 
 
@@ -333,7 +333,7 @@ def test_every_item_gets_its_own_result_or_its_own_refusal(arrivals, durations, 
 
 @patterns
 @settings(max_examples=150, deadline=None)
-def test_whoever_stays_and_has_time_is_answered(arrivals, durations, max_batch, max_delay_s):
+def test_every_item_without_a_deadline_is_answered(arrivals, durations, max_batch, max_delay_s):
     patient = [Arrival(arrival.at, arrival.key, None, float("inf")) for arrival in arrivals]
     played = play(patient, durations, max_batch, max_delay_s)
     assert played.answers == {index: (index, arrival.key) for index, arrival in enumerate(arrivals)}
@@ -359,7 +359,7 @@ def test_no_item_runs_twice_or_after_its_deadline(arrivals, durations, max_batch
 
 @patterns
 @settings(max_examples=150, deadline=None)
-def test_within_a_key_who_comes_first_runs_first(arrivals, durations, max_batch, max_delay_s):
+def test_within_a_key_items_run_in_the_order_of_their_arrival(arrivals, durations, max_batch, max_delay_s):
     played = play(arrivals, durations, max_batch, max_delay_s)
     for key in "abc":
         order = [arrivals[item].at for batch_key, items in played.batches if batch_key == key for item in items]

@@ -1,4 +1,4 @@
-"""Turns of several models on one device, on a fake clock: how long a request waits, and that nobody starves."""
+"""Turns of several models on one device, on a fake clock: how long a request waits, and that no model starves."""
 
 import asyncio
 from collections import Counter
@@ -84,10 +84,10 @@ def test_a_request_waits_for_the_running_batch_and_one_batch_of_each_other_model
         await asyncio.sleep(10.5)
         await device.submit("x", -1)
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await device.serve(*saturated(device, others, 15), late())
 
-    run(scene())
+    run(scenario())
     waited_for = device.between(10.5, -1)
     assert set(waited_for.values()) <= {1}
 
@@ -95,10 +95,10 @@ def test_a_request_waits_for_the_running_batch_and_one_batch_of_each_other_model
 def test_a_client_of_a_fast_model_waits_for_one_batch_of_a_busy_slow_one():
     device = Device({"a": SLOW_S, "x": FAST_S})
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await device.serve(*saturated(device, "a", 30), device.client("x", 30))
 
-    run(scene())
+    run(scenario())
     own = [batch for batch in device.ran if batch.group == "x"]
     waits = [batch.began - device.arrived[batch.items[0]] for batch in own]
     assert max(waits) <= SLOW_S + 1e-6
@@ -108,10 +108,10 @@ def test_a_client_of_a_fast_model_waits_for_one_batch_of_a_busy_slow_one():
 def test_a_busy_slow_model_leaves_a_busy_fast_one_half_of_the_device():
     device = Device({"a": SLOW_S, "x": FAST_S})
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await device.serve(*saturated(device, "ax", 60))
 
-    run(scene())
+    run(scenario())
     busy = device.busy_s(until=60)
     assert abs(busy["a"] - busy["x"]) <= SLOW_S + FAST_S
 
@@ -119,21 +119,21 @@ def test_a_busy_slow_model_leaves_a_busy_fast_one_half_of_the_device():
 def test_a_busy_fast_model_leaves_a_busy_slow_one_half_of_the_device():
     device = Device({"x": FAST_S, "a": SLOW_S})
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await device.serve(*saturated(device, "x", 60, clients=64), *saturated(device, "a", 60, clients=2))
 
-    run(scene())
+    run(scenario())
     assert device.busy_s(until=60)["a"] >= 29 - SLOW_S
 
 
 def test_a_model_has_the_same_share_whatever_the_number_of_its_shapes():
     device = Device({"a": 0.1, "x": 0.1})
 
-    async def scene() -> None:
+    async def scenario() -> None:
         shapes = [device.client(f"a{shape}", 60) for shape in range(10) for _ in range(2)]
         await device.serve(*shapes, *saturated(device, "x", 60))
 
-    run(scene())
+    run(scenario())
     busy = device.busy_s(until=60)
     assert abs(busy["a"] - busy["x"]) <= 0.2
 
@@ -145,10 +145,10 @@ def test_a_model_that_was_idle_has_no_credit():
         await asyncio.sleep(100)
         await asyncio.gather(*saturated(device, "x", 120))
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await device.serve(*saturated(device, "a", 120), late())
 
-    run(scene())
+    run(scenario())
     busy = device.busy_s(since=100.2, until=120)
     assert abs(busy["a"] - busy["x"]) <= 0.2
 
@@ -160,14 +160,14 @@ def test_a_batch_that_waits_for_more_items_lets_other_models_run():
         began[key] = now()
         return items
 
-    async def scene() -> None:
+    async def scenario() -> None:
         sizes = {"a": 2, "x": 1}
         batcher = Batcher(device, max_batch=sizes.__getitem__, max_delay_s=5.0, has_upcoming=lambda: True)
         server = asyncio.create_task(batcher.serve())
         await asyncio.gather(batcher.submit("a", 1), batcher.submit("x", 2))
         server.cancel()
 
-    run(scene())
+    run(scenario())
     assert began == pytest.approx({"x": 0.0, "a": 5.0})
 
 
@@ -208,10 +208,10 @@ def play(requests: list[Request], takes_s: dict[str, float]) -> Device:
         await asyncio.sleep(request.at)
         await device.submit(request.group, item)
 
-    async def scene() -> None:
+    async def scenario() -> None:
         await device.serve(*(one(item, request) for item, request in enumerate(requests)))
 
-    run(scene())
+    run(scenario())
     return device
 
 

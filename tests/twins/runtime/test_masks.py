@@ -125,3 +125,12 @@ def test_a_mask_of_twelve_megapixels_takes_no_more_memory_than_stated(confidence
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert grown <= 4 * masks.STRIP_BYTES + 2 * height * width
     assert grown < 150 * 512 * 683 * 4  # not even the logits at the input's size
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("confidence", [False, True])
+def test_of_classes_with_equal_logits_a_pixel_gets_the_lowest_id(dtype, confidence):
+    logits = smooth(12, 16, 16, 0).to(dtype)
+    logits[0, [4, 7, 9]] = logits[0].amax(dim=0) + 1
+    mask = masks.reduce(logits, [sample((64, 64), (100, 90), confidence=confidence)])[0][0]
+    assert mask.unique().tolist() == [4]
