@@ -1,4 +1,4 @@
-"""The memory-mapped files that hold the metrics of this process, and their return after somebody has deleted them."""
+"""The memory-mapped files that hold the metrics of this process, and their restoration after deletion."""
 
 import os
 from pathlib import Path
@@ -45,6 +45,6 @@ class MetricFiles:
             return
         path = Path(name.removesuffix(DELETED))
         if name.endswith(DELETED) and path.parent == self.folder:
-            part = path.with_suffix(".part")  # nobody reads a file that is half written
+            part = path.with_suffix(".part")  # readers never see a file that is half written
             part.write_bytes(descriptor.read_bytes())
             part.replace(path)

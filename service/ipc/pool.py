@@ -108,7 +108,7 @@ class WorkerConnection:
 
 
 class ProcessPool:
-    """All workers. `update` takes over every change that the supervisor reports."""
+    """The pool of all worker processes. `update` applies each change that the supervisor reports."""
 
     def __init__(self, frontend: str) -> None:
         """`frontend` is the name of this process, by which workers know whose jobs to drop when it dies."""
@@ -123,12 +123,12 @@ class ProcessPool:
 
     @property
     def ready(self) -> int:
-        """How many workers can take samples now."""
+        """Return the number of workers that can take samples now."""
         return len(self.connections)
 
     @property
     def available(self) -> bool:
-        """Whether a sample that is admitted now will find a worker soon."""
+        """Return whether a sample that is admitted now will find a worker soon."""
         return self.ready > 0 or self.recovering
 
     def update(self, states: WorkerStates) -> None:
@@ -173,7 +173,7 @@ class ProcessPool:
                 crashes += lost.running
             if crashes == MAX_CRASHES:
                 break
-        raise Internal("the worker died again and again while it had this image")
+        raise Internal("the worker crashed repeatedly while it processed this image")
 
     async def least_busy(self) -> WorkerConnection:
         """Return the ready worker with the fewest samples in flight; wait if one comes back. Raise Unavailable."""

@@ -1,7 +1,8 @@
 """Messages between the processes: ZeroMQ over `ipc://`, headers by msgspec, arrays as raw bytes.
 
-Two planes. Data: a frontend dials each worker and sends jobs. Control: every child dials the supervisor, reports, and
-is worker_error. All sockets live in the private run-time folder.
+There are two planes. On the data plane, each frontend connects to each worker and sends jobs. On the control plane,
+each child process connects to the supervisor, sends reports, and receives news of the other processes. All sockets are
+in the private run-time folder.
 """
 
 from collections.abc import Sequence
@@ -20,18 +21,18 @@ Array = NDArray[np.generic]
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
-    """The root of all messages."""
+    """The base class of all messages."""
 
 
 class ArrayHeader(msgspec.Struct, frozen=True):
-    """What raw bytes mean."""
+    """The type and shape of an array that is sent as raw bytes."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class Job(Message, frozen=True):
-    """Frontend to worker: one sample; its pixels follow."""
+    """Frontend to worker: one sample. Its pixels follow."""
 
     id: int
     model: str
@@ -42,19 +43,19 @@ class Job(Message, frozen=True):
 
 
 class Abandon(Message, frozen=True):
-    """Frontend to worker: nobody waits for that job any more."""
+    """Frontend to worker: the answer to this job is no longer needed."""
 
     id: int
 
 
 class Running(Message, frozen=True):
-    """Worker to frontend: these jobs are in the batch that begins; should the process die now, they may be why."""
+    """Worker to frontend: these jobs are in the batch that starts. If the process dies, one may be the cause."""
 
     ids: tuple[int, ...]
 
 
 class Done(Message, frozen=True):
-    """Worker to frontend: the reduced output; its arrays follow."""
+    """Worker to frontend: the reduced output of a job. Its arrays follow."""
 
     id: int
     queue_s: float
@@ -63,7 +64,7 @@ class Done(Message, frozen=True):
 
 
 class Failed(Message, frozen=True):
-    """Worker to frontend: no output, and why, as the code of a ServiceError."""
+    """Worker to frontend: a job failed. `code` is the code of a ServiceError."""
 
     id: int
     code: str
@@ -71,7 +72,7 @@ class Failed(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """Child to supervisor, regularly: alive; and for how long its device thread has been in one batch."""
+    """Child to supervisor, at regular intervals: the process is alive. `busy_s` is the time in the current batch."""
 
     busy_s: float = 0.0
 
@@ -84,23 +85,23 @@ class DeviceChosen(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """Child to supervisor, once: serving."""
+    """Child to supervisor, once: the process serves."""
 
     cards: tuple[Card, ...] = ()
 
 
 class Fatal(Message, frozen=True):
-    """Child to supervisor: cannot start, and starting again would not help."""
+    """Child to supervisor: the process cannot start, and a restart would not help."""
 
     detail: str
 
 
 WorkerState = Literal["loading", "ready", "recovering", "broken"]
-"""Recovering: it was ready before and will be again soon. Broken: it dies before it gets ready, again and again."""
+"""A recovering worker was ready before and is starting again. A broken worker keeps dying before it becomes ready."""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """One worker as a frontend needs to know it. A new process in the same place has a new address."""
+    """A worker, as frontends know it. A new process in the same process slot has a new address."""
 
     name: str
     address: str
@@ -108,20 +109,20 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class WorkerStates(Message, frozen=True):
-    """Supervisor to frontends, at every change: all workers and all models."""
+    """Supervisor to frontends, after every change: all workers and all models."""
 
     workers: tuple[WorkerInfo, ...]
     cards: tuple[Card, ...]
 
 
 class FrontendGone(Message, frozen=True):
-    """Supervisor to worker: this frontend has died, and nobody waits for its jobs."""
+    """Supervisor to worker: this frontend has died, and its jobs are no longer needed."""
 
     name: str
 
 
 class Stop(Message, frozen=True):
-    """Supervisor to worker: nobody needs you any more."""
+    """Supervisor to worker: shut down."""
 
 
 DataMessage = Job | Abandon | Running | Done | Failed
@@ -139,18 +140,18 @@ ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
 
 
 def address(folder: str | Path, name: str) -> str:
-    """Where the process `name` listens."""
+    """Return the address at which the process `name` listens."""
     return f"{SCHEME}{folder}/{name}"
 
 
 def pack(message: Message, arrays: Sequence[Array]) -> list[Any]:
-    """Frames: the message, the arrays' headers, the arrays."""
+    """Return the frames of a message: the message, the headers of the arrays, and the arrays."""
     headers = tuple(ArrayHeader(array.dtype.str, array.shape) for array in arrays)
     return [ENCODER.encode(message), ENCODER.encode(headers), *map(np.ascontiguousarray, arrays)]
 
 
 def unpack(frames: Sequence[bytes]) -> tuple[AnyMessage, tuple[Array, ...]]:
-    """The message and its arrays, which share the frames' memory."""
+    """Return the message and its arrays, which share the memory of the frames."""
     message, headers, *blobs = frames
     pairs = zip(ARRAYS.decode(headers), blobs, strict=True)
     arrays = tuple(np.frombuffer(blob, header.dtype).reshape(header.shape) for header, blob in pairs)
@@ -158,19 +159,19 @@ def unpack(frames: Sequence[bytes]) -> tuple[AnyMessage, tuple[Array, ...]]:
 
 
 class ServerSocket:
-    """The end that many dial."""
+    """The listening end of a connection, with many peers."""
 
     def __init__(self, at: str) -> None:
         self.socket, self.at = open_socket(zmq.ROUTER), at
         self.socket.bind(at)
 
     async def receive(self) -> tuple[bytes, AnyMessage, tuple[Array, ...]]:
-        """The next message and who sent it."""
+        """Return the identity of the sender and its next message."""
         peer, *frames = await self.socket.recv_multipart()
         return peer, *unpack(frames)
 
     async def send(self, peer: bytes, message: Message, arrays: Sequence[Array] = ()) -> None:
-        """To one peer; dropped if it is gone."""
+        """Send a message to one peer. It is dropped if the peer is gone."""
         await self.socket.send_multipart([peer, *pack(message, arrays)])
 
     def restore(self) -> None:
@@ -180,12 +181,12 @@ class ServerSocket:
             self.socket.bind(self.at)
 
     def close(self) -> None:
-        """Drops what was not sent."""
+        """Close the socket and drop unsent messages."""
         self.socket.close(linger=0)
 
 
 class ClientSocket:
-    """The end that dials one listener."""
+    """The connecting end of a connection, with one peer."""
 
     def __init__(self, at: str, *, name: str | None = None) -> None:
         self.socket = open_socket(zmq.DEALER)
@@ -194,20 +195,20 @@ class ClientSocket:
         self.socket.connect(at)
 
     async def receive(self) -> tuple[AnyMessage, tuple[Array, ...]]:
-        """The next message."""
+        """Return the next message."""
         return unpack(await self.socket.recv_multipart())
 
     async def send(self, message: Message, arrays: Sequence[Array] = ()) -> None:
-        """Queued until the listener is there."""
+        """Send a message. It is queued until the peer listens."""
         await self.socket.send_multipart(pack(message, arrays))
 
     def close(self, *, linger_ms: int = 0) -> None:
-        """Drops what was not sent in that time."""
+        """Close the socket and drop messages that are not sent within `linger_ms`."""
         self.socket.close(linger=linger_ms)
 
 
 def open_socket(kind: int) -> zmq.asyncio.Socket:
-    """A socket without limits of its own: the engine bounds what is in flight."""
+    """Open a socket without a queue limit, since the engine limits what is in flight."""
     socket = zmq.asyncio.Context.instance().socket(kind)
     socket.set_hwm(0)
     return socket

@@ -1,4 +1,4 @@
-"""Listening sockets that several frontends share by SO_REUSEPORT: the kernel spreads the connections."""
+"""Listening sockets that several frontends share with SO_REUSEPORT. The kernel distributes the connections."""
 
 import errno
 import socket

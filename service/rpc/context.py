@@ -1,4 +1,4 @@
-"""What every gRPC call gets: a caller, its errors as a status, and a log line."""
+"""The context of a gRPC call: its caller, its errors as a status, and its log line."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 @dataclass(frozen=True)
 class CallInfo:
-    """What a method needs to know of its call and cannot read from the context."""
+    """The properties of a call that its context does not provide."""
 
     method: str = ""
     trusted_proxies: tuple[Network, ...] = ()
@@ -35,7 +35,7 @@ CALL_INFO: ContextVar[CallInfo] = ContextVar("CALL_INFO", default=CallInfo())  #
 
 
 class CallInfoInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Sets CALL_INFO for each call."""
+    """Set CALL_INFO for each call."""
 
     def __init__(self, trusted_proxies: tuple[Network, ...]) -> None:
         self.trusted_proxies = trusted_proxies

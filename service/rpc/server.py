@@ -1,4 +1,4 @@
-"""The gRPC server: its start and its stop, with health and reflection."""
+"""Start and stop the gRPC server, with health and reflection."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ from service.rpc.closing import ClosingHealth, ClosingReflection
 from service.rpc.context import CallInfoInterceptor
 from service.rpc.servicer import Servicer
 
-FRAMING_BYTES = 64 * 2**10  # beside the image in a message: our own refusal is to come before the library's
-QUIET_S, LONGEST_QUIET_S = 0.1, 1.5  # without a new call before the end, and how long that is waited for
-NOTICE_S = 0.02  # for the message that the server stops to reach the clients
+FRAMING_BYTES = 64 * 2**10  # beyond the image limit, so that the service rejects a large image before the library does
+QUIET_S, MAX_QUIET_S = 0.1, 1.5  # time without a new call before the end, and the longest wait for it
+NOTICE_S = 0.02  # time for clients to learn of the end
 SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
 
 
@@ -44,7 +44,7 @@ class Server:
         engine.on_ready_change.append(self.show_ready)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen. Health is not ready until the engine is."""
+        """Start listening. The server is not ready until the engine is."""
         await self.set_health(ready=False)
         self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         await self.server.start()
@@ -54,40 +54,40 @@ class Server:
         await self.server.wait_for_termination()
 
     def show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
-        """Set health to readiness."""
+        """Report the readiness of the engine as the health of the server."""
         task = asyncio.create_task(self.set_health(ready=ready))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def set_health(self, *, ready: bool) -> None:
-        """Set the health of the whole server, and of the service by its name."""
-        word = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        """Set the health of the whole server and of the service by name."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", SERVICE):
-            await self.health.set(name, word)
+            await self.health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, and return when those in flight are answered.
+        """Accept no new calls, and return when the calls in flight are answered.
 
-        The library cancels calls that have arrived but that it has not handed over yet, which it does one at a time. So
-        answers are held back until all calls are handed over and the clients know of the stop: a client that waits for
-        an answer sends no new call.
+        The library cancels calls that have arrived but that it has not handed over yet. Answers are therefore held back
+        until all calls are handed over and the clients know of the end; a client that waits for an answer sends
+        nothing.
         """
         self.servicer.answering.clear()
-        await self.quiet()
+        await self.wait_for_quiet()
         stopping = asyncio.create_task(self.server.stop(grace_s))
         await asyncio.sleep(NOTICE_S)
         self.servicer.answering.set()
         await stopping
 
-    async def quiet(self) -> None:
-        """Wait until no more calls come, for a bounded time."""
+    async def wait_for_quiet(self) -> None:
+        """Wait until no new call arrives, or for MAX_QUIET_S."""
         began = time.monotonic()
-        while time.monotonic() < min(began + LONGEST_QUIET_S, max(began, self.servicer.asked) + QUIET_S):  # noqa: ASYNC110
-            await asyncio.sleep(QUIET_S / 10)  # a look now and then costs less than an event for every call
+        while time.monotonic() < min(began + MAX_QUIET_S, max(began, self.servicer.last_call) + QUIET_S):  # noqa: ASYNC110
+            await asyncio.sleep(QUIET_S / 10)  # polling costs less than an event for every call
 
 
 def names() -> Iterator[str]:
-    """Yield the services to reflect."""
+    """Yield the names of the services for reflection."""
     yield SERVICE
     yield health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     yield reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name

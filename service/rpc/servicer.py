@@ -33,7 +33,7 @@ class Servicer(pb_grpc.TwinsServicer):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.asked = time.monotonic()  # when the last call arrived
+        self.last_call = time.monotonic()  # when the last call arrived
         self.answering = asyncio.Event()  # answers are sent while it is set
         self.answering.set()
         self.classify_stream = Stream(partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing)
@@ -90,7 +90,7 @@ class Servicer(pb_grpc.TwinsServicer):
 
     async def answer(self, codec: Codec[Request, Response], request: Request, caller: Caller) -> Response:
         """Return the response to a request, whatever the task. Raises ServiceError."""
-        self.asked = time.monotonic()
+        self.last_call = time.monotonic()
         with self.engine.call(caller) as outcome:
             outcome.bytes_in = request.ByteSize()
             check_id(request.id)
@@ -107,7 +107,7 @@ class Servicer(pb_grpc.TwinsServicer):
         """Yield the answers of a stream; its errors become the call's status."""
         async with error_status(context) as caller:
             self.engine.authenticate(caller.key)
-            async for response in stream.overtaking(requests, caller):
+            async for response in stream.answers(requests, caller):
                 yield response
             if self.engine.closing.is_set():
                 raise Unavailable("the service is stopping; send the request to another instance")

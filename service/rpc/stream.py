@@ -1,4 +1,4 @@
-"""Many requests over one call, whatever the task: answers carry their request's id and may overtake."""
+"""Many requests over one call, for any task. Each answer carries the id of its request; the order may differ."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,13 +11,11 @@ from service.errors import ServiceError
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.closing import until
 
-WIDTH = (
-    64  # requests of one stream in work, or answered and not fetched; then reading waits, which slows the client down
-)
+WIDTH = 64  # requests of a stream in flight, or answered and not fetched; then the stream stops reading
 
 
 class Identified(Protocol):
-    """A request that carries an id."""
+    """A request with an id."""
 
     id: str
 
@@ -28,22 +26,22 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Stream(Generic[Request, Item]):
-    """One task's stream."""
+    """The stream of one task."""
 
-    answer: Callable[[Request, Caller], Awaitable[Any]]  # one request's; raises ServiceError
-    item: Callable[..., Item]  # the message that holds an id, and an answer or an error
+    answer: Callable[[Request, Caller], Awaitable[Any]]  # answers one request; raises ServiceError
+    item: Callable[..., Item]  # the message with an id, and an answer or an error
     closing: asyncio.Event
 
-    async def overtaking(self, requests: AsyncIterator[Request], caller: Caller) -> AsyncIterator[Item]:
-        """The answers to a stream's requests, in the order in which they are ready."""
-        answers: asyncio.Queue[Item | None] = asyncio.Queue()
+    async def answers(self, requests: AsyncIterator[Request], caller: Caller) -> AsyncIterator[Item]:
+        """Yield the answers to the requests of a stream, in the order in which they are ready."""
+        ready: asyncio.Queue[Item | None] = asyncio.Queue()
         places = asyncio.Semaphore(WIDTH)
-        reading = asyncio.create_task(self.answer_all(requests, caller, answers, places))
+        reading = asyncio.create_task(self.answer_all(requests, caller, ready, places))
         try:
-            while (answer := await answers.get()) is not None:
+            while (answer := await ready.get()) is not None:
                 yield answer
-                places.release()  # an answer keeps its place until the client fetches it
-            await reading  # for its error, if it had one
+                places.release()  # an answer that is not fetched keeps its place, and the client has to wait
+            await reading  # raises its error, if there was one
         finally:
             reading.cancel()
 
@@ -51,13 +49,13 @@ class Stream(Generic[Request, Item]):
         self,
         requests: AsyncIterator[Request],
         caller: Caller,
-        answers: "asyncio.Queue[Item | None]",
+        ready: "asyncio.Queue[Item | None]",
         places: asyncio.Semaphore,
     ) -> None:
-        """Puts an answer to each request, and None behind the last one."""
+        """Put an answer to each request into the queue, and None after the last one."""
 
         async def answer(request: Request) -> None:
-            answers.put_nowait(await self.one(request, caller))
+            ready.put_nowait(await self.answer_one(request, caller))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -65,15 +63,15 @@ class Stream(Generic[Request, Item]):
                     await places.acquire()
                     group.create_task(answer(request))
         finally:
-            answers.put_nowait(None)
+            ready.put_nowait(None)
 
-    async def one(self, request: Request, caller: Caller) -> Item:
-        """One request's answer or error; each has a deadline of its own, within the stream's."""
+    async def answer_one(self, request: Request, caller: Caller) -> Item:
+        """Return the answer to one request, or its error. Its deadline is its own, within that of the stream."""
         now = asyncio.get_running_loop().time()
         left_s = None if caller.timeout_s is None else caller.arrived + caller.timeout_s - now
-        asker = replace(caller, request_id=choose_id(request.id), arrived=now, timeout_s=left_s)
+        request_caller = replace(caller, request_id=choose_id(request.id), arrived=now, timeout_s=left_s)
         try:
-            return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, asker))
+            return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, request_caller))
         except ServiceError as error:
-            sent = pb.Error(code=error.code, detail=error.detail, retry_after=error.retry_after_s or 0)
-            return self.item(id=request.id[:ID_LIMIT], error=sent)
+            message = pb.Error(code=error.code, detail=error.detail, retry_after=error.retry_after_s or 0)
+            return self.item(id=request.id[:ID_LIMIT], error=message)

@@ -243,7 +243,7 @@ def test_an_own_checkpoint_is_classified_with_the_labels_given(labels):
 def test_labels_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "few.txt").write_text("only\n")
     said = refused(MODEL, "classify", "--model", f"own={SHIPPED}", "--labels", tmp_path / "few.txt", CAT)
-    assert "1 labels for a network of 13 classes" in said
+    assert "1 labels were given for a network of 13 classes" in said
 
 
 def test_a_conversion_does_not_overwrite(converted):

@@ -1,6 +1,7 @@
-"""Other projects' checkpoints, as data: how to recognise each and what its keys are called here.
+"""The checkpoint formats of other projects as data: how to recognise each, and how to rename its keys.
 
-The names used here are the authors' and timm's. Every key of a file matches exactly one rule, or the file is refused.
+The names in this project are those of the authors and timm. A file is rejected unless every key matches exactly one
+rule.
 """
 
 import re
@@ -8,21 +9,21 @@ from dataclasses import dataclass
 
 from twins.network.variants import Family, Kind
 
-DROP = ""  # the target of a key that is not needed here
+DROP = ""  # the target of a key that is not needed
 NOTHING = r"(?!)"  # a pattern that no key matches
 
 PREFIXES = ("module.", "model.", "timm_model.", "backbone.")
-"""Left by wrappers (data parallel, Lightning, transformers' TimmWrapper); taken off while every key has one."""
+"""Prefixes of wrappers (data parallel, Lightning, transformers' TimmWrapper), removed while every key has one."""
 
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Where training scripts put the weights, best first: the moving average is what was measured."""
+"""The containers of training scripts, best first: published figures are those of the moving average."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Keys that match `pattern` as a whole are called `target` here: a template for `re.Match.expand`.
+    """Rename keys that match `pattern` completely to `target`, a template for `re.Match.expand`.
 
-    Several targets share the tensor's rows in the proportions `parts`.
+    Several targets share the rows of the tensor in the proportions `parts`.
     """
 
     pattern: str
@@ -31,26 +32,26 @@ class Rule:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The templates, one for each part."""
+        """Return the templates, one for each part."""
         return (self.target,) if isinstance(self.target, str) else self.target
 
 
 @dataclass(frozen=True)
 class Format:
-    """One project's way to name the parameters of a Twins network, and how its network behaves."""
+    """The parameter names of one project, and the behaviour of its networks."""
 
     name: str
-    recognised_by: tuple[str, ...]  # patterns, each of which one of this format's keys matches
+    recognised_by: tuple[str, ...]  # patterns; each matches a key of this format
     rules: tuple[Rule, ...]
     families: dict[Kind, Family]
-    crop: float = 1.0  # the share of the short side that its evaluation of classifiers keeps
-    excluded_by: str = NOTHING  # a pattern that none of its keys matches: no two formats fit one file
+    crop: float = 1.0  # fraction of the short side that its evaluation of classifiers keeps
+    excluded_by: str = NOTHING  # a pattern that matches no key of this format, so that only one format fits a file
 
 
 W = r"(weight|bias)"
-TRUNK = r"(?:backbone\.)?"  # a wrapper may have named the trunk and left the head bare
+TRUNK = r"(?:backbone\.)?"  # a wrapper may have prefixed the trunk but not the head
 
-DENSE = r"(?:decode_head|neck)\..*"  # what only a segmentation network has
+DENSE = r"(?:decode_head|neck)\..*"  # keys that only segmentation networks have
 
 TIMM = Format(
     name="timm / authors",
@@ -96,9 +97,9 @@ DENSE_HEAD = (
     Rule(rf"(decode_head\.conv_seg\.{W})", r"\1"),
     Rule(r"(decode_head\.(?!conv_seg\.)[\w.]+\.(?:conv\.weight|bn\.(?:weight|bias|running_mean|running_var)))", r"\1"),
     Rule(r"decode_head\.[\w.]+\.bn\.num_batches_tracked", DROP),
-    Rule(r"auxiliary_head\..*", DROP),  # of use in training alone
+    Rule(r"auxiliary_head\..*", DROP),  # only used in training
 )
-"""mmsegmentation's names of necks and heads, which are used here as well."""
+"""The names of necks and heads in mmsegmentation, which this project uses as well."""
 
 AUTHORS_SEG = Format(
     name="authors' segmentation",
@@ -110,7 +111,7 @@ AUTHORS_SEG = Format(
         Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
         Rule(rf"(backbone\.blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
         Rule(rf"(backbone\.norm_list\.\d\.{W})", r"\1"),
-        Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # of the classifier that the trunk was trained as
+        Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # left over from the classifier that the trunk was trained as
         *DENSE_HEAD,
     ),
     families={
@@ -118,7 +119,7 @@ AUTHORS_SEG = Format(
         "svt": Family(edge="masked", stage_norms=True),
     },
 )
-"""Also what this project writes itself: the names used here are these."""
+"""This project writes this format, since its own names are these."""
 
 MMSEG = Format(
     name="mmsegmentation",
@@ -138,7 +139,7 @@ MMSEG = Format(
         Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"backbone.blocks.\1.\2.mlp.fc1.\3"),
         Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"backbone.blocks.\1.\2.mlp.fc2.\3"),
         Rule(TRUNK + rf"norm_list\.(\d)\.{W}", r"backbone.norm_list.\1.\2"),
-        Rule(TRUNK + rf"norm\.{W}", DROP),  # left in the converted backbones
+        Rule(TRUNK + rf"norm\.{W}", DROP),  # left over in the converted backbones
         *DENSE_HEAD,
     ),
     families={
@@ -151,18 +152,18 @@ FORMATS: tuple[Format, ...] = (TIMM, MMPRETRAIN, AUTHORS_SEG, MMSEG)
 
 
 def recognise(keys: list[str]) -> Format | None:
-    """The format that a checkpoint with these keys is in."""
+    """Return the format of a checkpoint with these keys, or None."""
     return next((candidate for candidate in FORMATS if fits(candidate, keys)), None)
 
 
 def fits(candidate: Format, keys: list[str]) -> bool:
-    """Whether a checkpoint with these keys is in that format."""
+    """Return whether a checkpoint with these keys has this format."""
     found = all(any(re.fullmatch(pattern, key) for key in keys) for pattern in candidate.recognised_by)
     return found and not any(re.fullmatch(candidate.excluded_by, key) for key in keys)
 
 
 def strip_prefixes(keys: list[str]) -> int:
-    """How many leading characters of every key are wrappers' prefixes."""
+    """Return the length of the wrapper prefixes that all keys share."""
     length = 0
     while keys and (found := next((p for p in PREFIXES if all(k.startswith(p, length) for k in keys)), "")):
         length += len(found)

@@ -1,6 +1,6 @@
-"""Downloads a large file so that nothing is fetched twice: what an interruption left is continued, and checked whole.
+"""Download large files. An interrupted download is resumed, and the whole file is checked.
 
-The proxy variables act as everywhere: urllib reads them. Only HTTPS is spoken, but to this machine itself.
+urllib reads the usual proxy variables. Only HTTPS is allowed, except for the loopback interface.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ from urllib.request import BaseHandler, Request, build_opener
 from filelock import FileLock
 
 TIMEOUT_S = 30.0  # without a byte
-ATTEMPTS = 4  # in a row that bring nothing new
+ATTEMPTS = 4  # attempts in a row without new bytes
 CHUNK = 1 << 20  # bytes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PARTIAL, TOO_FAR = 206, 416  # HTTP: the rest of a file; nothing there is left to send
+PARTIAL, TOO_FAR = 206, 416  # HTTP statuses: the rest of the file; a range after its end
 
 
 def fetch(url: str, path: Path, *, sha256: str) -> None:
-    """Puts the file at `url` to `path`, whole or not at all, with a progress bar.
+    """Download the file at `url` to `path`, completely or not at all, with a progress bar.
 
-    `sha256` is its hash or the beginning of it. Several processes may ask for one file: one fetches it, the others
-    wait. Raises OSError, HTTPException, or ValueError for what came but is not the file.
+    `sha256` is the digest of the file or its beginning. If several processes download the same file, one does and the
+    others wait. Raise OSError or HTTPException if the download fails, and ValueError if the digest is wrong.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -34,12 +34,12 @@ def fetch(url: str, path: Path, *, sha256: str) -> None:
         found = digest(part)
         if not found.startswith(sha256):
             part.unlink()
-            raise ValueError(f"what came is damaged: its sha256 is {found}, which does not begin with {sha256}")
+            raise ValueError(f"the download is damaged: its sha256 is {found} and should begin with {sha256}")
         part.replace(path)
 
 
 def complete(url: str, part: Path) -> None:
-    """Continues `part` until it is complete, through interruptions as long as each attempt brings something."""
+    """Resume the download of `part` until it is complete. Give up after several attempts without new bytes."""
     idle = 0
     while True:
         before = size(part)
@@ -54,13 +54,13 @@ def complete(url: str, part: Path) -> None:
 
 
 def continue_once(url: str, part: Path) -> None:
-    """Fetches what `part` lacks. Raises ConnectionError when the other side ends too early."""
+    """Download the rest of `part`. Raise ConnectionError if the connection ends early."""
     start = size(part)
-    request = Request(checked(url), headers={"Range": f"bytes={start}-"} if start else {})  # noqa: S310
+    request = Request(allowed(url), headers={"Range": f"bytes={start}-"} if start else {})  # noqa: S310
     try:
         response = OPENER.open(request, timeout=TIMEOUT_S)
     except HTTPError as error:
-        if start and error.code == TOO_FAR:  # all of it is here, or more: the hash will tell
+        if start and error.code == TOO_FAR:  # the file is complete or too long; the digest decides
             return
         raise
     with response:
@@ -69,8 +69,8 @@ def continue_once(url: str, part: Path) -> None:
 
 
 def receive(response: HTTPResponse, part: Path, start: int) -> None:
-    """Writes a response's body into `part` from `start` on."""
-    from huggingface_hub.utils.tqdm import tqdm  # imported late: only those who fetch should pay for it
+    """Write the body of a response to `part` from offset `start`."""
+    from huggingface_hub.utils.tqdm import tqdm  # imported here, since only downloads need it
 
     announced = response.headers.get("Content-Length")
     total = start + int(announced) if announced else None
@@ -85,34 +85,34 @@ def receive(response: HTTPResponse, part: Path, start: int) -> None:
         raise ConnectionError(f"the connection ended after {size(part)} of {total} bytes")
 
 
-def checked(url: str) -> str:
-    """The address, if it may be spoken to. Raises ValueError."""
+def allowed(url: str) -> str:
+    """Return the URL if its scheme is allowed. Raise ValueError otherwise."""
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return url
-    raise ValueError(f"{url} is no https address")
+    raise ValueError(f"{url} is not an https address")
 
 
-class OnlyChecked(BaseHandler):
-    """Lets no redirect lead to an address that could not have been given in the first place."""
+class CheckRedirects(BaseHandler):
+    """Reject redirects to URLs that are not allowed."""
 
     def http_request(self, request: Request) -> Request:
-        """The request itself. Raises ValueError."""
-        checked(request.full_url)
+        """Return the request unchanged. Raise ValueError if its URL is not allowed."""
+        allowed(request.full_url)
         return request
 
     ftp_request = http_request
 
 
-OPENER = build_opener(OnlyChecked)
+OPENER = build_opener(CheckRedirects)
 
 
 def size(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
+    """Return the size of a file in bytes, or 0 if it does not exist."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def digest(path: Path) -> str:
-    """A file's sha256, in hex."""
+    """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -188,7 +188,7 @@ async def run_next(pool, worker) -> None:
 
 
 async def test_a_sample_that_was_in_two_crashes_is_an_error(pool, workers):
-    with pytest.raises(Internal, match="again and again"):
+    with pytest.raises(Internal, match="crashed repeatedly"):
         await (await lose(pool, workers))
 
 

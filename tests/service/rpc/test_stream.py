@@ -48,12 +48,12 @@ async def settle(asked):
 
 
 async def test_every_request_is_answered_once(asked):
-    found = [item.id async for item in asked.stream.overtaking(asked.requests(500), CALLER)]
+    found = [item.id async for item in asked.stream.answers(asked.requests(500), CALLER)]
     assert sorted(map(int, found)) == list(range(500))
 
 
 async def test_a_client_that_does_not_read_is_not_read_either(asked):
-    answers = asked.stream.overtaking(asked.requests(10_000), CALLER)
+    answers = asked.stream.answers(asked.requests(10_000), CALLER)
     await anext(answers)
     await settle(asked)
     assert asked.read <= WIDTH + 2
@@ -61,7 +61,7 @@ async def test_a_client_that_does_not_read_is_not_read_either(asked):
 
 
 async def test_each_answer_that_is_read_makes_place_for_a_request(asked):
-    answers = asked.stream.overtaking(asked.requests(10_000), CALLER)
+    answers = asked.stream.answers(asked.requests(10_000), CALLER)
     for _ in range(100):
         await anext(answers)
     await settle(asked)
@@ -70,7 +70,7 @@ async def test_each_answer_that_is_read_makes_place_for_a_request(asked):
 
 
 async def test_a_bad_request_has_an_error_and_ends_nothing(asked):
-    found = {item.id: item async for item in asked.stream.overtaking(asked.requests(20), CALLER)}
+    found = {item.id: item async for item in asked.stream.answers(asked.requests(20), CALLER)}
     assert found["7"].error.code == "bad_request"
     assert len(found) == 20
 
@@ -82,7 +82,7 @@ async def test_a_stream_ends_when_the_service_stops(asked):
         yield pb.ClassifyRequest(id="1")
         await never.wait()
 
-    answers = asked.stream.overtaking(one_then_silence(), CALLER)
+    answers = asked.stream.answers(one_then_silence(), CALLER)
     await anext(answers)
     asked.stream.closing.set()
     async with asyncio.timeout(10):

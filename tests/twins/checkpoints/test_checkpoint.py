@@ -135,7 +135,7 @@ def test_a_network_may_have_another_number_of_classes_than_its_name(seven):
 
 
 def test_what_is_served_under_a_published_name_needs_a_label_for_each_class(seven):
-    with pytest.raises(twins.errors.LabelsError, match="13 labels for a network of 7 classes"):
+    with pytest.raises(twins.errors.LabelsError, match="13 labels were given for a network of 7 classes"):
         loading.load(ModelReference("twins_svt_nano", seven))
 
 

@@ -24,7 +24,7 @@ def test_classes_that_nobody_named_are_numbered():
 
 @pytest.mark.parametrize("classes", [2, 4, 1000])
 def test_a_list_of_another_length_is_refused(classes):
-    with pytest.raises(LabelsError, match=f"3 labels for a network of {classes} classes.*--labels"):
+    with pytest.raises(LabelsError, match=f"3 labels were given for a network of {classes} classes.*--labels"):
         labels.choose(classes, THREE)
 
 
