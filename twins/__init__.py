@@ -1,19 +1,20 @@
 """Twins-PCPVT and Twins-SVT: published checkpoints as PyTorch modules.
 
 >>> network = twins.load("twins_svt_nano")
->>> logits = network(images)  # images: N 3 H W, float, normalised; logits: N classes
+>>> logits = network(twins.preprocess("cat.jpg", "twins_svt_nano"))  # 1×classes
 """
 
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twins.zoo.models import list_models
+from twins.zoo.models import ModelReference, list_models, parse_reference
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
-__all__ = ["list_models", "load"]
+__all__ = ["list_models", "load", "preprocess"]
 __version__ = "0.1.0"
 
 
@@ -24,17 +25,36 @@ def load(
     device: "str | torch.device" = "cpu",
     dtype: "torch.dtype | None" = None,
 ) -> "torch.nn.Module":
-    """A model in eval mode: N×3×H×W float, normalised, sides of at least 32 pixels → N×classes logits.
+    """Return a model as a module in eval mode, whose input is what `preprocess` returns.
 
-    A segmentation model gives N×classes×h×w logits at a quarter of the input's size.
+    The module takes N×3×H×W float images that are normalised and have sides of at least 32 pixels. A classifier
+    returns N×classes logits, a segmentation model N×classes×h×w logits at a quarter of the input's size.
 
-    `name` is one of `list_models()`, whose weights are fetched if need be; or, with `checkpoint`, any name for a file
-    of one's own: the authors', timm's, mmpretrain's or mmsegmentation's, recognised by its keys. `dtype` is float32
-    unless given. Raises `twins.errors.TwinsError` with a message that says what to do.
+    `name` is one of `list_models()`, whose weights are fetched if necessary. With `checkpoint`, or as NAME=FILE, it is
+    any name for a file of your own in a supported format. `dtype` is float32 by default. Raises
+    `twins.errors.TwinsError` with a message that says what to do.
     """
-    # imported late: `import twins` alone costs no torch
-    from twins.zoo import loading
-    from twins.zoo.models import ModelReference, parse_reference
+    from twins.zoo import loading  # imported late so that `import twins` does not import torch
 
-    reference = ModelReference(name, Path(checkpoint)) if checkpoint is not None else parse_reference(name)
-    return loading.network(reference).to(device=device, dtype=dtype)
+    return loading.network(reference(name, checkpoint)).to(device=device, dtype=dtype)
+
+
+def preprocess(
+    image: "str | PathLike[str] | bytes | Image.Image", name: str, checkpoint: str | PathLike[str] | None = None
+) -> "torch.Tensor":
+    """Return an image as the input of a model: 1×3×H×W, float32, normalised.
+
+    `image` is a path, the bytes of an image file, or a Pillow image. `name` and `checkpoint` are those of `load`.
+    The image is resized, cropped and normalised as the service does it for this model. Raises
+    `twins.errors.TwinsError` if the image cannot be read.
+    """
+    import torch
+
+    from twins.runtime import inputs  # imported late like torch, because it imports Pillow and NumPy
+
+    return torch.from_numpy(inputs.prepare(image, reference(name, checkpoint)))
+
+
+def reference(name: str, checkpoint: str | PathLike[str] | None) -> ModelReference:
+    """Return the model that a name, and perhaps a file, stand for. Raises UnknownModel."""
+    return ModelReference(name, Path(checkpoint)) if checkpoint is not None else parse_reference(name)

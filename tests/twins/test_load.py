@@ -21,8 +21,8 @@ def test_importing_the_package_does_not_import_torch():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_public_names_are_two():
-    assert twins.__all__ == ["list_models", "load"]
+def test_the_public_names_are_three():
+    assert twins.__all__ == ["list_models", "load", "preprocess"]
 
 
 def test_a_packaged_model_loads_by_its_name(nano):
