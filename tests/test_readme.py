@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -112,10 +113,13 @@ def test_curl_is_answered_as_shown(example: Example, server):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "download"])
-def test_a_download_is_an_image_of_the_photos_size(command, server, tmp_path):
+def test_a_download_is_a_vector_or_an_image_of_the_photos_size(command, server, tmp_path):
     target = tmp_path / shlex.split(command)[shlex.split(command).index("-o") + 1]
     bash(addressed(command, server).replace(f"-o {target.name}", f"-o {target}"))
-    assert Image.open(target).size == (451, 300)
+    if target.suffix == ".npy":
+        assert np.load(target).ndim == 1
+    else:
+        assert Image.open(target).size == (451, 300)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
