@@ -20,6 +20,7 @@ from service.rpc import statuses
 from service.settings import PREFIX, Settings, flag_name
 from tests.golden import names
 from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, README, SETTINGS
+from twins.card import HeadName
 from twins.checkpoints import checkpoint
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
@@ -116,10 +117,26 @@ def network(entry: ZooEntry) -> torch.nn.Module:
     """Return a model's network without values, which takes no memory."""
     if isinstance(entry.source, Packaged):
         return checkpoint.skeleton(checkpoint.load(hub.packaged(entry.source)))
-    if entry.task == "segment":
-        return names.network(entry.variant, entry.head)
+    return NETWORKS[entry.head](entry)
+
+
+def classifier(entry: ZooEntry) -> torch.nn.Module:
+    """Return a classifier without values."""
     with torch.device("meta"):
         return Classifier(VARIANTS[entry.variant], Family(), len(labels.shipped(entry.labels)))
+
+
+def segmenter(entry: ZooEntry) -> torch.nn.Module:
+    """Return a segmentation network without values."""
+    return names.network(entry.variant, entry.head)
+
+
+NETWORKS: dict[HeadName, Callable[[ZooEntry], torch.nn.Module]] = {
+    "linear": classifier,
+    "fpn": segmenter,
+    "upernet": segmenter,
+}
+"""By the name of the head."""
 
 
 def errors() -> str:

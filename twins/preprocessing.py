@@ -95,7 +95,9 @@ def choose(task: TaskName, given: dict[Source, Preprocessing]) -> Chosen:
     sources = {name: next(s for s, layer in layers.items() if getattr(layer, name) is not None) for name in used}
     values = {name: getattr(layers[source], name) for name, source in sources.items()}
     check_interpolation(task, values["interpolation"], sources["interpolation"])
-    return Chosen(geometry(task, values), Normalisation(values["mean"], values["std"]), PreprocessingSources(**sources))
+    return Chosen(
+        GEOMETRIES[task](values), Normalisation(values["mean"], values["std"]), PreprocessingSources(**sources)
+    )
 
 
 def check_interpolation(task: TaskName, interpolation: str, source: Source) -> None:
@@ -107,13 +109,6 @@ def check_interpolation(task: TaskName, interpolation: str, source: Source) -> N
         )
 
 
-def geometry(task: TaskName, values: dict[str, Any]) -> Geometry:
-    """Return how an image is resized and cropped with these values."""
-    if task == "segment":
-        return resize_keep_ratio(values["size"])
-    return centre_crop(values["size"], values["crop"], values["interpolation"])
-
-
 def centre_crop(size: int, share: float, interpolation: Interpolation = "bicubic") -> Geometry:
     """Return the geometry of timm's evaluation: the short side resized to floor(size / share), then a square crop."""
     return Geometry(short_side=int(size / share), crop=size, interpolation=interpolation)
@@ -122,6 +117,13 @@ def centre_crop(size: int, share: float, interpolation: Interpolation = "bicubic
 def resize_keep_ratio(short_side: int) -> Geometry:
     """Return the geometry of mmsegmentation's test pipeline: the whole image, as large as both bounds allow."""
     return Geometry(short_side=short_side, long_side=4 * short_side, interpolation="bilinear")
+
+
+GEOMETRIES: dict[TaskName, Callable[[dict[str, Any]], Geometry]] = {
+    "classify": lambda values: centre_crop(values["size"], values["crop"], values["interpolation"]),
+    "segment": lambda values: resize_keep_ratio(values["size"]),
+}
+"""How an image is resized and cropped with the chosen values."""
 
 
 def parse_triple(text: str) -> Triple:

@@ -24,6 +24,7 @@ from twins.network.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Ki
 
 TRUNK = "backbone."  # the prefix of the trunk's parameters in a segmentation network
 TIMM_CONFIG = "config.json"  # in the directory of the weights
+TIMM_TASK: TaskName = "classify"  # of all of timm's models
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def with_timm_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
 
     Values in the checkpoint itself come first.
     """
-    config = read_timm_config(path) if checkpoint.task == "classify" else None
+    config = read_timm_config(path) if checkpoint.task == TIMM_TASK else None
     if config is None or config.architecture != f"twins_{checkpoint.variant_name}":
         return checkpoint
     declared = checkpoint.declared
