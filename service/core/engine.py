@@ -130,6 +130,15 @@ class Engine:
         with self.memory.open() as memory:
             self.record(Outcome(caller, caller.arrived, memory, code=code))
 
+    @contextmanager
+    def count_refusal(self, caller: Caller) -> Iterator[None]:
+        """Count and log the refusal of a stream. The requests of a stream that is accepted are calls of their own."""
+        try:
+            yield
+        except ServiceError as error:
+            self.refused(caller, error.code)
+            raise
+
     def record(self, outcome: Outcome) -> None:
         """Count and log a call. Its code is also that of each image that has none of its own."""
         duration_s = asyncio.get_running_loop().time() - outcome.caller.arrived

@@ -25,7 +25,7 @@ from twins.card import Card
 
 Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest, pb.EmbedRequest)
 Response = TypeVar("Response", bound=Message)
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Message)
 
 
 class Servicer(pb_grpc.TwinsServicer):
@@ -106,11 +106,18 @@ class Servicer(pb_grpc.TwinsServicer):
     ) -> AsyncIterator[Item]:
         """Yield the answers of a stream; its errors become the call's status."""
         async with error_status(context) as caller:
-            self.engine.authenticate(caller.key)
-            async for response in stream.answers(requests, caller):
-                yield response
-            if self.engine.closing.is_set():
-                raise Unavailable("the service is stopping; send the request to another instance")
+            with self.engine.count_refusal(caller):
+                self.engine.authenticate(caller.key)
+                self.check_open()
+            with self.engine.memory.open() as memory:
+                async for response in stream.answers(requests, caller, memory):
+                    yield response
+            self.check_open()
+
+    def check_open(self) -> None:
+        """Raise Unavailable if streams have to end."""
+        if self.engine.closing.is_set():
+            raise Unavailable("the service is stopping; send the request to another instance")
 
 
 def listed(card: Card) -> pb.Model:

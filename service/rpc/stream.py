@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from service.core.call import Caller
 from service.core.ids import ID_LIMIT, choose_id
+from service.core.memory import MemoryAccount
 from service.errors import ServiceError
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.closing import until
@@ -32,14 +33,17 @@ class Stream(Generic[Request, Item]):
     item: Callable[..., Item]  # the message with an id, and an answer or an error
     closing: asyncio.Event
 
-    async def answers(self, requests: AsyncIterator[Request], caller: Caller) -> AsyncIterator[Item]:
-        """Yield the answers to the requests of a stream, in the order in which they are ready."""
+    async def answers(
+        self, requests: AsyncIterator[Request], caller: Caller, memory: MemoryAccount
+    ) -> AsyncIterator[Item]:
+        """Yield the answers to the requests in the order in which they are ready. Those not fetched count as memory."""
         ready: asyncio.Queue[Item | None] = asyncio.Queue()
         places = asyncio.Semaphore(WIDTH)
-        reading = asyncio.create_task(self.answer_all(requests, caller, ready, places))
+        reading = asyncio.create_task(self.answer_all(requests, caller, ready, places, memory))
         try:
             while (answer := await ready.get()) is not None:
                 yield answer
+                memory.release(answer.ByteSize())
                 places.release()  # an answer that is not fetched keeps its place, and the client has to wait
             await reading  # raises its error, if there was one
         finally:
@@ -51,11 +55,14 @@ class Stream(Generic[Request, Item]):
         caller: Caller,
         ready: "asyncio.Queue[Item | None]",
         places: asyncio.Semaphore,
+        memory: MemoryAccount,
     ) -> None:
         """Put an answer to each request into the queue, and None after the last one."""
 
         async def answer(request: Request) -> None:
-            ready.put_nowait(await self.answer_one(request, caller))
+            item = await self.answer_one(request, caller)
+            memory.count(item.ByteSize())
+            ready.put_nowait(item)
 
         try:
             async with asyncio.TaskGroup() as group:

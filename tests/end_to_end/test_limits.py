@@ -60,6 +60,14 @@ def test_a_request_with_more_images_than_there_can_be_room_for_is_refused_for_go
     assert response.status_code == 413  # there will never be room
 
 
+def test_images_that_are_ready_at_the_deadline_are_returned_and_the_others_have_errors(frozen, cat):
+    images = [("image", cat), ("image", b"no image")]
+    response = httpx.post(f"{frozen.http}/classify", files=images, headers={"X-Request-Timeout": "1"}, timeout=10)
+    assert response.status_code == 200
+    assert [entry["error"]["code"] for entry in response.json()] == ["deadline_exceeded", "unsupported_media_type"]
+    assert frozen.metric("twins_images_total", protocol="http", code="deadline_exceeded") >= 1
+
+
 def test_a_deadline_that_passes_is_answered_in_time_and_the_sample_is_dropped(frozen, cat):
     response = httpx.post(f"{frozen.http}/classify", content=cat, headers={"X-Request-Timeout": "0.5"}, timeout=10)
     assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
@@ -109,6 +117,13 @@ def test_grpc_asks_for_the_key_too(guarded, cat):
             stub.Classify(pb.ClassifyRequest(image=cat))
         assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
         assert stub.ListModels(pb.ListModelsRequest(), metadata=[("authorization", "Bearer right")]).models
+
+
+def test_a_refused_stream_is_counted(guarded, cat):
+    before = guarded.metric("twins_requests_total", protocol="grpc", code="unauthenticated")
+    with grpc.insecure_channel(guarded.grpc) as channel, pytest.raises(grpc.RpcError):
+        next(pb_grpc.TwinsStub(channel).ClassifyStream(iter([pb.ClassifyRequest(image=cat)])))
+    assert guarded.metric("twins_requests_total", protocol="grpc", code="unauthenticated") == before + 1
 
 
 def test_health_and_metrics_need_no_key(guarded):

@@ -112,7 +112,7 @@ def test_server_timing_names_every_stage(client, cat):
     stages = [
         part.split(";")[0].strip() for part in client.post("/classify", content=cat).headers["server-timing"].split(",")
     ]
-    assert stages == ["decode", "preprocess", "queue", "infer", "postprocess"]
+    assert stages == ["decode_queue", "decode", "preprocess", "queue", "infer", "postprocess"]
 
 
 REFUSALS = {

@@ -1,4 +1,4 @@
-"""Streams of requests: as many in work as there are places, and none for a client that does not read."""
+"""Streams of requests: how many are in flight, and what a client that does not read costs."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from service.core.call import Caller
+from service.core.memory import MemoryAccount, MemoryBudget
 from service.errors import BadRequest
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.stream import WIDTH, Stream
@@ -18,7 +19,12 @@ class Asked:
     """A stream over a model that answers at once, and how many requests it has read."""
 
     stream: Stream
+    memory: MemoryAccount
     read: int = 0
+
+    def answers(self, count: int):
+        """The answers to so many requests."""
+        return self.stream.answers(self.requests(count), CALLER, self.memory)
 
     async def requests(self, count: int):
         for number in range(count):
@@ -35,11 +41,12 @@ async def answer(request, _):
 
 @pytest.fixture
 async def asked():
-    return Asked(Stream(answer, pb.ClassifyStreamResponse, asyncio.Event()))
+    with MemoryBudget(1).open() as memory:
+        yield Asked(Stream(answer, pb.ClassifyStreamResponse, asyncio.Event()), memory)
 
 
 async def settle(asked):
-    """Until nothing more is read of its own."""
+    """Wait until the stream reads no further request."""
     before = -1
     while asked.read != before:
         before = asked.read
@@ -48,12 +55,12 @@ async def settle(asked):
 
 
 async def test_every_request_is_answered_once(asked):
-    found = [item.id async for item in asked.stream.answers(asked.requests(500), CALLER)]
+    found = [item.id async for item in asked.answers(500)]
     assert sorted(map(int, found)) == list(range(500))
 
 
 async def test_a_client_that_does_not_read_is_not_read_either(asked):
-    answers = asked.stream.answers(asked.requests(10_000), CALLER)
+    answers = asked.answers(10_000)
     await anext(answers)
     await settle(asked)
     assert asked.read <= WIDTH + 2
@@ -61,7 +68,7 @@ async def test_a_client_that_does_not_read_is_not_read_either(asked):
 
 
 async def test_each_answer_that_is_read_makes_place_for_a_request(asked):
-    answers = asked.stream.answers(asked.requests(10_000), CALLER)
+    answers = asked.answers(10_000)
     for _ in range(100):
         await anext(answers)
     await settle(asked)
@@ -70,7 +77,7 @@ async def test_each_answer_that_is_read_makes_place_for_a_request(asked):
 
 
 async def test_a_bad_request_has_an_error_and_ends_nothing(asked):
-    found = {item.id: item async for item in asked.stream.answers(asked.requests(20), CALLER)}
+    found = {item.id: item async for item in asked.answers(20)}
     assert found["7"].error.code == "bad_request"
     assert len(found) == 20
 
@@ -82,8 +89,21 @@ async def test_a_stream_ends_when_the_service_stops(asked):
         yield pb.ClassifyRequest(id="1")
         await never.wait()
 
-    answers = asked.stream.answers(one_then_silence(), CALLER)
+    answers = asked.stream.answers(one_then_silence(), CALLER, asked.memory)
     await anext(answers)
     asked.stream.closing.set()
     async with asyncio.timeout(10):
         assert [item async for item in answers] == []
+
+
+async def test_answers_that_nobody_fetches_count_as_memory(asked):
+    answers = asked.answers(10_000)
+    first = await anext(answers)
+    await settle(asked)
+    assert asked.memory.size_bytes >= WIDTH * first.ByteSize()
+    await answers.aclose()
+
+
+async def test_answers_that_are_fetched_count_no_more(asked):
+    assert len([item async for item in asked.answers(20)]) == 20
+    assert asked.memory.size_bytes == 0
