@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from service import metrics
@@ -11,6 +11,7 @@ from service.errors import DeadlineExceeded, Overloaded
 
 NEWEST_WEIGHT = 0.1  # of the newest measurement in the running mean
 LONGEST_RETRY_S = 60
+HEARD_S = 2.0  # how long it counts what an answer said about other frontends
 
 
 class MeanTime:
@@ -18,10 +19,11 @@ class MeanTime:
 
     def __init__(self) -> None:
         self.per_image_s: float | None = None
+        self.batch_s = 0.0  # of the latest batch
 
     def record(self, duration_s: float, images: int) -> None:
         """Record that so many images together took so long."""
-        new = duration_s / images
+        new, self.batch_s = duration_s / images, duration_s
         old = new if self.per_image_s is None else self.per_image_s
         self.per_image_s = (1 - NEWEST_WEIGHT) * old + NEWEST_WEIGHT * new
 
@@ -39,6 +41,7 @@ class Admission:
         self.waiting: Counter[str] = Counter()  # images in flight, by model
         self.device_times: defaultdict[str, MeanTime] = defaultdict(MeanTime)  # by model: they differ widely
         self.prepare_time = MeanTime()  # of decoding and preprocessing
+        self.elsewhere: dict[str, tuple[Mapping[str, int], float]] = {}  # by worker: see `hear`, and when it was heard
         self.preparing = 0  # images in flight that have not been decoded and preprocessed yet
 
     @property
@@ -49,31 +52,57 @@ class Admission:
     @contextmanager
     def admitted(self, images: int, *, model: str = "", deadline: float, workers: int) -> Iterator[None]:
         """Count images of a model as in flight meanwhile. Raise Overloaded, DeadlineExceeded."""
-        self.check(images, deadline=deadline, workers=workers)
+        self.check(images, model=model, deadline=deadline, workers=workers)
         self.count(model, images)
         try:
             yield
         finally:
             self.count(model, -images)
 
-    def check(self, images: int, *, deadline: float, workers: int) -> None:
+    def check(self, images: int, *, model: str = "", deadline: float, workers: int) -> None:
         """Refuse at once what could not be done later. Raise Overloaded, DeadlineExceeded."""
-        wait_s = self.wait_s(workers)
         if self.in_flight + images > self.max_queue:
             raise Overloaded(
                 f"{self.in_flight} images are waiting; at most {self.max_queue} may",
-                retry_after_s=retry_after_s(wait_s),
+                retry_after_s=retry_after_s(self.decode_wait_s() + sum(self.device_waits_s(workers).values())),
             )
+        wait_s = self.decode_wait_s() + self.turn_wait_s(model, workers)
         left_s = deadline - asyncio.get_running_loop().time()
         if wait_s > left_s:
             raise DeadlineExceeded(
                 f"about {wait_s:.1f} s of work are waiting; the deadline is in {max(left_s, 0):.1f} s"
             )
 
-    def wait_s(self, workers: int) -> float:
-        """Return the estimated time until everything that waits now has been decoded and has run."""
-        decode_s = self.prepare_time.wait_s(self.preparing, self.decode_threads)
-        return decode_s + sum(self.device_times[model].wait_s(count, workers) for model, count in self.waiting.items())
+    def decode_wait_s(self) -> float:
+        """Return the estimated time until every image that waits for a thread has been decoded and preprocessed."""
+        return self.prepare_time.wait_s(self.preparing, self.decode_threads)
+
+    def turn_wait_s(self, model: str, workers: int) -> float:
+        """Return the estimated time until the device has run what a new image of a model must wait for.
+
+        Models take turns of equal device time. So another model takes at most as long as this model's own images do,
+        or one batch.
+        """
+        waits_s = self.device_waits_s(workers)
+        own_s = waits_s.pop(model, 0.0)
+        return own_s + sum(
+            min(wait_s, max(own_s, self.device_times[other].batch_s)) for other, wait_s in waits_s.items()
+        )
+
+    def device_waits_s(self, workers: int) -> dict[str, float]:
+        """Return the estimated device time of all images that are in flight, by model."""
+        images = self.waiting + self.heard()
+        return {model: self.device_times[model].wait_s(count, workers) for model, count in images.items()}
+
+    def hear(self, worker: str, elsewhere: Mapping[str, int]) -> None:
+        """Remember how many samples of other frontends wait in a worker, by model. Each of its answers says so."""
+        self.elsewhere[worker] = elsewhere, asyncio.get_running_loop().time()
+
+    def heard(self) -> Counter[str]:
+        """Return how many samples of other frontends wait, by model, as far as workers have said so lately."""
+        oldest = asyncio.get_running_loop().time() - HEARD_S
+        self.elsewhere = {worker: (counts, at) for worker, (counts, at) in self.elsewhere.items() if at > oldest}
+        return sum((Counter(counts) for counts, _ in self.elsewhere.values()), Counter())
 
     def count(self, model: str, images: int) -> None:
         """Change the number of images in flight."""

@@ -6,7 +6,7 @@ Only items of one key share a batch; keys of one group share their turns. Time i
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -80,6 +80,13 @@ class Batcher(Generic[Key, Item, Result]):
     def depth(self) -> int:
         """How many items wait."""
         return sum(map(len, self.queues.values()))
+
+    def waiting(self) -> Counter[Hashable]:
+        """Return how many items wait, by group."""
+        counts: Counter[Hashable] = Counter()
+        for key, queue in self.queues.items():
+            counts[self.group(key)] += len(queue)
+        return counts
 
     async def submit(self, key: Key, item: Item, *, expires: float = math.inf) -> Result:
         """Return the item's result. Cancel the call to abandon it.

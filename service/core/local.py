@@ -172,6 +172,10 @@ class LocalPool:
                 raise ran.output
         return PoolOutput(ran.output, ran.started - arrived, ran.infer_s, ran.batch_size)
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many samples wait for the device, by model."""
+        return {str(model): count for model, count in self.batcher.waiting().items()}
+
     def max_batch(self, key: Key) -> int:
         """Return the largest batch of a model's samples of one layout."""
         model, layout = key

@@ -68,6 +68,7 @@ class Pipeline:
         upcoming = self.admission.preparing
         pooled = await self.pool.submit(card.name, prepared.sample, expires=deadline, upcoming=upcoming)
         self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
+        self.admission.hear(pooled.worker, pooled.waiting_elsewhere)
         output_bytes = sum(array.nbytes for array in pooled.output.arrays)
         memory.count(output_bytes)
         began = asyncio.get_running_loop().time()

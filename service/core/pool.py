@@ -1,7 +1,7 @@
 """The interface to what runs samples: one or many workers, in this process or in others."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.errors import ServiceError, Unavailable
@@ -19,6 +19,8 @@ class PoolOutput:
     queue_s: float
     infer_s: float
     batch_size: int
+    worker: str = ""  # the worker that ran the sample
+    waiting_elsewhere: Mapping[str, int] = field(default_factory=dict)  # other frontends' samples there, by model
 
 
 class Pool(Protocol):

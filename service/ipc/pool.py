@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from service import logs, metrics
 from service.core.pool import RETRY_AFTER_S, PoolOutput, no_worker
@@ -50,6 +51,7 @@ class WorkerConnection:
         self.client = ClientSocket(info.address, name=identity)
         self.pending: dict[int, asyncio.Future[PoolOutput]] = {}
         self.running: set[int] = set()
+        self.in_flight: Counter[str] = Counter()  # samples that this frontend has there, by model
         self.receiving = asyncio.create_task(self.receive())
         self.receiving.add_done_callback(self.on_broken)
 
@@ -57,6 +59,7 @@ class WorkerConnection:
         """Return one sample's output. Raise ServiceError, and WorkerLost if the worker dies first."""
         answer: asyncio.Future[PoolOutput] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = answer
+        self.in_flight[job.model] += 1
         try:
             await self.client.send(job, [sample.pixels])
             return await answer
@@ -68,6 +71,7 @@ class WorkerConnection:
             raise
         finally:
             del self.pending[job.id]
+            self.in_flight[job.model] -= 1
             self.running.discard(job.id)
 
     async def receive(self) -> None:
@@ -83,7 +87,8 @@ class WorkerConnection:
             if answer is None or answer.done():  # abandoned meanwhile
                 continue
             if isinstance(message, Done):
-                answer.set_result(pool_output(message, arrays))
+                elsewhere = {model: max(0, n - self.in_flight[model]) for model, n in message.waiting.items()}
+                answer.set_result(pool_output(message, arrays, self.name, elsewhere))
             else:
                 answer.set_exception(worker_error(message))
 
@@ -196,6 +201,6 @@ def worker_error(failed: Failed) -> ServiceError:
     return kind(failed.detail, retry_after_s=RETRY_AFTER_S if issubclass(kind, Refused) else None)
 
 
-def pool_output(done: Done, arrays: tuple[Array, ...]) -> PoolOutput:
+def pool_output(done: Done, arrays: tuple[Array, ...], worker: str, elsewhere: Mapping[str, int]) -> PoolOutput:
     """Return a worker's answer as the engine takes it."""
-    return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size)
+    return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size, worker, elsewhere)

@@ -61,6 +61,7 @@ class Done(Message, frozen=True):
     queue_s: float
     infer_s: float
     batch_size: int
+    waiting: dict[str, int] = {}  # samples of all frontends that wait in the worker, by model
 
 
 class Failed(Message, frozen=True):

@@ -165,7 +165,7 @@ class Worker(Observer):
         except ServiceError as error:
             await self.server_socket.send(peer, Failed(job.id, error.code, error.detail))
             return
-        done = Done(job.id, ran.queue_s, ran.infer_s, ran.batch_size)
+        done = Done(job.id, ran.queue_s, ran.infer_s, ran.batch_size, self.pool.waiting())
         await self.server_socket.send(peer, done, ran.output.arrays)
 
     # ------------------------------------------------------------------ around a batch

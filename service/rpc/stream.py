@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import Message
+
 from service.core.call import Caller
 from service.core.ids import ID_LIMIT, choose_id
 from service.core.memory import MemoryAccount
@@ -22,7 +24,7 @@ class Identified(Protocol):
 
 
 Request = TypeVar("Request", bound=Identified)
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Message)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""Who may come in, and what those who may not are told."""
+"""Admission: which calls are refused, and how long the refused ones should wait."""
+
+import asyncio
 
 import pytest
 
-from service.core.admission import LONGEST_RETRY_S, Admission, MeanTime
+from service.core.admission import HEARD_S, LONGEST_RETRY_S, Admission, MeanTime
 from service.errors import DeadlineExceeded, Overloaded
 from tests.clock import now, run
 
@@ -126,7 +128,7 @@ def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
 
     async def scene():
         with admission.admitted(4, model="classes", deadline=NEVER, workers=1):
-            admission.check(1, deadline=now() + 0.1, workers=1)
+            admission.check(1, model="classes", deadline=now() + 0.1, workers=1)
 
     run(scene())
 
@@ -136,10 +138,66 @@ def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
 
     async def scene():
         with admission.admitted(1, model="masks", deadline=NEVER, workers=1):
-            admission.check(1, deadline=now() + 9, workers=1)
+            admission.check(1, model="classes", deadline=now() + 9, workers=1)
 
     with pytest.raises(DeadlineExceeded):
         run(scene())
+
+
+def check(admission: Admission, *, model: str = "", left_s: float, hear: dict[str, int] | None = None, after_s=0.0):
+    """Ask for admission of an image, some time after a worker has said what waits for other frontends."""
+
+    async def scene() -> None:
+        if hear:
+            admission.hear("worker-0", hear)
+        await asyncio.sleep(after_s)
+        admission.check(1, model=model, deadline=now() + left_s, workers=1)
+
+    run(scene())
+
+
+def test_images_that_wait_for_a_thread_to_decode_delay_a_call(admission):
+    admission.prepare_time.record(2.0, images=1)
+    with admission.preparation(), pytest.raises(DeadlineExceeded):
+        check(admission, left_s=1.9)
+
+
+def test_threads_share_the_images_that_wait_to_be_decoded():
+    admission = Admission(max_queue=8, decode_threads=2)
+    admission.prepare_time.record(2.0, images=1)
+    with admission.preparation():
+        check(admission, left_s=1.1)
+
+
+def test_the_advised_wait_includes_the_images_that_wait_to_be_decoded(admission):
+    admission.prepare_time.record(5.0, images=1)
+    with admission.preparation():
+        assert refusal(admission, 1, waiting=8).retry_after_s == 5
+
+
+def test_samples_of_other_frontends_delay_a_call(admission):
+    with pytest.raises(DeadlineExceeded):
+        check(paced(admission, 0.5), left_s=1.9, hear={"": 4})
+
+
+def test_what_a_worker_said_about_other_frontends_is_forgotten(admission):
+    check(paced(admission, 0.5), left_s=0.1, hear={"": 4}, after_s=HEARD_S)
+
+
+def test_many_images_of_a_slow_model_delay_a_quick_one_by_one_batch(admission):
+    admission.device_times["masks"].record(10.0, images=1)
+    admission.count("masks", 5)
+    check(admission, model="classes", left_s=10.1)
+
+
+def test_a_model_shares_the_device_with_another_that_has_more_work(admission):
+    for model in ("masks", "classes"):
+        admission.device_times[model].record(1.0, images=1)
+    admission.count("masks", 5)
+    admission.count("classes", 2)
+    check(admission, model="classes", left_s=4.1)
+    with pytest.raises(DeadlineExceeded):
+        check(admission, model="classes", left_s=3.9)
 
 
 def test_the_pace_forgets_slowly():

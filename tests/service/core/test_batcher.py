@@ -121,6 +121,19 @@ def test_the_wait_ends_with_the_last_item_that_was_coming(device):
     assert (device.begun, device.batches) == (pytest.approx([0.1]), [("a", [1, 2])])
 
 
+def test_the_items_that_wait_are_counted_by_group():
+    async def scene():
+        batcher = Batcher(lambda _, items: asyncio.sleep(0, items), max_batch=4, group=lambda key: key[0])
+        calls = [asyncio.create_task(batcher.submit(key, 1)) for key in ("a1", "a2", "b1")]
+        await asyncio.sleep(0)
+        waiting = batcher.waiting()
+        for call in calls:
+            call.cancel()
+        return waiting
+
+    assert run(scene()) == {"a": 2, "b": 1}
+
+
 def test_a_full_batch_does_not_wait(device):
     async def scenario():
         async with serving(device, max_batch=2, max_delay_s=0.3, has_upcoming=lambda: True) as submit:

@@ -42,9 +42,9 @@ class FakeWorker:
         assert isinstance(message, Abandon)
         return message.id
 
-    async def answer(self, peer: bytes, job: Job, *, value: float = 0.5) -> None:
-        """A result with one score."""
-        await self.listener.send(peer, Done(job.id, 0.1, 0.2, 3), [np.int64([7]), np.float32([value])])
+    async def answer(self, peer: bytes, job: Job, *, value: float = 0.5, waiting: dict[str, int] | None = None) -> None:
+        """Send a result with one score, and how many samples wait in the worker."""
+        await self.listener.send(peer, Done(job.id, 0.1, 0.2, 3, waiting or {}), [np.int64([7]), np.float32([value])])
 
     async def serve(self, *, value: float) -> None:
         """Answers every job."""
@@ -346,3 +346,13 @@ async def test_news_without_change_disturbs_nobody(pool, workers):
     pool.update(states(workers[0]))
     await workers[0].answer(peer, job)
     assert (await call).batch_size == 3
+
+
+async def test_an_answer_says_what_waits_in_the_worker_for_other_frontends(pool, workers):
+    pool.update(states(workers[0]))
+    first, second = submit(pool), submit(pool)
+    peer, job, _ = await workers[0].job()
+    await workers[0].answer(peer, job, waiting={"nano": 5, "masks": 3})
+    answer = await first
+    second.cancel()
+    assert (answer.worker, answer.waiting_elsewhere) == ("a", {"nano": 3, "masks": 3})
