@@ -141,7 +141,7 @@ NETWORKS: dict[HeadName, Callable[[ZooEntry], torch.nn.Module]] = {
 
 def errors() -> str:
     """Return the table of all errors that a client may get."""
-    told = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
+    leaves = sorted((kind("") for kind in kinds(ServiceError)), key=problems.status)
     entries = (
         (
             f"`{error.code}`",
@@ -149,7 +149,7 @@ def errors() -> str:
             f"`{statuses.status(error).name}`",
             (error.__doc__ or "").strip(),
         )
-        for error in told
+        for error in leaves
     )
     return table(("code", "HTTP", "gRPC", "when"), entries)
 

@@ -1,4 +1,4 @@
-"""The commands, and what their failures look like."""
+"""The commands and their exit codes."""
 
 import sys
 
@@ -18,19 +18,19 @@ EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
 
 EPILOG = """\b
 A model is NAME, one of `twins models`, or NAME=FILE for a checkpoint of your own.
-Exit codes: 0 all went well; 1 some images did not; 2 wrong usage or settings;
-3 a model cannot be had or loaded; 4 cut off before the last answer; 5 the service
-broke; 130 interrupted."""
+Exit codes: 0 success; 1 some images failed; 2 wrong usage or settings; 3 a model
+cannot be downloaded or loaded; 4 stopped before the last answer; 5 the service
+failed; 130 interrupted."""
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def twins() -> None:
-    """Twins vision transformers: serve them, or use them here."""
+    """Serve Twins vision transformers, or run them on this machine."""
 
 
 @twins.command()
 def version() -> None:
-    """Prints the version."""
+    """Print the version."""
     click.echo(__version__)
 
 
@@ -39,7 +39,7 @@ for command in (serve, classify, segment, embed, evaluate, models, pull, convert
 
 
 def main() -> None:
-    """The entry point: errors a user can mend are told in a line, without a traceback."""
+    """Run the command line. Errors that a user can correct are printed without a traceback."""
     try:
         twins(prog_name="twins", standalone_mode=False)
     except click.ClickException as error:
@@ -58,6 +58,6 @@ def main() -> None:
 
 
 def fail(error: Exception, code: int) -> None:
-    """Says what is wrong, and leaves."""
+    """Print an error and exit."""
     click.echo(f"twins: {error}", err=True)
     sys.exit(code)

@@ -27,20 +27,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def setting_options(command: Command) -> Command:
-    """A flag per setting. Values are checked where all settings are, not here."""
+    """Add one flag per setting. `service.settings` checks the values."""
     for name, field in reversed(Settings.model_fields.items()):
         command = click.option(*declaration(name, field), **appearance(name, field))(command)
     return command
 
 
 def declaration(name: str, field: FieldInfo) -> tuple[str, str]:
-    """The flag and the parameter it fills."""
+    """Return the flag of a setting and the name of its parameter."""
     flag = flag_name(name)
     return (f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag), name
 
 
 def appearance(name: str, field: FieldInfo) -> dict[str, Any]:
-    """How a flag looks in the help."""
+    """Return the options of a flag for its help text."""
     several = name in FLAG_NAMES or name in ("labels", "preprocess")
     default = default_text(field.default)
     shown = f"{field.description} [{PREFIX}{name.upper()}" + (f"; default {default}]" if default else "]")
@@ -49,24 +49,24 @@ def appearance(name: str, field: FieldInfo) -> dict[str, Any]:
 
 
 def default_text(default: object) -> str:
-    """A default as a user would write it."""
+    """Return a default as a user would write it."""
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 @click.command()
-@click.option("--config", metavar="FILE", help=f"a TOML file with any of these settings [{PREFIX}{CONFIG.upper()}]")
+@click.option("--config", metavar="FILE", help=f"Read settings from this TOML file. [{PREFIX}{CONFIG.upper()}]")
 @setting_options
 def serve(**flags: object) -> None:
-    """Serves models over HTTP and gRPC until SIGTERM.
+    """Serve models over HTTP and gRPC until SIGTERM.
 
     \b
-    twins serve                                        the models that ship, on 127.0.0.1:8000
+    twins serve                                        the packaged models, on 127.0.0.1:8000
     twins serve --model twins_svt_small --host 0.0.0.0
     twins serve --model flowers=./flowers.pth --labels flowers.txt
     """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
-    listening.check(settings)  # before weights are downloaded
-    # now, with a progress bar, and once, so that all workers and all their restarts serve the same bytes
+    listening.check(settings)  # fail before any download if a port is taken
+    # resolved once, with a progress bar, so that all workers and their restarts serve the same bytes
     models = tuple(hub.resolve(reference) for reference in parse_references(settings))
     folder = runtime_folder.create()
     try:

@@ -118,7 +118,7 @@ class MemoryAccount:
         self.budget.changed.notify_all()
 
     def leave(self) -> None:
-        """Release everything once nobody uses the account any more. The caller holds the lock."""
+        """Release everything once the account is no longer used. The caller holds the lock."""
         self.users -= 1
         if not self.users:
             self.add(-self.size_bytes)

@@ -29,7 +29,7 @@ class RuntimeFolder:
 
     @property
     def metrics(self) -> Path:
-        """The folder for the metric files of all processes."""
+        """Return the folder for the metric files of all processes."""
         return self.path / "metrics"
 
     def fill(self) -> None:

@@ -44,7 +44,7 @@ class Endpoint:
 
     @property
     def offers(self) -> Mapping[str, str]:
-        """The format for each media type, if the client names no format."""
+        """Return the format for each media type, for clients that name no format."""
         offers: dict[str, str] = {}
         for name, renderer in self.renderers.items():
             for media_type in renderer.media_types:

@@ -86,7 +86,7 @@ def test_help_names_every_command():
 
 
 def test_help_explains_the_exit_codes():
-    assert "Exit codes: 0 all went well; 1 some images did not; 2 wrong usage" in printed("--help")
+    assert "Exit codes: 0 success; 1 some images failed; 2 wrong usage" in printed("--help")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -30,7 +30,7 @@ class Rendered:
 
     @property
     def size_bytes(self) -> int:
-        """The memory that the content takes."""
+        """Return the size of the content in bytes."""
         return len(self.content) if isinstance(self.content, bytes) else int(self.content.ByteSize())
 
 
@@ -48,7 +48,7 @@ class Renderer:
 
     @property
     def media_types(self) -> tuple[str, ...]:
-        """The media types of the format, the default first."""
+        """Return the media types of the format, the default first."""
         return tuple(self.encoders)
 
     def check(self, card: Card) -> None:

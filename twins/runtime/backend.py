@@ -32,7 +32,7 @@ class Model(Protocol):
 
     @property
     def card(self) -> Card:
-        """What is known of the model without its weights."""
+        """Return the card of the model."""
 
     def warm_up(self, batch_size: int) -> None:
         """Run a blank batch of that size, so that no client pays for the first one. Raise DeviceError."""
@@ -52,7 +52,7 @@ class Backend(Protocol):
 
     @property
     def device(self) -> Device:
-        """The device."""
+        """Return the device of the backend."""
 
     def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
         """Load a model onto the device. Raise TwinsError."""

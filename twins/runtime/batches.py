@@ -1,6 +1,6 @@
-"""Runs a model's batches in parts if the device has no memory for the whole, and remembers which sizes fit.
+"""Run the batches of a model in parts if the device has too little memory, and remember which sizes fit.
 
-Knows the `Model` protocol alone, so that all backends share it.
+This module only knows the `Model` protocol, so that all backends share it.
 """
 
 import sys
@@ -13,21 +13,21 @@ from twins.tasks import TASKS
 from twins.tasks.sample import Layout, Output, Sample
 
 SampleError = DeviceOutOfMemory | NonFiniteOutput
-"""What can be wrong with one sample of a batch while its neighbours have outputs."""
+"""The errors of one sample of a batch while the other samples have outputs."""
 
 
 class BatchRunner:
     """One loaded model and the batch sizes that its device has memory for."""
 
     def __init__(self, model: Model, kind: DeviceKind, *, max_batch: int | None = None) -> None:
-        """`max_batch` is None for what each task prefers on that kind of device."""
+        """Wrap a model. If `max_batch` is None, each task uses its own batch size for this kind of device."""
         self.model, self.kind, self.configured = model, kind, max_batch
         self.limit = sys.maxsize  # the largest size that fitted during the warm-up
         self.safe: dict[Layout, int] = {}  # the layouts whose batches did not fit, and the size that does
 
     @property
     def card(self) -> Card:
-        """The model's card."""
+        """Return the card of the model."""
         return self.model.card
 
     def max_batch(self, layout: Layout) -> int:

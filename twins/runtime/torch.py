@@ -117,7 +117,7 @@ class TorchModel:
         return self.normalise(pixels)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """pixels: B H W C, uint8. Return the network's input on its device, B C H W."""
+        """Return the input of the network on its device, B C H W. pixels: B H W C, uint8."""
         x = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
         return x.sub_(self.mean).div_(self.std).contiguous().to(self.dtype)
 

@@ -29,23 +29,23 @@ class Sample:
 
     @property
     def task(self) -> str:
-        """The name of the task that the sample is for."""
+        """Return the name of the task of the sample."""
         return self.params.task
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """(height, width) of the network's input."""
+        """Return the (height, width) of the network's input."""
         height, width = self.pixels.shape[1:] if self.normalised else self.pixels.shape[:2]
         return height, width
 
     @property
     def normalised(self) -> bool:
-        """Whether the pixels are the network's own input already."""
+        """Return whether the pixels are already normalised."""
         return self.pixels.dtype == np.float32
 
     @property
     def layout(self) -> Layout:
-        """What samples must have in common to share a batch."""
+        """Return what samples must have in common to share a batch."""
         return self.task, self.pixels.dtype.str, self.pixels.shape
 
 

@@ -23,7 +23,7 @@ class Segmentation:
 
     @property
     def size(self) -> tuple[int, int]:
-        """The height and width of the mask in pixels."""
+        """Return the height and width of the mask in pixels."""
         return self.mask.shape[0], self.mask.shape[1]
 
     @property

@@ -1,7 +1,6 @@
-"""A model's weights as a file on this disk: from the package, the cache, the Hugging Face hub, or their project's site.
+"""Find the weights of a model: in the package, in the cache, on the Hugging Face hub, or on the site of their project.
 
-`HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and the proxy variables act as everywhere:
-huggingface_hub reads them.
+huggingface_hub reads `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and the proxy variables.
 """
 
 from dataclasses import replace
@@ -45,7 +44,7 @@ def check_unchanged(path: Path, sha256: str | None) -> None:
     if (found := read_digest(path)) != sha256:
         raise WeightsUnavailable(
             f"{path} was replaced after the start: it has another sha256, {found} instead of {sha256}. Bring back the "
-            "old file, or start again with the new one."
+            "old file, or restart the service with the new one."
         )
 
 
@@ -59,7 +58,7 @@ def read_digest(path: Path) -> str:
 
 
 def find_file(name: str, source: Packaged | HubFile | Url) -> Path:
-    """The file of a source, downloaded if it is not here yet. Raises WeightsUnavailable."""
+    """Return the file of a source; download it if necessary. Raises WeightsUnavailable."""
     match source:
         case Packaged():
             return packaged(source)
@@ -70,38 +69,38 @@ def find_file(name: str, source: Packaged | HubFile | Url) -> Path:
 
 
 def packaged(source: Packaged) -> Path:
-    """A file that came with the package."""
+    """Return a file of the package."""
     return Path(str(files("twins").joinpath("weights", source.file)))
 
 
 def download(name: str, source: HubFile) -> Path:
-    """A file of the hub, from the ordinary cache if it is there. Raises WeightsUnavailable."""
+    """Return a file of the hub, from the cache of the hub if it is there. Raises WeightsUnavailable."""
     try:
-        # imported late: only those who fetch should pay for it, and a malformed HF_ENDPOINT fails here
+        # imported here, since only downloads need it, and since a malformed HF_ENDPOINT raises on import
         from huggingface_hub import hf_hub_download
 
         return Path(hf_hub_download(source.repo, source.file, revision=source.revision, library_name="twins-serving"))
-    except Exception as error:  # full disks, and whatever the HTTP library under this version of the hub's raises
+    except Exception as error:  # a full disk, or any error of the HTTP library of huggingface_hub
         raise unavailable(name, source, reason(error)) from error
 
 
 def reason(error: Exception) -> str:
-    """Why nothing could be fetched, in a line."""
+    """Return one line that says why a download failed."""
     responses = (getattr(cause, "response", None) for cause in (error, error.__cause__))
     if {getattr(response, "status_code", None) for response in responses} & {401, 403, 404}:
-        return "the hub does not have it, or does not show it to you; is HF_TOKEN set and right?"
+        return "the hub does not have this file, or you have no access to it; check HF_TOKEN"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def download_url(name: str, source: Url) -> Path:
-    """A file from its project's site, from the cache if it is there. Raises WeightsUnavailable."""
+    """Return a file from the site of its project, from the cache if it is there. Raises WeightsUnavailable."""
     from huggingface_hub import constants
 
-    path = Path(constants.HF_HOME) / "twins" / source.file  # beside the hub's files: one folder to keep
+    path = Path(constants.HF_HOME) / "twins" / source.file  # one folder holds all downloads
     if path.is_file():
         return path
     if constants.HF_HUB_OFFLINE:
-        raise unavailable(name, source, f"HF_HUB_OFFLINE is set, and {path} is not there")
+        raise unavailable(name, source, f"HF_HUB_OFFLINE is set, and {path} does not exist")
     try:
         downloads.fetch(source.url, path, sha256=source.sha256)
     except (OSError, HTTPException, ValueError) as error:
@@ -110,22 +109,22 @@ def download_url(name: str, source: Url) -> Path:
 
 
 def unavailable(name: str, source: HubFile | Url, why: str) -> WeightsUnavailable:
-    """The error, with the way out."""
+    """Return the error, with advice on how to provide the file."""
     place = source.repo if isinstance(source, HubFile) else source.url
     return WeightsUnavailable(
         f"cannot fetch the weights of {name} ({source}): {why}\n"
-        f"Without a network, bring the file yourself: on a machine that has one, `twins pull {name}` or download "
-        f"{source.file} from {place}; then use --model {name}=PATH/{source.file}"
+        f"Without a network, provide the file yourself: on another machine, run `twins pull {name}` or download "
+        f"{source.file} from {place}. Then use --model {name}=PATH/{source.file}"
     )
 
 
 def check(path: Path, sha256: str | None) -> None:
-    """Compares a file with its known hash, or the beginning of it, if one is known. Raises WeightsUnavailable."""
+    """Compare a file with its sha256, or the beginning of it, if one is known. Raises WeightsUnavailable."""
     if sha256 is None:
         return
     found = downloads.digest(path)
     if not found.startswith(sha256):
-        wanted = f"not {sha256}" if len(sha256) == len(found) else f"which does not begin with {sha256}"
+        wanted = f"not {sha256}" if len(sha256) == len(found) else f"which should begin with {sha256}"
         raise WeightsUnavailable(
-            f"{path} is damaged or was replaced: its sha256 is {found}, {wanted}. Delete it and fetch it again."
+            f"{path} is damaged or was replaced: its sha256 is {found}, {wanted}. Delete it and download it again."
         )

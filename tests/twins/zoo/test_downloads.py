@@ -125,7 +125,7 @@ def test_a_damaged_file_is_refused_and_not_kept(site, model, tmp_path):
 def test_a_cached_file_that_was_damaged_is_named(model):
     path = hub.fetch(model)
     path.write_bytes(CONTENT[1:])
-    with pytest.raises(WeightsUnavailable, match="Delete it and fetch it again"):
+    with pytest.raises(WeightsUnavailable, match="Delete it and download it again"):
         hub.fetch(model)
 
 

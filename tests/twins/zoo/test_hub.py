@@ -132,7 +132,7 @@ def test_a_file_without_a_known_hash_is_taken(fetch):
 def test_a_file_damaged_in_the_cache_is_refused(fetch):
     path = Path(fetch().text).resolve()
     path.write_bytes(CONTENT[:-1] + b"!")
-    assert "Delete it and fetch it again" in fetch().text
+    assert "Delete it and download it again" in fetch().text
 
 
 def test_the_token_is_sent(fetch, server):
