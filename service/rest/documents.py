@@ -60,7 +60,7 @@ HEADERS = [
         "name": "X-Request-Timeout",
         "in": "header",
         "schema": {"type": "number", "exclusiveMinimum": 0},
-        "description": "seconds",
+        "description": "Deadline in seconds.",
     },
     {"name": "X-Request-ID", "in": "header", "schema": {"type": "string"}, "description": "Returned with the answer."},
 ]
@@ -69,32 +69,39 @@ HEADERS = [
 def inference(endpoint: Endpoint) -> dict[str, Any]:
     """Return the description of an endpoint that runs a model."""
     schemas = {name: schema(json_type(option)) for name, option in endpoint.options.items()}
+    problems = [code for code in PROBLEMS if code != 406 or len(endpoint.offers) > 1]
+    return {
+        "parameters": [*({"name": name, "in": "query", "schema": each} for name, each in schemas.items()), *HEADERS],
+        "requestBody": request_body(endpoint, schemas),
+        "responses": {"200": success(endpoint), **problem(*problems)},
+    }
+
+
+def request_body(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a request's body in each form; `schemas` has those of the options."""
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form(schemas), "encoding": {"image": {"contentType": "image/*"}}},
+            JSON: {"schema": SCHEMA[endpoint.body]},
+            "image/*": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY},
+        },
+    }
+
+
+def success(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the description of an answer in each of the task's formats."""
     renderers = endpoint.renderers.values()
     answers = [SCHEMA[each.document] for each in renderers if each.document]
     several = [{"type": "array", "items": {"anyOf": [each, SCHEMA[Failure]]}} for each in answers]
     files = [media_type for each in renderers for media_type in each.media_types if media_type != JSON]
-    problems = [code for code in PROBLEMS if code != 406 or len(endpoint.offers) > 1]
     return {
-        "parameters": [*({"name": name, "in": "query", "schema": each} for name, each in schemas.items()), *HEADERS],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": form(schemas), "encoding": {"image": {"contentType": "image/*"}}},
-                JSON: {"schema": SCHEMA[endpoint.body]},
-                "image/*": {"schema": BINARY},
-                "application/octet-stream": {"schema": BINARY},
-            },
-        },
-        "responses": {
-            "200": {
-                "description": "The answer. For several images a list in order, with an error in place of a bad image",
-                "headers": {"Server-Timing": {"schema": {"type": "string"}}},
-                "content": {
-                    JSON: {"schema": {"anyOf": [*answers, *several]}},
-                    **{media_type: {"schema": BINARY} for media_type in files},
-                },
-            },
-            **problem(*problems),
+        "description": "The answer. For several images a list in order, with an error in place of a bad image",
+        "headers": {"Server-Timing": {"schema": {"type": "string"}}},
+        "content": {
+            JSON: {"schema": {"anyOf": [*answers, *several]}},
+            **{media_type: {"schema": BINARY} for media_type in files},
         },
     }
 
@@ -124,6 +131,9 @@ METRICS: dict[str, Any] = {
 }
 
 
+FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")  # of errors that this service never returns
+
+
 def add(app: FastAPI) -> None:
     """Add our schemas to the application's document."""
     generate = app.openapi
@@ -131,10 +141,7 @@ def add(app: FastAPI) -> None:
     def complete() -> dict[str, Any]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for name in (
-            "HTTPValidationError",
-            "ValidationError",
-        ):  # the framework's, which are never returned
+        for name in FRAMEWORK_SCHEMAS:
             schemas.pop(name, None)
         for operations in document["paths"].values():
             for operation in operations.values():
