@@ -11,21 +11,12 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.setting_problems import describe
+from service.setting_types import Devices, Keys, List, Networks, Port, SpacedList
 from twins.images.decode import Limits
 from twins.preprocessing import SYNTAX
 from twins.runtime.plan import Precision
@@ -37,48 +28,6 @@ CONFIG = "config"  # the path of the settings file, which is not a setting itsel
 
 class SettingsError(ValueError):
     """A setting has an unknown name or an invalid value."""
-
-
-def split(value: object) -> object:
-    """Split a string at its commas, which is how a list is written in a variable."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def split_keys(value: object) -> object:
-    """Split a string like `split`, but refuse an empty one: an empty variable must not switch authentication off."""
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("must have a key; remove it if no key is needed")
-    return split(value)
-
-
-def check_device(text: str) -> str:
-    """Refuse a string that names no device."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise ValueError("must be auto, cpu, cuda (the first GPU) or cuda:N (the GPU with the number N)")
-    return text
-
-
-def check_network(text: str) -> str:
-    """Refuse a string that is neither an IP address nor a network."""
-    try:
-        return str(ip_network(text, strict=False))
-    except ValueError:
-        raise ValueError("must be an IP address or a network, such as 10.0.0.0/8") from None
-
-
-def split_at_spaces(value: object) -> object:
-    """Split a string at spaces, for a list whose elements contain commas."""
-    return tuple(value.split()) if isinstance(value, str) else value
-
-
-List = Annotated[tuple[str, ...], BeforeValidator(split)]
-SpacedList = Annotated[tuple[str, ...], BeforeValidator(split_at_spaces)]
-Keys = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(split_keys)]
-Devices = Annotated[
-    tuple[Annotated[str, AfterValidator(check_device)], ...], Field(min_length=1), BeforeValidator(split)
-]
-Networks = Annotated[tuple[Annotated[str, AfterValidator(check_network)], ...], BeforeValidator(split)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseModel):
@@ -195,14 +144,6 @@ class Settings(BaseModel):
         "info", description="Log messages of this severity and above."
     )
 
-    @field_validator("api_keys")
-    @classmethod
-    def check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        """Refuse a name without a key, as is left over when a variable in NAME:$KEY is empty."""
-        if any(key.get_secret_value().endswith(":") for key in keys):
-            raise ValueError("one key has a name and nothing else; write NAME:KEY")
-        return keys
-
     @model_validator(mode="after")
     def check_together(self) -> Self:
         """Check the settings that depend on each other."""
@@ -248,8 +189,9 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
         return Settings.model_validate(merged)
     except ValidationError as error:
         names = {name: origins.get(name, flag_name(name)) for name in Settings.model_fields}
-        problems = (describe(each, Settings.model_fields, names, secret=SECRET) for each in error.errors())
-        raise SettingsError("\n".join(problems)) from error
+        first = {each["loc"][:1]: each for each in reversed(error.errors())}  # of a setting; later ones follow from it
+        problems = [describe(each, Settings.model_fields, names, secret=SECRET) for each in first.values()]
+        raise SettingsError("\n".join(reversed(problems))) from error
 
 
 def twins_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -266,8 +208,12 @@ def read_file(path: Path) -> dict[str, Any]:
     """Return the values of a TOML file. Raise SettingsError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: cannot read the settings ({error})") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot read the settings: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: cannot read the settings: it is not a text file in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: cannot read the settings: it is not valid TOML: {error}") from error
 
 
 def check_name(name: str, written_as: Any) -> None:

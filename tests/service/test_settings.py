@@ -306,3 +306,11 @@ def test_settings_that_contradict_each_other_are_called_as_they_were_written(con
     assert error_message({"config": path}, {"TWINS_HTTP_PORT": "8000"}) == (
         f"the variable TWINS_HTTP_PORT and grpc_port in {path} are both 8000; choose two different ports"
     )
+
+
+def test_a_wrong_value_is_reported_once():
+    assert len(error_message({"device": "gpu"}).splitlines()) == 1
+    assert [line.partition(":")[0] for line in error_message({"grace_s": "x", "device": "gpu,tpu"}).splitlines()] == [
+        "--device",
+        "--grace-s",
+    ]

@@ -9,16 +9,7 @@ import pytest
 
 from service.errors import ServiceError
 from service.ipc.pool import ProcessPool
-from service.ipc.transport import (
-    ClientSocket,
-    FrontendGone,
-    ModelStatus,
-    Ready,
-    ServerSocket,
-    WorkerInfo,
-    WorkerStates,
-    address,
-)
+from service.ipc.transport import ClientSocket, FrontendGone, Ready, ServerSocket, WorkerInfo, WorkerStates, address
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
 from service.settings import Settings
@@ -60,7 +51,7 @@ async def supervisor(tmp_path):
 async def worker(tmp_path, supervisor, model, monkeypatch):
     """A worker that runs in this process, without its heartbeats."""
     control = ClientSocket(address(tmp_path, CONTROL), name=NAME)
-    made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, device="cpu"), Settings(), control)
+    made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, "cpu"), Settings(), control)
     made.pool.open_backend = lambda: FakeBackend(model)
     await made.pool.open()
     model.gate.set()
@@ -83,9 +74,7 @@ async def frontends(tmp_path, worker):
     """Two frontends that are connected to the worker."""
     pools = [ProcessPool(name) for name in ("frontend-0.0", "frontend-1.0")]
     for pool in pools:
-        pool.update(
-            WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready", (ModelStatus("a", "", "ready"),)),), ())
-        )
+        pool.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready"),), ()))
     yield pools
     for pool in pools:
         pool.close()
