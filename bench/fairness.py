@@ -59,25 +59,24 @@ class Figures:
     classify_stages_ms: Mapping[str, float]  # p50 of each stage of /classify beside eight clients of /segment
 
 
-async def client(base: str, path: str, until: float) -> list[Answer]:
+async def client(http: httpx.AsyncClient, path: str, until: float) -> list[Answer]:
     """Send requests one after another until that time."""
     answers = []
-    async with httpx.AsyncClient(base_url=base, timeout=60) as http:
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            response = (await http.post(path, content=PHOTO)).raise_for_status()
-            stages = STAGE.findall(response.headers["server-timing"])
-            answers.append(Answer(time.perf_counter() - began, {name: float(ms) for name, ms in stages}))
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        response = (await http.post(path, content=PHOTO)).raise_for_status()
+        stages = STAGE.findall(response.headers["server-timing"])
+        answers.append(Answer(time.perf_counter() - began, {name: float(ms) for name, ms in stages}))
     return answers
 
 
 async def load(base: str, seconds: float, *, classifiers: int = 0, segmenters: int = 0) -> Load:
     """Return the answers that so many clients got."""
-    began = time.perf_counter()
-    until = began + seconds
-    async with asyncio.TaskGroup() as group:
-        classify = [group.create_task(client(base, "/classify", until)) for _ in range(classifiers)]
-        segment = [group.create_task(client(base, "/segment", until)) for _ in range(segmenters)]
+    async with httpx.AsyncClient(base_url=base, timeout=60) as http, asyncio.TaskGroup() as group:
+        began = time.perf_counter()
+        until = began + seconds
+        classify = [group.create_task(client(http, "/classify", until)) for _ in range(classifiers)]
+        segment = [group.create_task(client(http, "/segment", until)) for _ in range(segmenters)]
     masks = [answer for task in segment for answer in task.result()]
     elapsed = time.perf_counter() - began
     return Load([answer for task in classify for answer in task.result()], masks, len(masks) / elapsed)
