@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from service.core.inputs import Input
 from service.core.memory import MemoryAccount
 from service.errors import ServiceError
 from twins.render.renderer import Renderer
@@ -32,7 +33,7 @@ class Call:
     """A request to run images through one model."""
 
     task: str
-    images: tuple[bytes | ServiceError, ...]  # an error stands for an image that could not be read from the request
+    images: tuple[Input | ServiceError, ...]  # an error stands for an image that could not be read from the request
     options: Options
     model: str | None = None  # None: the first model that is served for the task
     renderer: Renderer | None = None  # makes the answer of each result; None: the answer is the result itself

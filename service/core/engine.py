@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from service import logs, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Caller, Outcome
+from service.core.inputs import Input
 from service.core.keys import ApiKeys
 from service.core.memory import MemoryBudget
 from service.core.pipeline import Pipeline
@@ -180,7 +181,7 @@ class Engine:
         return answer
 
     async def answer(
-        self, data: bytes | ServiceError, card: Card, call: Call, outcome: Outcome
+        self, data: Input | ServiceError, card: Card, call: Call, outcome: Outcome
     ) -> Answer | ServiceError:
         """Return the answer or the error of one image, and count it. Whatever fails here leaves other images alone."""
         try:

@@ -1,4 +1,4 @@
-"""Takes one image from its encoded bytes to its answer: decode, preprocess, run in the pool, postprocess, render.
+"""Takes one image from its input to its answer: decode, preprocess, run in the pool, postprocess, render.
 
 Decoding and finishing have threads of their own, so that a finished image never waits behind images that are still to
 be decoded. Each step reserves the memory that it takes in the account of its call.
@@ -13,10 +13,11 @@ from typing import Any
 from service import errors, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Timing
+from service.core.inputs import ImageTensor, Input, InputTensor
 from service.core.memory import MemoryAccount
 from service.core.pool import Pool
 from service.core.stage import ThreadStage
-from service.errors import ServiceError
+from service.errors import BadRequest, ServiceError
 from service.settings import Settings
 from twins.card import Card
 from twins.images import decode
@@ -60,7 +61,7 @@ class Pipeline:
         self.decoding = ThreadStage("decode", threads)
         self.finishing = ThreadStage("finish", threads)
 
-    async def run(self, data: bytes, card: Card, call: Call, *, deadline: float, memory: MemoryAccount) -> Answer:
+    async def run(self, data: Input, card: Card, call: Call, *, deadline: float, memory: MemoryAccount) -> Answer:
         """Return the answer for one image. Raise ServiceError."""
         with self.admission.preparation():
             prepared, decode_queue_s = await self.decoding.run(self.prepare, data, card, call, memory)
@@ -82,9 +83,29 @@ class Pipeline:
             metrics.stage(card.name, stage, getattr(timing, stage))
         return Answer(result, timing)
 
-    def prepare(self, data: bytes, card: Card, call: Call, memory: MemoryAccount) -> Prepared:
-        """Decode and preprocess an image, in a thread. Raise ServiceError."""
-        with memory.in_thread(), ExitStack() as working:
+    def prepare(self, data: Input, card: Card, call: Call, memory: MemoryAccount) -> Prepared:
+        """Return the sample of an input, in a thread. Raise ServiceError."""
+        with memory.in_thread():
+            if isinstance(data, InputTensor):
+                prepared = self.accept(data, card, call)
+            else:
+                prepared = self.preprocess(data, card, call, memory)
+            memory.count(prepared.size_bytes)
+            return prepared
+
+    def accept(self, data: InputTensor, card: Card, call: Call) -> Prepared:
+        """Return the sample of an input that is preprocessed already. Raise BadRequest."""
+        began = time.perf_counter()
+        data.check(card, self.settings.image_limits)
+        if call.renderer and call.renderer.needs_image:
+            raise BadRequest("this format shows the image, which the network's own input does not have")
+        return Prepared(
+            TASKS[call.task].accept(data.values, card, call.options), None, 0.0, time.perf_counter() - began
+        )
+
+    def preprocess(self, data: bytes | ImageTensor, card: Card, call: Call, memory: MemoryAccount) -> Prepared:
+        """Return the sample of an image. Raise ServiceError."""
+        with ExitStack() as working:
             began = time.perf_counter()
 
             def reserve(pixels: int) -> None:
@@ -94,12 +115,13 @@ class Pipeline:
             decoded = time.perf_counter()
             sample = TASKS[call.task].preprocess(image, card, call.options)
             kept = image if call.renderer and call.renderer.needs_image else None
-            prepared = Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
-            memory.count(prepared.size_bytes)
-            return prepared
+            return Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
 
-    def decode(self, data: bytes, card: Card, reserve: decode.Reserve) -> DecodedImage:
-        """Return the image in a file. Raise ServiceError."""
+    def decode(self, data: bytes | ImageTensor, card: Card, reserve: decode.Reserve) -> DecodedImage:
+        """Return the image in a file or of a tensor. Raise ServiceError."""
+        if isinstance(data, ImageTensor):
+            reserve(data.pixels.size // 3)
+            return data.image(self.settings.image_limits)
         try:
             exif_orientation = self.uses_exif(card)
             return decode.decode(data, self.settings.image_limits, exif_orientation=exif_orientation, reserve=reserve)

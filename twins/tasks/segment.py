@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from twins.card import MIN_SIDE, Card, Geometry, TaskName
 from twins.errors import BadOption
@@ -74,8 +75,12 @@ class Segment(Task[SegmentOptions, Segmentation]):
         width, height = resized_size(image.size, card.geometry)
         pixels = cv2.resize(to_array(image), (width, height), interpolation=cv2.INTER_LINEAR)
         output_size = (image.height, image.width) if options.size == "original" else (height, width)
-        params = SegmentParams(output_size, confidence=options.confidence or options.threshold > 0)
+        params = SegmentParams(output_size, confidence=needs_confidence(options))
         return Sample(pixels.astype(np.uint8, copy=False), params)
+
+    def accept(self, values: NDArray[np.float32], card: Card, options: SegmentOptions) -> Sample:  # noqa: ARG002
+        """Return the sample of the network's own input; its mask has the size of the input."""
+        return Sample(values, SegmentParams(confidence=needs_confidence(options)))
 
     def postprocess(self, output: Output, card: Card, options: SegmentOptions) -> Segmentation:
         """Apply the options to the mask. `output` has the mask and, if they were computed, the confidences."""
@@ -90,6 +95,11 @@ class Segment(Task[SegmentOptions, Segmentation]):
 
 
 SEGMENT = Segment()
+
+
+def needs_confidence(options: SegmentOptions) -> bool:
+    """Return whether the device has to compute the confidences."""
+    return options.confidence or options.threshold > 0
 
 
 def selected_ids(options: SegmentOptions, card: Card) -> frozenset[int]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twins.card import Card, TaskName
 from twins.images.decode import DecodedImage
@@ -42,6 +43,10 @@ class Task(Protocol[OptionsT, ResultT_co]):
     def serves(self, card: Card) -> bool:
         """Return whether a model can run this task."""
         return card.task == self.model_task
+
+    def accept(self, values: NDArray[np.float32], card: Card, options: OptionsT) -> Sample:  # noqa: ARG002
+        """Return the sample of the network's own input, float32 (3, height, width), which is normalised already."""
+        return Sample(values, self.params())
 
     def blank(self, card: Card) -> Sample:
         """Return a black sample of the model's usual size, to warm up a backend."""
