@@ -20,6 +20,8 @@ from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
 BATCH = 8
+PARTS = ("photos/val", "masks/val", "masks/test")
+"""The folders of the data."""
 UNKNOWN_IMAGES = {
     "skimage.data": (
         *("brick.png", "cell.png", "clock_motion.png", "coffee.png", "coins.png", "color.png", "grass.png"),
@@ -112,5 +114,14 @@ def print_segmenter(segmenter: LocalModel, data: Path) -> None:
         print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")
 
 
+def data_folder(arguments: Sequence[str]) -> Path:
+    """Return the folder with the data. Exit with what is needed if there is none."""
+    folder = Path(arguments[0]) if len(arguments) == 1 else None
+    missing = [name for name in PARTS if folder is None or not (folder / name).is_dir()]
+    if folder is None or missing:
+        sys.exit(f"usage: python -m bench.cards DATA\n\n{__doc__}\nMissing folders of DATA: {', '.join(missing)}")
+    return folder
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(data_folder(sys.argv[1:]))

@@ -1,51 +1,51 @@
-"""What can go wrong in the library, for the user to mend.
+"""Errors of the library. Each message is for the user, and says what is wrong and what to do.
 
 TwinsError
-├── UnknownModel        no such name; says which is closest
-├── CheckpointError     a file that is no Twins checkpoint, or not the one it was said to be
-├── WeightsUnavailable  weights that cannot be fetched; says how to bring a file
+├── UnknownModel           there is no model of that name
+├── CheckpointError        a file is not a Twins checkpoint, or not the expected one
+├── WeightsUnavailable     weights cannot be fetched
 ├── DeviceError
-│   ├── DeviceMissing      no such device on this machine
+│   ├── DeviceMissing      there is no such device on this machine
 │   ├── DeviceOutOfMemory  the device has no memory for a batch, or for a model
-│   └── DeviceLost         the device does not work any more; only a new process can use it again
-├── NonFiniteOutput     a network's output for an image that holds NaN or infinity
-├── LabelsError         a list of labels that does not fit
-├── DatasetError        a folder to measure on that is laid out in no known way, or does not fit the model
-├── BadOption           an option out of range, or one that the model does not have
-└── ImageError          an image that cannot be used, see `twins.images.decode`
+│   └── DeviceLost         the device stopped working; only a new process can use it again
+├── NonFiniteOutput        the output of a network for an image has NaN or infinity
+├── LabelsError            a list of labels does not fit the model
+├── DatasetError           a data set has no known layout, or does not fit the model
+├── BadOption              an option is out of range, or the model does not have it
+└── ImageError             an image cannot be used; see `twins.images.decode`
 """
 
 
 class TwinsError(Exception):
-    """The root: a message for the user, complete as it stands."""
+    """The root of the tree. Its message is complete."""
 
 
 class UnknownModel(TwinsError):
-    """No model of that name."""
+    """There is no model of that name. The message names the closest one."""
 
 
 class CheckpointError(TwinsError):
-    """Not a checkpoint, or not the expected one."""
+    """A file is not a Twins checkpoint, or not the expected one."""
 
 
 class WeightsUnavailable(TwinsError):
-    """The weights could not be fetched."""
+    """Weights cannot be fetched. The message says how to bring the file."""
 
 
 class LabelsError(TwinsError):
-    """Labels that do not fit the model."""
+    """A list of labels does not fit the model."""
 
 
 class BadOption(TwinsError, ValueError):
-    """An option out of range, or one that does not fit the model."""
+    """An option is out of range, or does not fit the model."""
 
 
 class DeviceError(TwinsError):
-    """A device that cannot do what was asked of it."""
+    """A device cannot do what it is asked to do."""
 
 
 class DeviceMissing(DeviceError):
-    """No such device on this machine."""
+    """There is no such device on this machine."""
 
 
 class DeviceOutOfMemory(DeviceError):
@@ -53,7 +53,7 @@ class DeviceOutOfMemory(DeviceError):
 
 
 class DeviceLost(DeviceError):
-    """The device does not work any more in this process."""
+    """The device stopped working in this process."""
 
 
 class NonFiniteOutput(TwinsError):
@@ -61,4 +61,4 @@ class NonFiniteOutput(TwinsError):
 
 
 class DatasetError(TwinsError):
-    """A data set that cannot be read, or does not fit the model."""
+    """A data set cannot be read, or does not fit the model."""

@@ -105,9 +105,11 @@ def test_version_is_the_packages():
 # ---------------------------------------------------------------------- models
 
 
-def test_models_are_listed_in_a_table():
-    shown = printed("models")
-    assert [name for name in twins.list_models() if name not in shown] == []
+def test_models_are_listed_one_per_line_whole_and_within_80_columns():
+    heading, *entries = printed("models").splitlines()
+    assert [entry.split()[0] for entry in entries] == twins.list_models()
+    assert max(map(len, [heading, *entries])) <= 80
+    assert len({entry.index(task) for entry in entries for task in (" classify ", " segment ") if task in entry}) == 1
 
 
 def test_models_are_listed_for_programs():
@@ -290,6 +292,40 @@ def test_a_checkpoint_with_foreign_objects_can_be_converted(training, tmp_path):
     assert len(line["predictions"]) == 3
 
 
+def test_a_whole_pickled_model_can_be_converted(tmp_path):
+    torch.save(twins.load("twins_svt_nano"), tmp_path / "model.pth")
+    printed("convert", tmp_path / "model.pth", tmp_path / "own.safetensors", "--size", 112)
+    models = (f"own={tmp_path / 'own.safetensors'}", "twins_svt_nano")
+    found = [lines("classify", "--json", "--model", name, CAT) for name in models]
+    scores = [[each["score"] for each in line["predictions"]] for (line,) in found]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_a_conversion_stores_preprocessing_and_says_where_each_value_comes_from(tmp_path):
+    target = tmp_path / "own.safetensors"
+    said = printed("convert", SHIPPED, target, "--mean", "0.5/0.5/0.5", "--std", "0.25/0.25/0.25", "--crop", 1)
+    assert said.splitlines()[1] == (
+        "preprocessing: size 112 (checkpoint), resized short side 112 (flag), interpolation bicubic (default), "
+        "mean 0.5/0.5/0.5 (flag), std 0.25/0.25/0.25 (flag)"
+    )
+    with safe_open(target, framework="pt") as file:
+        metadata = file.metadata()
+    assert (metadata["twins.mean"], metadata["twins.crop"]) == ("[0.5, 0.5, 0.5]", "1.0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--size", "8"], "size is 8; it must be from 32 to 4096 pixels"),
+        (["--mean", "0.5"], "'0.5' is not a value for mean"),
+        (["--std", "58.4/57.1/57.4"], "Divide values for pixels from 0 to 255 by 255"),
+        (["--interpolation", "nearest"], "use bicubic or bilinear"),
+    ],
+)
+def test_a_conversion_with_wrong_preprocessing_is_wrong_usage(tmp_path, flags, words):
+    assert words in refused(USAGE, "convert", SHIPPED, tmp_path / "own.safetensors", *flags)
+
+
 # ---------------------------------------------------------------------- mistakes
 
 
@@ -306,6 +342,10 @@ def test_a_checkpoint_with_foreign_objects_can_be_converted(training, tmp_path):
         (["classify", "--top-k", "0", CAT], USAGE, "--top-k"),
         (["classify"], USAGE, "IMAGE"),
         (["classify", "--model", f"own={CAT}.pth", CAT], MODEL, "no such file"),
+        (["classify", "--model", f"own={CAT}", CAT], MODEL, "this is an image, not a checkpoint"),
+        (["classify", "--model", f"own={CAT.parent}", CAT], MODEL, "this is a directory"),
+        (["serve", "--model", f"own={CAT.parent}"], MODEL, "Give the checkpoint file in it instead"),
+        (["serve", "--preprocess", "twins_svt_nano:size=big"], USAGE, "'big' is not a value for size"),
     ],
 )
 def test_a_mistake_has_its_exit_code_and_its_remedy(arguments, code, hint):
@@ -346,7 +386,7 @@ def test_a_broken_checkpoint_ends_the_service_with_its_exit_code(unstartable):
 
 def test_a_broken_checkpoint_is_named_in_the_log(unstartable):
     (event,) = unstartable.events("cannot start")
-    assert "broken.pth: not a PyTorch checkpoint" in event["detail"]
+    assert "broken.pth: this is a text file, not a checkpoint" in event["detail"]
 
 
 def test_a_broken_checkpoint_leaves_no_traceback(unstartable):

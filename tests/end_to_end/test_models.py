@@ -61,6 +61,30 @@ def test_an_own_checkpoint_does_not_claim_the_published_accuracy_as_measured(sev
     assert (card["published"], card["measured"], card["variant"]) == (None, None, "svt_nano")
 
 
+@pytest.fixture(scope="module")
+def preprocessed(tmp_path_factory):
+    """A service of an own checkpoint with values from the user, from its file and from nowhere."""
+    folder = tmp_path_factory.mktemp("preprocessed")
+    state = load_file(hub.fetch(parse_reference("twins_svt_nano")))
+    save_file(state, folder / "own.safetensors", {"twins.size": "96", "twins.crop": "0.8"})
+    flags = ("--model", f"own={folder / 'own.safetensors'}", "--preprocess", "own:crop=0.5,mean=0.5/0.5/0.5")
+    with Server(*flags) as server:
+        yield server
+
+
+def test_the_card_says_where_each_preprocessing_value_comes_from(preprocessed):
+    card = httpx.get(f"{preprocessed.http}/models/own").json()
+    assert (card["geometry"]["crop"], card["geometry"]["short_side"]) == (96, 192)
+    assert card["normalisation"] == {"mean": [0.5, 0.5, 0.5], "std": [0.229, 0.224, 0.225]}
+    expected = ("checkpoint", "flag", "default", "flag", "default")
+    assert tuple(card["sources"][name] for name in ("size", "crop", "interpolation", "mean", "std")) == expected
+
+
+def test_the_log_says_where_each_preprocessing_value_comes_from(preprocessed):
+    (event,) = preprocessed.events("model loaded")
+    assert "mean 0.5/0.5/0.5 (flag), std 0.229/0.224/0.225 (default)" in event["preprocessing"]
+
+
 def test_settings_from_a_file_and_from_variables_serve_the_same(tmp_path, cat):
     config = tmp_path / "twins.toml"
     config.write_text('models = ["twins_svt_nano"]\nmax_queue = 7\n')
