@@ -60,9 +60,9 @@ def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
     `tolerant` replaces objects of unknown classes by inert ones instead of refusing the file. No code from the file
     runs in either case. Raises CheckpointError.
     """
-    state, beside = read(path, tolerant=tolerant)
+    state, declared = read(path, tolerant=tolerant)
     try:
-        return with_timm_config(recognise(state, beside), path.parent / TIMM_CONFIG)
+        return with_timm_config(recognise(state, declared), path.parent / TIMM_CONFIG)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except IndexError as error:
@@ -82,7 +82,7 @@ def with_timm_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     return replace(checkpoint, declared=replace(declared, preprocessing=preprocessing))
 
 
-def recognise(state: State, beside: Mapping[str, str]) -> Checkpoint:
+def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
     """Return what keys, shapes and metadata say: format, variant, head and class count. Raises CheckpointError."""
     length = formats.strip_prefixes(list(state))
     state = {key[length:]: tensor for key, tensor in state.items()}
@@ -100,7 +100,7 @@ def recognise(state: State, beside: Mapping[str, str]) -> Checkpoint:
         variant=variant,
         classes=state[HEADS[head].classes_in].shape[0],
         head=head,
-        declared=metadata.parse(beside, Declared(found.families[variant.kind], found.crop)),
+        declared=metadata.parse(declared, Declared(found.families[variant.kind], found.crop)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says beside its weights and what cannot be inferred from their names and shapes.
+"""The metadata of a checkpoint, which cannot be inferred from the names and shapes of its weights.
 
 This project writes these values to the metadata of safetensors files. The metadata of other projects is translated to
 them in `project_metadata`.

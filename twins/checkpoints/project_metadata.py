@@ -1,4 +1,4 @@
-"""What the checkpoints of other projects say beside their weights, translated to the keys of `metadata`.
+"""The metadata in checkpoints of other projects, translated to the keys of `metadata`.
 
 OpenMMLab (mmsegmentation, mmpretrain) stores class names, colours and its configuration in `meta`, and mean and
 standard deviation in the configuration or in buffers. timm writes a `config.json` next to the weights.
@@ -118,7 +118,7 @@ def fractions(values: Iterable[float]) -> str:
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """What timm's `config.json` says of the weights beside it."""
+    """The content of timm's `config.json`, which describes the weights in the same directory."""
 
     architecture: str
     preprocessing: Preprocessing
@@ -134,14 +134,14 @@ def read_timm_config(path: Path) -> TimmConfig | None:
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} beside it cannot be read. Mend or remove it.") from error
+        raise CheckpointError(f"{path} cannot be read. Correct or remove it.") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         return None
     values = config.get("pretrained_cfg", config)  # older files have the values at the top
     try:
         return TimmConfig(config["architecture"], timm_preprocessing(values))
     except (TypeError, ValueError, BadOption) as error:
-        raise CheckpointError(f"{path} beside it is wrong: {error}. Mend or remove it.") from error
+        raise CheckpointError(f"{path} is wrong: {error}. Correct or remove it.") from error
 
 
 def timm_preprocessing(values: Mapping[str, Any]) -> Preprocessing:

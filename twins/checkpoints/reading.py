@@ -1,4 +1,4 @@
-"""Reading of a checkpoint file without running code from it: its tensors, and what the file says beside them."""
+"""Reading of a checkpoint file without running code from it: its tensors and its metadata."""
 
 import argparse
 import pickle
@@ -32,7 +32,7 @@ SAFE_GLOBALS: list[Any] = [
     (multiarray.scalar, "numpy.core.multiarray.scalar"),  # its name before numpy 2
     (multiarray.scalar, "numpy._core.multiarray.scalar"),
 ]
-"""Classes that training scripts store beside the weights and that are harmless to build."""
+"""Classes that training scripts store next to the weights and that are harmless to build."""
 
 UNREADABLE = (
     RuntimeError,

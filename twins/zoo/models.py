@@ -38,7 +38,7 @@ class Packaged:
     sha256: str
 
     def document(self) -> str:
-        """Return the model card beside the weights, in Markdown."""
+        """Return the model card of the weights, in Markdown."""
         return files("twins").joinpath("weights", f"{Path(self.file).stem}.md").read_text("utf-8")
 
     def __str__(self) -> str:

@@ -160,7 +160,7 @@ def test_a_configuration_of_something_else_is_ignored(folder, config):
         ({"crop_mode": "squash"}, "crop mode 'squash' is not supported"),
         ({"crop_pct": 1.5}, "crop is 1.5"),
         ({"mean": 0.5}, "three numbers"),
-        ({"input_size": 224}, "config.json beside it is wrong"),
+        ({"input_size": 224}, "config.json is wrong"),
     ],
 )
 def test_a_configuration_that_cannot_be_followed_is_refused(folder, values, words):
@@ -170,7 +170,7 @@ def test_a_configuration_that_cannot_be_followed_is_refused(folder, values, word
 
 
 def test_a_damaged_configuration_is_refused(folder):
-    with pytest.raises(CheckpointError, match=r"config\.json beside it cannot be read"):
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         card(folder("{"))
 
 
