@@ -1,4 +1,4 @@
-"""`twins evaluate`, as a researcher meets it: on folders of truth, for people and for programs."""
+"""`twins evaluate` on labelled folders, with output for people and for programs."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from tests.end_to_end.test_cli import CAT, SOME_FAILED, USAGE, call, lines, prin
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three photos of a cat, one of which is filed under dogs."""
+    """Write three images of a cat, one of them in the folder of dogs."""
     for name in ("cat/a.jpg", "cat/b.jpg", "dog/c.jpg"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CAT, tmp_path / "photos" / name)
@@ -21,7 +21,7 @@ def photos(tmp_path):
 
 
 def evaluated(*arguments: object) -> dict:
-    """The report for programs."""
+    """Return the JSON report."""
     (report,) = lines("evaluate", "--json", *arguments)
     return report
 
@@ -40,7 +40,7 @@ def test_the_batch_changes_no_figure(photos):
     assert first["confusion"] == second["confusion"]
 
 
-def test_people_get_a_table_and_the_figures_below(photos):
+def test_the_output_for_people_is_a_table_and_a_summary(photos):
     shown = printed("evaluate", "--model", "twins_svt_nano", photos)
     assert "top-1 66.7 % (" in shown
     assert "3 images" in shown
@@ -48,7 +48,7 @@ def test_people_get_a_table_and_the_figures_below(photos):
     assert line[1:3] == ["1", "0.0"]
 
 
-def test_a_bad_image_is_left_out_and_told(photos):
+def test_a_bad_image_is_left_out_and_reported(photos):
     (photos / "dog" / "c.jpg").write_text("no image")
     done = call("evaluate", "--model", "twins_svt_nano", photos)
     assert done.returncode == SOME_FAILED
@@ -56,12 +56,12 @@ def test_a_bad_image_is_left_out_and_told(photos):
     assert "c.jpg" in done.stderr.decode()
 
 
-def test_a_folder_of_no_class_is_wrong_usage(photos):
+def test_a_folder_without_a_class_is_wrong_usage(photos):
     (photos / "cat").rename(photos / "dragon")
     assert "'dragon'" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
 
 
-def test_bad_images_alone_are_wrong_usage(photos):
+def test_only_bad_images_are_wrong_usage(photos):
     for path in photos.glob("*/*"):
         path.write_text("no image")
     assert "no image could be used" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
@@ -84,7 +84,7 @@ def test_a_segmentation_network_is_measured_on_masks(pairs):
     assert 0 <= figures["miou_interval"][0] <= figures["miou"] <= figures["miou_interval"][1] <= 1
 
 
-def test_a_mask_of_the_networks_own_making_is_all_right(pairs, tmp_path):
+def test_a_mask_of_the_network_itself_is_fully_correct(pairs, tmp_path):
     printed("segment", pairs / "images", "--output", tmp_path / "own", *MODEL)
     shutil.rmtree(pairs / "masks")
     (tmp_path / "own").rename(pairs / "masks")
@@ -114,7 +114,7 @@ def test_ade20ks_layout_begins_its_classes_at_one(pairs):
     assert "the mask contains class 3, and there are 3 classes" in done.stderr.decode()
 
 
-def test_zero_is_no_class_where_it_is_so_said(pairs):
+def test_zero_is_no_class_if_the_zero_label_is_reduced(pairs):
     figures = evaluated(*MODEL, "--reduce-zero-label", pairs)["figures"]
     assert 0 < sum(each["pixels"] for each in figures["classes"]) < 4 * training.SIZE[0] * training.SIZE[1] / 2
 
@@ -128,7 +128,7 @@ def test_zero_is_no_class_where_it_is_so_said(pairs):
     ],
     ids=["another size", "no image", "colours"],
 )
-def test_a_mask_that_cannot_be_used_is_left_out_and_told(pairs, spoil, complaint):
+def test_a_mask_that_cannot_be_used_is_left_out_and_reported(pairs, spoil, complaint):
     spoil(pairs / "masks" / "002.png")
     done = call("evaluate", *MODEL, "--json", pairs)
     assert done.returncode == SOME_FAILED
@@ -137,7 +137,7 @@ def test_a_mask_that_cannot_be_used_is_left_out_and_told(pairs, spoil, complaint
     assert complaint in report["failed"][0]
 
 
-def test_a_checkpoint_of_ones_own_is_measured_with_its_labels(pairs, tmp_path):
+def test_an_own_checkpoint_is_measured_with_its_labels(pairs, tmp_path):
     (tmp_path / "own.txt").write_text("ground\nbar\ndisc\nfourth\nfifth\n")
     report = evaluated("--model", f"own={segmentation.tiny(tmp_path)}", "--labels", tmp_path / "own.txt", pairs)
     assert [each["label"] for each in report["figures"]["classes"]][:3] == ["ground", "bar", "disc"]

@@ -1,4 +1,4 @@
-"""`twins segment` as its users and their scripts meet it."""
+"""`twins segment` with output for people and for programs."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def mask(path: Path) -> np.ndarray:
 
 
 def photo(path: Path, height: int, width: int) -> Path:
-    """An image of that size in a file."""
+    """Write an image of this size."""
     Image.fromarray(seeded.image(path.stem, height, width)).save(path)
     return path
 
@@ -42,14 +42,14 @@ def test_the_legend_names_the_classes_and_their_shares(model, tmp_path):
     assert "73." in shown
 
 
-def test_programs_get_a_line_an_image(model, tmp_path):
+def test_the_output_for_programs_has_one_line_per_image(model, tmp_path):
     (line,) = lines("segment", CAT, "--output", tmp_path, "--model", model, "--json", "--confidence")
     assert (line["output"], line["size"]) == (str(tmp_path / "cat.png"), [300, 451])
     assert sum(each["pixels"] for each in line["classes"]) == 300 * 451
     assert all(each["confidence"] > 0 for each in line["classes"])
 
 
-def test_images_of_many_shapes_are_answered_as_alone(model, tmp_path):
+def test_images_of_many_shapes_get_the_same_masks_as_alone(model, tmp_path):
     photos = [photo(tmp_path / f"{i}.png", 60 + 20 * (i % 3), 90) for i in range(6)]
     printed("segment", tmp_path, "--output", tmp_path / "together", "--model", model, "--batch", 4)
     for path in photos:
@@ -68,7 +68,7 @@ def test_masks_never_share_a_name_nor_overwrite_an_image(tmp_path):
     assert [path.name for path in named] == ["cat.png", "Cat-2.png", "dog-2.png"]
 
 
-def test_the_model_that_ships_is_used_where_none_is_named(tmp_path):
+def test_the_packaged_model_is_the_default(tmp_path):
     (line,) = lines("segment", CAT, "--output", tmp_path, "--json")
     assert "cat" in [each["label"] for each in line["classes"]]
 
@@ -92,12 +92,12 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_cannot_be_had_is_wrong_usage(model, tmp_path, case):
+def test_impossible_options_are_wrong_usage(model, tmp_path, case):
     flags, hint = REFUSALS[case]
     flags = [model if flag == "MODEL" else flag for flag in flags]
     assert hint in refused(USAGE, "segment", CAT, "--output", tmp_path, *flags)
 
 
-def test_a_folder_that_cannot_be_made_is_wrong_usage(model, tmp_path):
+def test_a_folder_that_cannot_be_created_is_wrong_usage(model, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file/masks" in refused(USAGE, "segment", CAT, "--output", tmp_path / "file" / "masks", "--model", model)

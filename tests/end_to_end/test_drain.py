@@ -1,4 +1,4 @@
-"""The order of life: ready after warm-up, and an end that loses nobody."""
+"""Start and stop: ready after the warm-up, and a shutdown that loses no request."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ async def test_a_signal_to_stop_under_load_loses_no_request(cat, client):
     assert code == 0
 
 
-async def test_calls_that_wait_to_be_taken_when_the_end_comes_are_answered(cat):
+async def test_calls_that_wait_to_be_accepted_at_the_shutdown_are_answered(cat):
     with Server("--drain-delay-s", "1") as server:
         web = asyncio.create_task(load(24, connect_until, lambda: False, server.http, cat))
         rpc = asyncio.create_task(load(64, call_until, lambda: False, server.grpc, cat))
@@ -44,7 +44,7 @@ async def test_calls_that_wait_to_be_taken_when_the_end_comes_are_answered(cat):
     assert code == 0
 
 
-def test_readiness_ends_first_and_service_goes_on(cat):
+def test_readiness_ends_first_and_requests_are_still_served(cat):
     with Server("--drain-delay-s", "5") as server:
         url, channel = server.http, grpc.insecure_channel(server.grpc)
         health = health_pb2_grpc.HealthStub(channel)
@@ -60,7 +60,7 @@ def test_readiness_ends_first_and_service_goes_on(cat):
         assert pb_grpc.TwinsStub(channel).Classify(pb.ClassifyRequest(image=cat)).predictions[0].label == "cat"
 
 
-def test_an_open_health_watch_does_not_hold_up_the_end():
+def test_an_open_health_watch_does_not_delay_the_shutdown():
     with Server("--grace-s", "60") as server, grpc.insecure_channel(server.grpc) as channel:
         watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
@@ -68,7 +68,7 @@ def test_an_open_health_watch_does_not_hold_up_the_end():
         assert server.events("drained")
 
 
-def test_an_open_reflection_stream_does_not_hold_up_the_end():
+def test_an_open_reflection_stream_does_not_delay_the_shutdown():
     never = threading.Event()
 
     def one_then_silence():
@@ -83,18 +83,18 @@ def test_an_open_reflection_stream_does_not_hold_up_the_end():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_terminals_signals_end_it_in_order(number):
+def test_the_signals_of_a_terminal_cause_an_orderly_shutdown(number):
     with Server() as server:
         assert server.stop(number) == 0
         assert server.events("drained")
 
 
-def test_an_idle_service_ends_well_without_any_grace():
+def test_an_idle_service_stops_successfully_without_any_grace():
     with Server("--grace-s", "0", "--drain-delay-s", "0") as server:
         assert server.stop() == 0
 
 
-def test_an_idle_stream_does_not_hold_up_the_end(cat):
+def test_an_idle_stream_does_not_delay_the_shutdown(cat):
     with Server("--grace-s", "60") as server, grpc.insecure_channel(server.grpc) as channel:
         never = threading.Event()
 
@@ -108,7 +108,7 @@ def test_an_idle_stream_does_not_hold_up_the_end(cat):
         never.set()
 
 
-def test_a_second_signal_cuts_off_what_is_in_flight(cat):
+def test_a_second_signal_cancels_requests_in_flight(cat):
     with Server("--grace-s", "300", "--drain-delay-s", "0", "--hang-timeout-s", "600") as server:
         os.kill(server.pid("worker-0"), signal.SIGSTOP)
 

@@ -1,4 +1,4 @@
-"""Processes that die, hang and come back, under load."""
+"""Processes that die, hang and restart under load."""
 
 import asyncio
 import fcntl
@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.load import call_until, load, post_until
-from tests.server import PATIENCE_S, Server, wait_until
+from tests.server import TIMEOUT_S, Server, wait_until
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def own_server():
 
 
 async def while_under_load(server, image, action, *, clients=32):
-    """`action` in a thread while HTTP and gRPC clients ask; what became of the requests of each."""
+    """Run `action` in a thread while HTTP and gRPC clients send requests. Return the outcomes of both."""
     done = asyncio.Event()
     web = asyncio.create_task(load(clients - 8, post_until, done.is_set, server.http, image))
     rpc = asyncio.create_task(load(8, call_until, done.is_set, server.grpc, image))
@@ -37,7 +37,7 @@ async def while_under_load(server, image, action, *, clients=32):
 
 
 def wait_for_traffic(server):
-    """So much that whatever was on the device at the last kill has been answered: a sample may be there once only."""
+    """Wait until every sample that was on the device at the last kill has been answered."""
     wait_until(server.worker_ready, what="ready")
     served = server.metric("twins_requests_total", code="ok")
     wait_until(lambda: server.metric("twins_requests_total", code="ok") > served + 100, what="traffic")
@@ -96,7 +96,7 @@ def test_a_client_that_hangs_up_is_noticed(own_server, cat):
     own_server.wait_for("request", code="cancelled")
 
 
-def test_nobody_is_killed_because_the_supervisor_was_frozen():
+def test_no_process_is_killed_because_the_supervisor_was_frozen():
     with Server("--hang-timeout-s", "2") as server:
         server.process.send_signal(signal.SIGSTOP)
         time.sleep(4)  # no condition to wait for: that time passes is the point
@@ -105,7 +105,7 @@ def test_nobody_is_killed_because_the_supervisor_was_frozen():
         assert server.events("killing") == []
 
 
-def test_requests_are_answered_though_nobody_reads_the_log(cat):
+def test_requests_are_answered_even_if_the_log_is_not_read(cat):
     reader, writer = os.pipe()
     with Server(stderr=writer, wait=False) as server:
         os.close(writer)
@@ -185,9 +185,9 @@ def test_a_device_that_is_missing_does_not_end_a_service_that_has_another(cat):
         assert server.stop() == 0
 
 
-def test_a_service_none_of_whose_devices_is_there_ends_at_once():
+def test_a_service_without_any_of_its_devices_ends_at_once():
     with Server("--device", "cuda:6,cuda:7", wait=False) as server:
-        assert server.process.wait(PATIENCE_S) == 3
+        assert server.process.wait(TIMEOUT_S) == 3
         assert server.events("cannot start", role="worker-1")
 
 
@@ -207,7 +207,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_a_frontend_holds_no_torch(server):
+def test_a_frontend_does_not_import_torch(server):
     libraries = Path(f"/proc/{server.pid('frontend-0')}/maps").read_text()
     assert "libtorch" in Path(f"/proc/{server.pid('worker-0')}/maps").read_text()
     assert "libtorch" not in libraries

@@ -1,4 +1,4 @@
-"""The reference implementations' masks, through the whole service and through the command line."""
+"""The masks of the reference implementations, through the whole service and the command line."""
 
 import io
 from pathlib import Path
@@ -23,13 +23,13 @@ PEAK_BYTES = 1200 * 2**20
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, Path]:
-    """Every case's checkpoint."""
+    """Return the checkpoint of every case."""
     folder = tmp_path_factory.mktemp("golden")
     return {name: segmentation.golden(cases.read(name), folder) for name in NAMES}
 
 
 def images(case: cases.Case) -> dict[str, bytes]:
-    """A case's images as PNG files, by the name of the mask that is expected."""
+    """Return the images of a case as PNG files, by the name of the expected mask."""
     found = {}
     for entry in case.facts["pictures"]:
         file = io.BytesIO()
@@ -39,13 +39,13 @@ def images(case: cases.Case) -> dict[str, bytes]:
 
 
 def same_pixels(case: cases.Case, name: str, found: np.ndarray) -> float:
-    """The share of pixels on which both agree."""
+    """Return the fraction of pixels in which both masks agree."""
     assert found.shape == case.expected[name].shape
     return (found == case.expected[name]).mean()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_line_writes_the_references_masks(name, files, tmp_path):
+def test_the_command_line_writes_the_masks_of_the_reference(name, files, tmp_path):
     case = cases.read(name)
     for mask, data in images(case).items():
         (tmp_path / f"{mask}.png").write_bytes(data)
@@ -56,7 +56,7 @@ def test_the_command_line_writes_the_references_masks(name, files, tmp_path):
         assert same_pixels(case, mask, np.asarray(Image.open(tmp_path / "out" / f"{mask}.png"))) >= SAME_PIXELS
 
 
-def test_rest_answers_the_references_masks(files):
+def test_rest_returns_the_masks_of_the_reference(files):
     served = {segmentation.model_name(cases.read(name).facts): name for name in NAMES if "fpn" in name}
     flags = [flag for model, name in served.items() for flag in ("--model", f"{model}={files[name]}")]
     with Server(*flags, "--max-batch", "1") as server:
@@ -90,6 +90,6 @@ def test_a_photo_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
 
 
 def peak_bytes(pid: int) -> int:
-    """The most resident memory that a process had since that was set back."""
+    """Return the peak resident memory of a process since it was reset."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""Files of strangers, over both protocols: each gets its documented answer, and costs the service nothing."""
+"""Hostile files over both protocols: each gets its documented answer and does not harm the service."""
 
 import asyncio
 import io
@@ -36,7 +36,7 @@ def test_grpc_agrees_on_every_file(server):
             assert served == (FILES[answer.id].outcome == hostile.OK), answer
 
 
-def test_there_are_enough_kinds():
+def test_there_are_enough_files_of_each_outcome():
     assert len(FILES) >= 40
 
 
@@ -49,7 +49,7 @@ async def send_all(base: str, rounds: int) -> set[int]:
         return statuses
 
 
-def test_memory_stays_flat_however_many_are_sent():
+def test_memory_stays_constant_however_many_are_sent():
     with Server() as server:
         asyncio.run(send_all(server.http, rounds=3))
         before = server.memory_bytes()
@@ -63,7 +63,7 @@ def small_files_only():
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * 2**20, 2 * 2**20))
 
 
-def test_nothing_a_client_sends_is_written_to_disk():
+def test_data_of_clients_is_never_written_to_disk():
     image = io.BytesIO()
     Image.new("RGB", (1400, 1400)).save(image, "BMP")
     assert len(image.getvalue()) > 5 * 2**20

@@ -1,4 +1,4 @@
-"""Models of one's own, served under names of the zoo and under free ones."""
+"""Own models, under names of the zoo and under other names."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ def several(tmp_path_factory):
         yield server
 
 
-def test_a_file_under_a_free_name_has_the_users_labels(several, cat):
+def test_a_file_under_another_name_has_the_labels_of_the_user(several, cat):
     answer = httpx.post(f"{several.http}/classify", content=cat, params={"top_k": 1}).json()
     assert answer["model"] == "flowers"
     assert answer["predictions"][0]["label"].startswith("flower ")
@@ -56,7 +56,7 @@ def test_all_models_are_listed_in_the_order_given(several):
     assert names == ["flowers", "twins_svt_small", "twins_svt_nano"]
 
 
-def test_an_own_checkpoint_does_not_claim_the_published_accuracy_as_measured(several):
+def test_an_own_checkpoint_does_not_claim_the_published_accuracy(several):
     card = httpx.get(f"{several.http}/models/flowers").json()
     assert (card["published"], card["measured"], card["variant"]) == (None, None, "svt_nano")
 

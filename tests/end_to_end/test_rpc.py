@@ -1,4 +1,4 @@
-"""gRPC as its users see it, and that it agrees with REST."""
+"""gRPC, and its agreement with REST."""
 
 import grpc
 import httpx
@@ -53,7 +53,7 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_both_protocols_refuse_alike(server, stub, cat, question):
+def test_both_protocols_reject_the_same_requests(server, stub, cat, question):
     options, image, status, http_status = QUESTIONS[question]
     request = {"image": cat, **options, **image}
     error = refusal(lambda: stub.Classify(pb.ClassifyRequest(**request)))
@@ -78,7 +78,7 @@ def test_a_stream_answers_every_request_by_its_id(stub, cat):
     assert all(answers[str(i)].WhichOneof("outcome") == ("error" if i % 3 == 1 else "result") for i in range(90))
 
 
-def test_in_a_stream_a_quick_answer_overtakes_a_slow_one(stub, cat):
+def test_in_a_stream_a_fast_answer_arrives_before_a_slow_one(stub, cat):
     requests = [pb.ClassifyRequest(image=cat, id="slow"), pb.ClassifyRequest(image=b"x", id="quick")]
     assert [response.id for response in stub.ClassifyStream(iter(requests))] == ["quick", "slow"]
 
@@ -88,7 +88,7 @@ def test_the_request_id_is_returned(stub, cat):
     assert dict(call.trailing_metadata())["x-request-id"] == "mine"
 
 
-def test_an_id_that_is_a_burden_is_refused(stub, cat):
+def test_an_id_that_is_too_long_is_rejected(stub, cat):
     error = refusal(lambda: stub.Classify(pb.ClassifyRequest(image=cat, id="a" * 129)))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
 
@@ -101,7 +101,7 @@ def test_models_are_listed(stub):
     ]
 
 
-def test_health_says_serving_for_the_server_and_the_service(channel):
+def test_health_is_serving_for_the_server_and_the_service(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "twins.v1.Twins"):
         assert (

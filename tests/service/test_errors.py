@@ -1,4 +1,4 @@
-"""The tree of errors and each protocol's table."""
+"""The error classes and the table of each protocol."""
 
 import re
 
@@ -30,7 +30,7 @@ CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
 
 
 def tree(root: type[ServiceError]) -> list[type[ServiceError]]:
-    """All classes below a class."""
+    """Return all classes below a class."""
     return [found for child in root.__subclasses__() for found in (child, *tree(child))]
 
 
@@ -54,11 +54,11 @@ def test_no_two_errors_share_a_code():
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
-def test_a_code_is_a_word_for_programs(kind):
+def test_a_code_is_in_snake_case(kind):
     assert re.fullmatch("[a-z]+(_[a-z]+)*", kind.code)
 
 
-def test_the_drawing_shows_every_class():
+def test_the_tree_in_the_docstring_shows_every_class():
     drawn = re.findall(r"─ (\w+)", ServiceError.__doc__ or "")
     assert drawn == [kind.__name__ for kind in tree(ServiceError)]
 
@@ -68,12 +68,12 @@ def test_the_openapi_document_has_every_status_but_that_of_a_client_that_disconn
     assert documented == set(documents.PROBLEMS)
 
 
-def test_a_problem_carries_the_code_the_detail_and_the_requests_id():
+def test_a_problem_has_the_code_the_detail_and_the_request_id():
     problem = problems.describe(errors.UnknownModel("no model 'cat' is served"), "id-1")
     assert (problem.code, problem.detail, problem.request_id) == ("unknown_model", "no model 'cat' is served", "id-1")
 
 
-def test_a_refusal_says_when_to_come_back():
+def test_a_rejection_has_a_retry_after_header():
     response = problems.respond(errors.Overloaded("full", retry_after_s=7), "id-1")
     assert response.headers["retry-after"] == "7"
 
@@ -83,7 +83,7 @@ def test_a_request_without_a_key_is_answered_with_how_to_send_one():
     assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_request_that_stalls_loses_its_connection():
+def test_a_request_that_stalls_closes_its_connection():
     assert problems.respond(errors.RequestTimeout("slow"), "id-1").headers["connection"] == "close"
 
 

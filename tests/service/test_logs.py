@@ -1,4 +1,4 @@
-"""The log: one format for all lines, and nothing that waits for a reader of standard error."""
+"""The log: one format for all lines, and no blocking if standard error is not read."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ def configure(**settings) -> logs.Logger:
     return logs.get()
 
 
-def test_a_line_of_json_says_what_happened_where_and_when(written):
+def test_a_json_line_has_the_event_the_process_and_the_time(written):
     configure(log_format="json").info("request", code="ok")
     line = json.loads(written())
     assert (line["event"], line["code"], line["process"], line["level"]) == ("request", "ok", "frontend-0", "info")
@@ -48,7 +48,7 @@ def test_a_cause_is_part_of_its_line(written):
     assert "ValueError: why" in json.loads(written())["exception"]
 
 
-def test_lines_for_people_are_not_json(written):
+def test_console_lines_are_not_json(written):
     configure(log_format="console").info("request", code="ok")
     found = written()
     assert "request" in found
@@ -60,7 +60,7 @@ def test_lines_below_the_level_are_left_out(written):
     assert written() == ""
 
 
-def test_what_libraries_log_and_warn_of_has_the_same_form(written):
+def test_logs_and_warnings_of_libraries_have_the_same_format(written):
     configure(log_format="json")
     logging.getLogger("uvicorn.error").warning("odd request")
     warnings.warn("old", DeprecationWarning, stacklevel=1)
@@ -89,7 +89,7 @@ def full_pipe():
     os.close(writer)
 
 
-def test_a_full_pipe_blocks_nobody_and_its_lines_are_dropped_and_counted(full_pipe):
+def test_a_full_pipe_does_not_block_and_its_lines_are_dropped_and_counted(full_pipe):
     dropped = []
     writer = LogWriter(full_pipe, max_lines=3, on_drop=lambda: dropped.append(1))
     for _ in range(10):

@@ -34,12 +34,12 @@ def shown_after(delete: str, folder) -> str:
     return ran.stdout
 
 
-def test_counts_and_gauges_of_before_are_there_after_the_folder_was_deleted(tmp_path):
+def test_counters_and_gauges_survive_the_deletion_of_the_folder(tmp_path):
     (tmp_path / "metrics").mkdir()
     shown = shown_after(ALL, tmp_path / "metrics")
     assert 'twins_requests_total{code="ok",model="nano",protocol="http"} 2.0' in shown
     assert "twins_workers_expected 3.0" in shown
 
 
-def test_counts_go_on_after_one_file_was_deleted(tmp_path):
+def test_counters_continue_after_one_file_was_deleted(tmp_path):
     assert 'twins_requests_total{code="ok",model="nano",protocol="http"} 2.0' in shown_after(ONE, tmp_path)

@@ -1,4 +1,4 @@
-"""The metrics: named as Prometheus wants it, and right over several processes."""
+"""The metrics: their names and types, and their values over several processes."""
 
 import os
 import re
@@ -22,12 +22,12 @@ every_metric = pytest.mark.parametrize("name", METRICS)
 
 
 @every_metric
-def test_a_name_is_in_snake_case_after_the_products(name):
+def test_a_name_is_in_snake_case_and_starts_with_twins(name):
     assert re.fullmatch("twins(_[a-z]+)+", FAMILIES[name].name)
 
 
 @every_metric
-def test_a_name_has_no_unit_but_a_base_unit(name):
+def test_a_name_only_has_base_units(name):
     assert not NOT_BASE_UNITS.search(FAMILIES[name].name)
 
 
@@ -39,7 +39,7 @@ def test_a_time_or_a_size_ends_with_its_unit(name):
 
 
 @pytest.mark.parametrize("name", [name for name, found in METRICS.items() if isinstance(found, Counter)])
-def test_a_counter_is_shown_with_total_at_its_end(name):
+def test_the_name_of_a_counter_ends_with_total(name):
     METRICS[name].labels(*["x"] * len(METRICS[name]._labelnames))
     assert {s.name for f in METRICS[name].collect() for s in f.samples if not s.name.endswith("_created")} == {
         f"{FAMILIES[name].name}_total"
@@ -47,12 +47,12 @@ def test_a_counter_is_shown_with_total_at_its_end(name):
 
 
 @pytest.mark.parametrize("name", [name for name, found in METRICS.items() if not isinstance(found, Counter)])
-def test_only_a_counter_is_called_a_total(name):
+def test_only_the_name_of_a_counter_ends_with_total(name):
     assert not FAMILIES[name].name.endswith("_total")
 
 
 @every_metric
-def test_a_metric_is_explained_in_a_sentence(name):
+def test_a_metric_has_a_sentence_as_its_description(name):
     assert re.fullmatch(r"[A-Z].+\.", FAMILIES[name].documentation)
 
 
@@ -62,17 +62,17 @@ def test_labels_are_words(name):
 
 
 @pytest.mark.parametrize("name", [name for name, found in METRICS.items() if isinstance(found, Gauge)])
-def test_a_gauge_says_how_processes_add_up_and_forgets_the_dead(name):
+def test_a_gauge_defines_its_aggregation_and_ignores_dead_processes(name):
     assert METRICS[name]._multiprocess_mode.startswith("live")
 
 
 @pytest.mark.parametrize("name", [name for name, found in METRICS.items() if isinstance(found, Histogram)])
-def test_a_histograms_steps_go_up(name):
+def test_the_buckets_of_a_histogram_increase(name):
     steps = METRICS[name]._kwargs["buckets"]
     assert list(steps) == sorted(set(steps))
 
 
-def test_every_reason_for_which_an_image_is_refused_is_a_word():
+def test_every_reason_for_rejecting_an_image_is_an_identifier():
     reasons = [kind.reason for kind in ImageError.__subclasses__()]
     assert all(re.fullmatch("[a-z]+(_[a-z]+)*", reason) for reason in reasons)
 
@@ -103,13 +103,13 @@ sys.stdout.buffer.write(metrics.render())
 
 @pytest.fixture
 def environ(tmp_path):
-    """The environment of a service's processes."""
+    """Return the environment of the processes of a service."""
     return {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
 
 
 @pytest.fixture
 def written(environ):
-    """Lets a frontend and a worker write, one after the other; their process ids."""
+    """Let a frontend and a worker record metrics one after the other. Return their process ids."""
     pids = []
     for script in (FRONTEND, WORKER):
         with subprocess.Popen([sys.executable, "-c", script], env=environ) as process:
@@ -120,7 +120,7 @@ def written(environ):
 
 @pytest.fixture
 def render(environ):
-    """What another process shows after it was told that some are dead: samples by name and labels."""
+    """Return a function that renders the metrics in another process, after some processes have died."""
 
     def read(*dead: int) -> dict[tuple[str, tuple], float]:
         command = [sys.executable, "-c", RENDER, *map(str, dead)]
@@ -145,19 +145,19 @@ def test_histograms_of_all_processes_add_up(written, render):
     assert render()["twins_request_duration_seconds_count", labels] == 3
 
 
-def test_gauges_of_living_processes_add_up(written, render):
+def test_gauges_of_live_processes_add_up(written, render):
     assert render()[IN_FLIGHT] == 5
 
 
-def test_a_dead_processs_gauges_are_forgotten(written, render):
+def test_the_gauges_of_a_dead_process_are_removed(written, render):
     frontend, _ = written
     assert render(frontend)[IN_FLIGHT] == 2
 
 
-def test_a_dead_workers_queue_is_forgotten(written, render):
+def test_the_queue_depth_of_a_dead_worker_is_removed(written, render):
     _, worker = written
     assert QUEUE not in render(worker)
 
 
-def test_a_dead_processs_counts_stay(written, render):
+def test_the_counters_of_a_dead_process_stay(written, render):
     assert render(*written)[REQUESTS] == 3

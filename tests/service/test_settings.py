@@ -1,4 +1,4 @@
-"""Settings: which source takes precedence, and the messages for what is wrong."""
+"""Settings: their sources, and the messages for wrong names and values."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ SECRET = "correct-horse"
 
 @pytest.fixture
 def config(tmp_path):
-    """Writes a settings file and returns its name."""
+    """Return a function that writes a settings file and returns its name."""
 
     def write(text: str) -> str:
         path = tmp_path / "twins.toml"
@@ -34,37 +34,37 @@ def error_message(flags=None, environ=None) -> str:
     return str(caught.value)
 
 
-def test_without_any_source_the_defaults_count():
+def test_without_any_source_the_defaults_apply():
     assert load({}, environ={}) == Settings()
 
 
-def test_the_file_beats_the_default(config):
+def test_the_file_takes_precedence_over_the_default(config):
     assert load({"config": config("max_queue = 7")}, environ={}).max_queue == 7
 
 
-def test_a_variable_beats_the_file(config):
+def test_a_variable_takes_precedence_over_the_file(config):
     assert load({"config": config("max_queue = 7")}, environ={"TWINS_MAX_QUEUE": "8"}).max_queue == 8
 
 
-def test_a_flag_beats_a_variable(config):
+def test_a_flag_takes_precedence_over_a_variable(config):
     flags = {"config": config("max_queue = 7"), "max_queue": "9"}
     assert load(flags, environ={"TWINS_MAX_QUEUE": "8"}).max_queue == 9
 
 
-def test_a_variable_may_name_the_file(config):
+def test_a_variable_can_name_the_file(config):
     assert load({}, environ={"TWINS_CONFIG": config("max_queue = 7")}).max_queue == 7
 
 
-def test_a_flag_for_the_file_beats_the_variable_for_it(config, tmp_path):
+def test_the_flag_for_the_file_takes_precedence_over_the_variable(config, tmp_path):
     environ = {"TWINS_CONFIG": str(tmp_path / "absent.toml")}
     assert load({"config": config("max_queue = 7")}, environ=environ).max_queue == 7
 
 
-def test_other_programs_variables_are_left_alone():
+def test_variables_of_other_programs_are_ignored():
     assert load({}, environ={"HOME": "/root", "MAX_QUEUE": "8"}) == Settings()
 
 
-def test_the_files_values_have_their_own_types(config):
+def test_values_in_the_file_have_toml_types(config):
     text = 'models = ["twins_svt_nano", "own=x.pth"]\ncompile = true\nmax_delay_ms = 2'
     found = load({"config": config(text)}, environ={})
     assert (found.models, found.compile, found.max_delay_ms) == (("twins_svt_nano", "own=x.pth"), True, 2.0)
@@ -79,42 +79,42 @@ def test_preprocessing_in_a_variable_is_separated_by_spaces():
     assert load({}, environ={"TWINS_PREPROCESS": text}).preprocess == ("flowers:size=96,crop=0.5", "city:size=512")
 
 
-def test_a_list_of_flags_is_taken_as_it_is():
+def test_a_list_of_flags_is_not_split():
     assert load({"models": ("a=x,y.pth", "b=z.pth")}, environ={}).models == ("a=x,y.pth", "b=z.pth")
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("no", False), ("0", False)])
-def test_a_switch_in_a_variable_is_a_word(text, value):
+def test_a_switch_in_a_variable_is_a_boolean_word(text, value):
     assert load({}, environ={"TWINS_COMPILE": text}).compile is value
 
 
 # ---------------------------------------------------------------------- wrong names
 
 
-def test_a_misspelt_flag_names_the_right_one():
+def test_a_misspelt_flag_suggests_the_right_one():
     assert error_message({"max_qeue": "1"}) == "--max-qeue is not a setting; did you mean --max-queue?"
 
 
-def test_a_misspelt_variable_names_the_right_one():
+def test_a_misspelt_variable_suggests_the_right_one():
     message = error_message(environ={"TWINS_MAX_QEUE": "1"})
     assert message == "the variable TWINS_MAX_QEUE is not a setting; did you mean the variable TWINS_MAX_QUEUE?"
 
 
-def test_a_misspelt_key_in_the_file_names_the_right_one_and_the_file(config):
+def test_a_misspelt_key_in_the_file_suggests_the_right_one_and_names_the_file(config):
     path = config("max_qeue = 1")
     assert error_message({"config": path}) == f"max_qeue in {path} is not a setting; did you mean max_queue in {path}?"
 
 
-def test_a_flag_in_the_singular_is_named_so():
+def test_a_flag_in_the_singular_is_suggested_in_the_singular():
     assert error_message({"modles": "x"}) == "--modles is not a setting; did you mean --model?"
 
 
-def test_a_name_like_no_other_is_refused_without_a_guess():
+def test_an_unknown_name_without_a_similar_one_is_rejected_without_a_suggestion():
     assert error_message(environ={"TWINS_ZZZZ": "1"}) == "the variable TWINS_ZZZZ is not a setting"
 
 
 @given(st.sampled_from(list(Settings.model_fields)), st.integers(0, 40))
-def test_one_lost_letter_is_always_understood(name, place):
+def test_a_name_with_a_missing_letter_always_gets_a_suggestion(name, place):
     place %= len(name)
     misspelt = name[:place] + name[place + 1 :]
     if misspelt not in Settings.model_fields:
@@ -124,15 +124,15 @@ def test_one_lost_letter_is_always_understood(name, place):
 # ---------------------------------------------------------------------- wrong values
 
 
-def test_a_wrong_flag_says_so_by_its_name():
+def test_a_wrong_value_of_a_flag_names_the_flag():
     assert error_message({"max_queue": "many"}).startswith("--max-queue: ")
 
 
-def test_a_wrong_variable_says_so_by_its_name():
+def test_a_wrong_value_of_a_variable_names_the_variable():
     assert error_message(environ={"TWINS_HTTP_PORT": "70000"}).startswith("the variable TWINS_HTTP_PORT: ")
 
 
-def test_a_wrong_value_in_the_file_says_so_with_the_file(config):
+def test_a_wrong_value_in_the_file_names_the_file(config):
     path = config('log_level = "loud"')
     assert error_message({"config": path}).startswith(f"log_level in {path}: ")
 
@@ -146,7 +146,7 @@ def test_all_wrong_values_are_reported_at_once():
     assert {line.partition(":")[0] for line in message.splitlines()} == {"--max-queue", "the variable TWINS_FRONTENDS"}
 
 
-def test_a_value_that_a_better_source_replaced_is_not_checked():
+def test_a_value_that_another_source_overrides_is_not_checked():
     assert load({"max_queue": "9"}, environ={"TWINS_MAX_QUEUE": "many"}).max_queue == 9
 
 
@@ -223,17 +223,17 @@ def test_every_setting_is_described(name):
     assert Settings.model_fields[name].description
 
 
-def test_an_empty_key_is_refused_rather_than_taken_for_none():
+def test_an_empty_key_is_rejected_and_does_not_mean_that_there_are_none():
     assert "TWINS_API_KEYS" in error_message(environ={"TWINS_API_KEYS": ""})
     assert "--api-key" in error_message({"api_keys": ("",)})
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:", "mps", ""])
-def test_a_device_that_makes_no_sense_is_refused(device):
+def test_an_unknown_device_is_rejected(device):
     assert "--device" in error_message({"device": device})
 
 
-def test_what_kubernetes_injects_for_a_service_of_our_name_is_no_setting():
+def test_variables_that_kubernetes_injects_are_not_settings():
     injected = {
         "TWINS_SERVICE_HOST": "10.0.0.1",
         "TWINS_SERVICE_PORT_HTTP": "8000",

@@ -13,7 +13,7 @@ from service.rest import server as rest
 from service.rpc import server as rpc
 from service.settings import Settings
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 
 class Left(Exception):
@@ -68,7 +68,7 @@ def start(supervisor, ports) -> asyncio.Task:
 
 async def next_message(supervisor, kind):
     """Return the next message of that kind."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while not isinstance(message := (await supervisor.receive())[1], kind):
             pass
     return message
@@ -90,7 +90,7 @@ async def test_a_server_that_ends_while_it_should_serve_ends_the_frontend(
     await next_message(supervisor, Ready)
     await damage(servers[name])
     with pytest.raises(RuntimeError, match=f"{name} server"):
-        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(running, TIMEOUT_S)
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["http", "grpc"])

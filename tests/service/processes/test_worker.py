@@ -16,7 +16,7 @@ from service.settings import Settings
 from tests.backends import FakeBackend, FakeModel, sample
 from twins.zoo.models import ModelReference
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 NAME = "worker-0.0"
 
 
@@ -29,7 +29,7 @@ class GatedModel(FakeModel):
         self.values: list[int] = []
 
     def run(self, samples):
-        assert self.gate.wait(PATIENCE_S)
+        assert self.gate.wait(TIMEOUT_S)
         self.values += [int(each.pixels.flat[0]) for each in samples]
         return super().run(samples)
 
@@ -81,7 +81,7 @@ async def frontends(tmp_path, worker):
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while not condition():
             await asyncio.sleep(0.005)
 

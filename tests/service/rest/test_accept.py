@@ -1,4 +1,4 @@
-"""The format that a client gets for what it accepts."""
+"""The format of an answer for an Accept header."""
 
 import pytest
 from hypothesis import given
@@ -52,7 +52,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("header", TAKEN)
-def test_the_client_gets_what_it_likes_best(header):
+def test_the_client_gets_the_type_with_the_highest_quality(header):
     assert choose(header, list(OFFERS)) == TAKEN[header]
 
 
@@ -65,17 +65,17 @@ def test_a_client_that_accepts_nothing_on_offer_gets_the_list_of_offers(header):
 
 @pytest.mark.parametrize("wanted", SEGMENT.renderers)
 @pytest.mark.parametrize("header", ["text/html", "image/png", "", "*/*;q=0"])
-def test_a_format_wins_over_what_is_accepted(wanted, header):
+def test_a_named_format_takes_precedence_over_the_accept_header(wanted, header):
     assert choose_format(wanted, header, several=False) == (wanted, SEGMENT.renderers[wanted].media_types[0])
 
 
 @pytest.mark.parametrize(("header", "media_type"), [("image/jpeg", JPEG), ("image/*", PNG), ("application/json", PNG)])
-def test_an_overlay_is_a_jpeg_for_those_who_want_one(header, media_type):
+def test_an_overlay_is_a_jpeg_if_the_client_asks_for_one(header, media_type):
     assert choose_format("overlay", header, several=False) == ("overlay", media_type)
 
 
 @pytest.mark.parametrize("wanted", ["rle", "none", "PNG", ""])
-def test_an_unknown_format_is_a_bad_option(wanted):
+def test_an_unknown_format_is_rejected(wanted):
     with pytest.raises(BadOption, match="json, png, palette, overlay, hf, npy"):
         choose_format(wanted, "", several=False)
 
@@ -92,7 +92,7 @@ def test_several_images_have_no_other_format(wanted, header):
 
 
 @given(st.text(alphabet="*/;,=q.01imagepnjson ", max_size=60))
-def test_any_header_is_answered(header):
+def test_any_header_gets_an_answer(header):
     assert choose(header, list(OFFERS)) in {None, *OFFERS}
 
 

@@ -1,4 +1,4 @@
-"""A request's body as images and options: every form, every limit, nothing on disk, no body that breaks anything."""
+"""The body of a request as images and options: every form, every limit, and malformed bodies."""
 
 import asyncio
 import base64
@@ -51,7 +51,7 @@ def request(
 
 
 def limits(max_bytes: int) -> Settings:
-    """Return settings with this limit of a body."""
+    """Return settings with these limits."""
     return Settings(max_body_bytes=max_bytes, max_images=MAX_IMAGES)
 
 
@@ -82,7 +82,7 @@ def form(*parts: bytes) -> bytes:
 
 
 def encoded(image: bytes = IMAGE) -> str:
-    """Return an image in base64."""
+    """Return an image as base64."""
     return base64.b64encode(image).decode()
 
 
@@ -97,7 +97,7 @@ def as_json(**fields: object) -> bytes:
 @pytest.mark.parametrize(
     "label", ["image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", "nonsense", "", None]
 )
-def test_a_bare_body_is_an_image_whatever_its_label_says(label):
+def test_a_bare_body_is_an_image_whatever_its_content_type(label):
     assert unwrapped(IMAGE, label) == Unwrapped((IMAGE,), several=False)
 
 
@@ -157,12 +157,12 @@ def test_json_carries_options():
     assert unwrapped(body, "application/json; charset=utf-8").options == {"model": "nano", "top_k": "3"}
 
 
-def test_json_may_hold_a_data_url():
+def test_json_can_contain_a_data_url():
     body = as_json(image=f"data:image/png;base64,{encoded()}")
     assert unwrapped(body, "application/json").images == (IMAGE,)
 
 
-def test_an_empty_body_holds_no_image():
+def test_an_empty_body_has_no_image():
     assert unwrapped(b"", "image/png").images == ()
 
 
@@ -171,7 +171,7 @@ def test_an_empty_body_holds_no_image():
 
 @pytest.fixture
 def no_disk(monkeypatch, tmp_path):
-    """Let every temporary file fail."""
+    """Fail if a temporary file is created."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError):
         tempfile.TemporaryFile()
@@ -186,7 +186,7 @@ def test_a_large_part_is_never_written_to_disk(no_disk):
 
 
 @pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
-def test_a_body_that_announces_too_much_is_refused_unread(label):
+def test_a_body_that_announces_too_much_is_rejected_unread(label):
     async def scene() -> None:
         sent = request(b"", label, length=1001)
         sent._receive = None  # reading would fail
@@ -197,12 +197,12 @@ def test_a_body_that_announces_too_much_is_refused_unread(label):
 
 
 @pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
-def test_a_body_that_announces_too_little_is_refused_on_its_way(label):
+def test_a_body_that_announces_too_little_is_rejected_while_it_is_read(label):
     body = form(part("image", bytes(1001)))
     assert type(refusal(body, label, length=10, max_bytes=1000)) is TooLarge
 
 
-def test_a_body_of_just_the_limit_is_taken():
+def test_a_body_of_exactly_the_limit_is_accepted():
     assert len(unwrapped(bytes(1000), "image/png", max_bytes=1000).images[0]) == 1000
 
 
@@ -229,12 +229,12 @@ def test_a_file_in_another_part_is_refused_with_the_right_name():
     assert "'image'" in refusal(form(part("file", IMAGE)), FORM).detail
 
 
-def test_a_file_in_another_part_is_refused_however_it_is_marked():
+def test_a_file_in_another_part_is_rejected_with_any_header():
     for how in ({"more": "; filename*=utf-8''cat.jpg"}, {"header": "Content-Type: image/png\r\n"}):
         assert "'image'" in refusal(form(part("file", IMAGE, None, **how)), FORM).detail
 
 
-def test_an_image_part_that_is_the_files_name_is_refused_with_the_remedy():
+def test_an_image_part_that_contains_a_file_name_is_rejected_with_advice():
     (error,) = unwrapped(form(part("image", b"cat.jpg", None)), FORM).images
     assert isinstance(error, BadRequest)
     assert "-F image=@FILE" in error.detail
@@ -266,7 +266,7 @@ def test_a_malformed_form_yields_no_image(body):
 
 
 @pytest.mark.parametrize("charset", ["undefined", "idna", "base64", "utf-16", "\x00", "no-such"])
-def test_a_forms_charset_cannot_break_anything(charset):
+def test_no_charset_of_a_form_breaks_the_parser(charset):
     body = form(part("image", IMAGE), part("model", b"x" * 70 + b"\xff", None))
     try:
         assert unwrapped(body, f"{FORM}; charset={charset}").images == (IMAGE,)
@@ -334,12 +334,12 @@ def test_a_compressed_body_is_refused_by_the_name_of_its_header(label, encoding)
     assert "Content-Encoding" in error.detail
 
 
-def test_the_encoding_that_changes_nothing_is_taken():
+def test_the_identity_encoding_is_accepted():
     assert unwrapped(IMAGE, "image/png", encoding="identity").images == (IMAGE,)
 
 
 @pytest.mark.parametrize("body", [IMAGE.replace(b"\0", b""), b"image=cat.jpg&top_k=3"])
-def test_what_curl_sends_without_data_binary_is_refused_with_the_remedy(body):
+def test_a_body_that_curl_altered_without_data_binary_is_rejected_with_advice(body):
     error = refusal(body, "application/x-www-form-urlencoded")
     assert type(error) is UnsupportedMedia
     assert "--data-binary @FILE" in error.detail
@@ -384,12 +384,12 @@ def test_a_client_that_disconnects_within_its_body_cancels_its_request():
         asyncio.run(scene())
 
 
-def test_a_misspelt_option_is_refused_with_the_right_one():
+def test_a_misspelt_option_is_rejected_with_a_suggestion():
     with pytest.raises(BadRequest, match="did you mean top_k"):
         check_names(["topk"], ("model", "top_k"))
 
 
-def test_an_option_like_no_other_is_refused_with_all():
+def test_an_unknown_option_is_rejected_with_a_list_of_all():
     with pytest.raises(BadRequest, match="the options are model, top_k"):
         check_names(["xyz"], ("model", "top_k"))
 
@@ -435,7 +435,7 @@ BODIES = st.binary(max_size=300) | st.lists(SCRAPS | st.binary(max_size=8), max_
 @given(body=BODIES, label=LABELS, chunk=st.integers(1, 40))
 @example(body=b"", label=FORM, chunk=1)
 @settings(max_examples=400, deadline=None)
-def test_any_body_is_unwrapped_or_refused(body, label, chunk):
+def test_any_body_is_parsed_or_rejected(body, label, chunk):
     try:
         unwrapped(body, label, chunk=chunk)
     except ServiceError as error:
@@ -444,7 +444,7 @@ def test_any_body_is_unwrapped_or_refused(body, label, chunk):
 
 @given(body=st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5).map(json.dumps))
 @settings(max_examples=200, deadline=None)
-def test_any_json_is_unwrapped_or_refused(body):
+def test_any_json_is_parsed_or_rejected(body):
     try:
         unwrapped(body.encode(), "application/json")
     except ServiceError as error:
@@ -453,7 +453,7 @@ def test_any_json_is_unwrapped_or_refused(body):
 
 @given(images=st.lists(st.binary(max_size=200), min_size=1, max_size=MAX_IMAGES), chunk=st.integers(1, 100))
 @settings(deadline=None)
-def test_whatever_bytes_a_form_holds_come_out_as_they_went_in(images, chunk):
+def test_the_bytes_in_a_form_are_not_changed(images, chunk):
     kept = [image for image in images if BOUNDARY.encode() not in image]
     assert list(unwrapped(form(*(part("image", image) for image in kept)), FORM, chunk=chunk).images) == kept
 
@@ -463,9 +463,9 @@ def test_a_list_of_countless_images_is_refused_before_it_is_decoded(monkeypatch)
     assert type(refusal(b'{"images": [' + b'"",' * 100_000 + b'""]}', "application/json")) is TooLarge
 
 
-def test_a_content_type_that_is_a_book_is_refused():
+def test_a_content_type_that_is_too_long_is_rejected():
     assert type(refusal(b"", FORM + "; x=" + "y" * 2000)) is BadRequest
 
 
-def test_the_charset_that_clients_do_use_is_taken():
+def test_the_usual_charset_is_accepted():
     assert unwrapped(form(part("image", IMAGE)), f"{FORM}; charset=UTF-8").images == (IMAGE,)

@@ -1,4 +1,4 @@
-"""The generated modules are what the sources say."""
+"""The generated modules match the sources."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ GENERATED = sorted(path.relative_to(ROOT) for path in (ROOT / "service" / "pb").
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """A folder with what the Makefile's command makes now."""
+    """Generate the modules with the command of the Makefile. Return their folder."""
     folder = tmp_path_factory.mktemp("generated")
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     command = re.search(r"\$\(BIN\)/python (-m grpc_tools\.protoc .*)", makefile)

@@ -1,4 +1,4 @@
-"""The formats of each task: what each is sent as, what it needs, and what it cannot hold."""
+"""The formats of each task: their media types, their inputs and their limits."""
 
 import io
 import json
@@ -52,23 +52,23 @@ def test_only_an_overlay_needs_the_image():
     assert {name for name, renderer in SEGMENT.items() if renderer.needs_image} == {"overlay"}
 
 
-def test_an_overlay_is_of_the_wanted_type():
+def test_an_overlay_has_the_requested_type():
     content = SEGMENT["overlay"].render(inputs(), JPEG).content
     assert Image.open(io.BytesIO(content)).format == "JPEG"
 
 
-def test_an_overlay_has_the_wanted_opacity():
+def test_an_overlay_has_the_requested_opacity():
     content = SEGMENT["overlay"].render(inputs(opacity=0)).content
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), np.asarray(IMAGE))
 
 
 @pytest.mark.parametrize(("masks", "key"), [("rle", "rle"), ("polygons", "polygons"), ("none", None)])
-def test_masks_in_json_have_the_wanted_form(masks, key):
+def test_masks_in_json_have_the_requested_form(masks, key):
     first = json.loads(SEGMENT["json"].render(inputs(masks=masks)).content)["classes"][0]
     assert {"rle", "polygons"} & set(first) == ({key} if key else set())
 
 
-def test_a_palette_of_too_many_classes_is_refused_before_anything_runs():
+def test_a_palette_of_too_many_classes_is_rejected_before_anything_runs():
     SEGMENT["palette"].check(replace(CARD, labels=labels.numbered(255)))
     with pytest.raises(BadOption, match="255 classes"):
         SEGMENT["palette"].check(replace(CARD, labels=labels.numbered(256)))

@@ -1,4 +1,4 @@
-"""Every form of an answer decodes to one and the same mask, by tools that are not ours."""
+"""Every format of a mask decodes to the same mask with independent tools."""
 
 import base64
 import io
@@ -56,7 +56,7 @@ def test_the_palette_mask_is_the_mask_and_shows_the_colours(found):
 
 
 @given(segmentations() | segmentations(classes=MANY))
-def test_run_lengths_are_what_coco_would_write(found):
+def test_run_lengths_equal_those_of_coco(found):
     encoded = rle.encode(found)
     assert sorted(encoded) == [i for i in np.unique(found.mask).tolist() if i != found.ignore_index]
     for class_id, runs in encoded.items():
@@ -93,7 +93,7 @@ def test_the_numpy_file_is_the_mask(found):
 
 
 @given(segmentations() | segmentations(classes=MANY))
-def test_regions_count_what_is_there(found):
+def test_regions_count_the_pixels_of_each_class(found):
     listed = known(found)
     assert sum(region.pixels for region in listed) == np.count_nonzero(found.mask != found.ignore_index)
     for region in listed:
@@ -111,21 +111,21 @@ def test_an_overlay_has_the_masks_size(found, encoding):
     assert Image.open(io.BytesIO(data)).size == found.mask.shape[::-1]
 
 
-def test_pixels_without_a_class_stay_as_they_are():
+def test_pixels_without_a_class_are_not_painted():
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     nothing = Segmentation(np.full((30, 40), 255, np.uint8), (Label("a"),))
     data = overlay.encode(nothing, photo, palette.colours(nothing.labels))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(photo))
 
 
-def test_an_overlay_without_opacity_is_the_photo():
+def test_an_overlay_without_opacity_is_the_image():
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     found = Segmentation(np.random.default_rng(1).integers(0, 2, (30, 40)).astype(np.uint8), (Label("a"), Label("b")))
     data = overlay.encode(found, photo, palette.colours(found.labels), opacity=0)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(photo))
 
 
-def test_a_palette_has_no_room_for_many_classes():
+def test_a_palette_cannot_have_many_classes():
     found = Segmentation(np.zeros((2, 2), np.uint16), tuple(Label(str(i)) for i in range(MANY)))
     with pytest.raises(ValueError, match="255 classes"):
         png.palette(found, palette.colours(found.labels))

@@ -1,4 +1,4 @@
-"""Batches on a device that has no memory for them: parts, remembered sizes, and samples that fit nowhere."""
+"""Batches on a device with too little memory: parts, remembered sizes, and samples that do not fit."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_a_sample_that_does_not_fit_alone_leaves_its_neighbours_their_answers():
     assert values(found) == [0, 1, 3, 4]
 
 
-def test_a_sample_that_does_not_fit_alone_makes_no_later_batch_smaller():
+def test_a_sample_that_does_not_fit_alone_does_not_reduce_later_batches():
     model = FakeModel("a")
     model.too_large = 2
     runner = BatchRunner(model, "cpu")
@@ -75,6 +75,6 @@ def test_a_size_that_does_not_fit_at_the_start_is_never_used():
     assert runner.max_batch(sample(0).layout) == 2
 
 
-def test_a_model_that_has_no_room_for_one_sample_cannot_be_warmed_up():
+def test_a_model_for_which_not_even_one_sample_fits_cannot_be_warmed_up():
     with pytest.raises(DeviceOutOfMemory):
         BatchRunner(FakeModel("a", room=0), "cpu").warm_up(1)

@@ -1,4 +1,4 @@
-"""From logits to masks: in strips what the whole would be, in bounded memory, whoever shares the batch."""
+"""From logits to masks: strips give the same mask as whole tensors, in limited memory, whatever the batch."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ SIDES = st.integers(1, 70)
 
 
 def at_once(logits: torch.Tensor, inner: tuple[int, int], output: tuple[int, int]) -> torch.Tensor:
-    """mmsegmentation's two resizes, as whole tensors."""
+    """Resize twice as mmsegmentation does, as whole tensors."""
     for size in (inner, output):
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     return logits
@@ -43,7 +43,7 @@ def thin_strips(monkeypatch):
 
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(1, 20), st.integers(0, 10**6), st.booleans())
-def test_strips_agree_with_the_whole(inner, output, classes, seed, confidence):
+def test_strips_give_the_same_mask_as_whole_tensors(inner, output, classes, seed, confidence):
     logits = smooth(classes, -(-inner[0] // 4), -(-inner[1] // 4), seed)
     whole = at_once(logits, inner, output)[0]
     whole_size = masks.STRIP_BYTES
@@ -61,24 +61,24 @@ def test_strips_agree_with_the_whole(inner, output, classes, seed, confidence):
 
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(SIDES, SIDES), st.integers(1, 30), st.integers(0, 10**6))
-def test_a_class_that_is_left_out_wins_nowhere(size, classes, seed):
+def test_a_class_that_is_left_out_is_never_the_best(size, classes, seed):
     rows = smooth(classes, *size, seed)[0]
     winners = at_once(rows[None], (size[0], 4 * size[1]), (size[0], 7 * size[1]))[0].argmax(dim=0)
     assert set(winners.unique().tolist()) <= set(masks.candidate_classes(rows).tolist())
 
 
-def test_most_classes_are_left_out_where_they_cannot_win():
+def test_most_classes_are_left_out_if_they_cannot_be_the_best():
     rows = smooth(150, 8, 40, seed=0)[0]
     rows[3] += 100
     assert masks.candidate_classes(rows).tolist() == [3]
 
 
-def test_logits_that_are_no_numbers_still_make_a_mask():
+def test_logits_that_are_nan_still_give_a_mask():
     mask = masks.reduce(torch.full((1, 5, 8, 8), torch.nan), [sample((32, 32), (50, 60))])[0][0]
     assert mask.shape == (50, 60)
 
 
-def test_ten_sizes_in_a_batch_are_each_as_alone(thin_strips):
+def test_ten_sizes_in_a_batch_give_the_same_masks_as_alone(thin_strips):
     sizes = [(31 + 13 * i, 97 - 7 * i) for i in range(10)]
     logits = torch.cat([smooth(12, 16, 20, seed) for seed in range(10)])
     samples = [sample((64, 80), size, confidence=True) for size in sizes]
@@ -90,12 +90,12 @@ def test_ten_sizes_in_a_batch_are_each_as_alone(thin_strips):
         assert torch.equal(confidences, alone[1])
 
 
-def test_a_mask_without_a_size_has_the_inputs():
+def test_a_mask_without_a_size_has_the_input_size():
     assert masks.reduce(smooth(3, 8, 9, 0), [sample((30, 34), None)])[0][0].shape == (30, 34)
 
 
 @pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.uint16), (300, np.uint16)])
-def test_a_pixel_has_two_bytes_where_one_does_not_tell_all_classes_and_none(classes, dtype):
+def test_a_pixel_has_two_bytes_if_one_is_not_enough_for_all_classes_and_the_ignore_index(classes, dtype):
     logits = torch.zeros(1, classes, 2, 2)
     logits[:, -1] = 1
     mask = masks.reduce(logits, [sample((8, 8), (8, 8))])[0][0].numpy()

@@ -1,4 +1,4 @@
-"""Classification's preprocessing, which is timm's, and its answers."""
+"""Classification: the preprocessing of timm, and the results."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_scores_are_a_softmax():
     assert [p.score for p in answer([0.0, 3.0, 1.0, 2.0])] == pytest.approx([0.6439, 0.2369, 0.0871, 0.0321], abs=1e-4)
 
 
-def test_repeated_names_are_told_apart_by_their_synsets():
+def test_repeated_names_have_different_synsets():
     assert answer([0.0, 0.0, 9.0, 5.0], top_k=2) == (
         Prediction("daisy", 2, pytest.approx(0.9818, abs=1e-3), "n02"),
         Prediction("daisy", 3, pytest.approx(0.0180, abs=1e-3), "n03"),
@@ -55,16 +55,16 @@ def test_repeated_names_are_told_apart_by_their_synsets():
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 4])
-def test_as_many_classes_are_answered_as_asked(top_k):
+def test_the_number_of_classes_is_top_k(top_k):
     assert len(answer([0.0, 3.0, 1.0, 2.0], top_k)) == top_k
 
 
-def test_a_network_of_fewer_classes_answers_them_all():
+def test_a_network_with_fewer_classes_returns_all_of_them():
     assert len(answer([0.0, 3.0, 1.0, 2.0], top_k=1000)) == 4
 
 
 @pytest.mark.parametrize("top_k", [0, -1, TOP_K_LIMIT + 1])
-def test_a_top_k_out_of_bounds_is_refused_with_the_bounds(top_k):
+def test_a_top_k_out_of_bounds_is_rejected_with_the_bounds(top_k):
     with pytest.raises(ValueError, match="from 1 to 1000"):
         ClassifyOptions(top_k)
 
@@ -84,7 +84,7 @@ def test_ties_in_a_large_network_keep_their_order():
         assert torch.equal(ids, torch.arange(1000).int())
 
 
-def test_no_more_classes_leave_the_device_than_an_answer_may_carry():
+def test_no_more_classes_leave_the_device_than_an_answer_can_have():
     for ids, scores in reduce(torch.randn(2, 5000), []):
         assert ids.shape == scores.shape == (TOP_K_LIMIT,)
 
@@ -115,13 +115,13 @@ def test_the_short_side_is_resized_as_timm_does(size, resized):
 
 
 @given(SIDES, SIDES)
-def test_the_resized_short_side_is_the_geometrys_and_the_crop_fits(width, height):
+def test_the_short_side_is_that_of_the_geometry_and_the_crop_fits(width, height):
     geometry = Geometry(short_side=248, crop=224)
     assert min(classify.resized_size((width, height), geometry)) == geometry.short_side
 
 
 @given(st.integers(16, 1000), st.floats(0.5, 1))
-def test_the_crops_share_decides_the_short_side_rounded_down(size, share):
+def test_the_crop_fraction_determines_the_short_side_rounded_down(size, share):
     assert centre_crop(size, share).short_side == int(size / share)
 
 
@@ -141,20 +141,20 @@ def test_the_crop_is_centred_with_halves_to_even(size, corner):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (1, 1), (3000, 20), (112, 112)], ids=str)
-def test_every_image_becomes_the_networks_input(size):
+def test_every_image_gets_the_input_size_of_the_network(size):
     pixels = CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions()).pixels
     assert (pixels.shape, pixels.dtype) == ((112, 112, 3), np.uint8)
 
 
 @pytest.mark.parametrize("size", [(650, 10), (10, 650), (1201, 7)], ids=str)
-def test_a_ribbon_is_resized_as_the_whole_would_be(size):
+def test_a_very_long_image_is_resized_like_the_whole_image(size):
     whole = image(size=size).resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BICUBIC)
     expected = np.asarray(whole.crop(classify.centre_box(whole.size, 112)), int)
     assert np.abs(CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions()).pixels - expected).mean() < 0.1
 
 
 @pytest.mark.parametrize("size", [(16_384, 1), (1, 16_384), (16_384, 250), (6_000, 100)], ids=str)
-def test_no_image_grows_without_bound(monkeypatch, size):
+def test_the_size_of_a_resized_image_is_limited(monkeypatch, size):
     made, original = [], Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, to, *rest: (made.append(to), original(self, to, *rest))[1])
     CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions())

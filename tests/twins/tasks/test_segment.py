@@ -1,4 +1,4 @@
-"""Segmentation's own steps: an image to a sample, an output to an answer, and the runner between them."""
+"""Segmentation: an image to a sample, an output to a result, and the runner between them."""
 
 from dataclasses import replace
 
@@ -65,11 +65,11 @@ def image(height: int, width: int) -> Image.Image:
         ((1, 16000), (MIN_SIDE, 2048)),
     ],
 )
-def test_an_image_becomes_as_large_as_both_bounds_allow(size, resized):
+def test_an_image_is_resized_to_the_largest_size_within_both_bounds(size, resized):
     assert segment.resized_size(size, resize_keep_ratio(512)) == resized
 
 
-def test_the_answer_has_the_images_size_or_the_networks():
+def test_the_mask_has_the_size_of_the_image_or_of_the_input():
     original = SEGMENT.preprocess(image(100, 150), CARD, SegmentOptions())
     assert (original.input_size, original.params.output_size) == ((64, 96), (100, 150))
     model = SEGMENT.preprocess(image(100, 150), CARD, SegmentOptions(size="model"))
@@ -77,7 +77,7 @@ def test_the_answer_has_the_images_size_or_the_networks():
 
 
 @pytest.mark.parametrize(("options", "wanted"), [({}, False), ({"threshold": 0.5}, True), ({"confidence": True}, True)])
-def test_confidences_are_computed_only_where_they_are_needed(options, wanted):
+def test_confidences_are_only_computed_if_they_are_needed(options, wanted):
     assert SEGMENT.preprocess(image(64, 64), CARD, SegmentOptions(**options)).params.confidence is wanted
 
 
@@ -89,7 +89,7 @@ def test_options_out_of_range_are_refused(options):
         SegmentOptions(**options)
 
 
-def test_a_class_the_model_does_not_have_is_refused_before_it_costs_anything():
+def test_an_unknown_class_is_rejected_before_anything_is_computed():
     with pytest.raises(ValueError, match="no class 'dog'"):
         SEGMENT.preprocess(image(64, 64), CARD, SegmentOptions(classes=("dog",)))
 
@@ -98,7 +98,7 @@ def test_a_class_the_model_does_not_have_is_refused_before_it_costs_anything():
     ("classes", "mask"),
     [((), [0, 1, 2, 3]), (("person",), [255, 1, 255, 255]), (("0", "CAT"), [0, 255, 2, 3])],
 )
-def test_other_classes_than_the_wanted_have_none(classes, mask):
+def test_pixels_of_other_classes_than_the_selected_have_no_class(classes, mask):
     output = Output((np.array([[0, 1, 2, 3]], np.uint8),))
     assert SEGMENT.postprocess(output, CARD, SegmentOptions(classes=classes)).mask.tolist() == [mask]
 
@@ -109,14 +109,14 @@ def test_pixels_below_the_threshold_have_no_class():
     assert found.mask.tolist() == [[255, 1, 2]]
 
 
-def test_masks_of_many_classes_have_a_value_of_their_own_for_none():
+def test_masks_of_many_classes_have_their_own_ignore_index():
     card = replace(CARD, labels=labels.numbered(300))
     output = Output((np.array([[255, 299]], np.uint16),))
     found = SEGMENT.postprocess(output, card, SegmentOptions(classes=("255",)))
     assert found.mask.tolist() == [[255, found.ignore_index]]
 
 
-def test_images_of_ten_sizes_in_one_batch_are_answered_as_alone(runner):
+def test_images_of_ten_sizes_in_one_batch_get_the_same_masks_as_alone(runner):
     samples = [SEGMENT.preprocess(image(100 + 2 * i, 150 + 3 * i), CARD, SegmentOptions()) for i in range(10)]
     assert {sample.input_size for sample in samples} == {(64, 96)}
     together = runner.run(samples)
@@ -125,7 +125,7 @@ def test_images_of_ten_sizes_in_one_batch_are_answered_as_alone(runner):
         assert np.array_equal(output.arrays[0], runner.run([sample])[0].arrays[0])
 
 
-def test_warm_up_runs_a_shape_that_photos_have(runner, monkeypatch):
+def test_the_warm_up_runs_a_usual_image_shape(runner, monkeypatch):
     shapes = []
     monkeypatch.setattr(runner, "run", lambda samples: shapes.append((len(samples), samples[0].input_size)))
     runner.warm_up(2)
@@ -140,7 +140,7 @@ def test_ade20k_has_its_names_and_its_colours():
     assert palette.colours(ade)[2].tolist() == [6, 230, 230]
 
 
-def test_a_labels_file_may_carry_colours(tmp_path):
+def test_a_labels_file_can_have_colours(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("#FF8000\tcat\nn01\t#00ff00\tdog\nplain\nn02\tsynset\n")
     assert labels.read(path) == (
@@ -151,14 +151,14 @@ def test_a_labels_file_may_carry_colours(tmp_path):
     )
 
 
-def test_what_looks_like_a_colour_but_is_none_is_refused(tmp_path):
+def test_a_malformed_colour_is_rejected(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("#ff80\tcat\n")
     with pytest.raises(LabelsError, match="#rrggbb"):
         labels.read(path)
 
 
-def test_classes_without_a_colour_are_told_apart():
+def test_classes_without_a_colour_get_different_ones():
     assert len({tuple(colour) for colour in palette.colours(labels.numbered(150)).tolist()}) > 140
 
 

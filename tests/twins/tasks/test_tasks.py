@@ -1,4 +1,4 @@
-"""What every task has, and the parameters that travel with its samples."""
+"""The tables of tasks, and the parameters of their samples."""
 
 import numpy as np
 import pytest
@@ -34,14 +34,14 @@ def test_a_blank_sample_has_the_usual_size_of_the_model(task):
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_a_task_serves_the_models_made_for_it_alone(task):
+def test_a_task_only_serves_its_own_models(task):
     assert [name for name, card in CARDS.items() if task.serves(card)] == [task.model_task]
 
 
 @pytest.mark.parametrize(
     "params", [ClassifyParams(), SegmentParams(), SegmentParams((300, 451), confidence=True)], ids=repr
 )
-def test_the_parameters_of_a_sample_survive_the_journey(params):
+def test_the_parameters_of_a_sample_survive_encoding(params):
     assert decode_params(params.task, encode_params(params)) == params
 
 
@@ -52,7 +52,7 @@ def test_every_option_is_described_and_its_default_is_allowed(task, option):
 
 
 @pytest.mark.parametrize(("task", "option"), OPTIONS, ids=lambda each: each.name)
-def test_a_value_outside_of_what_an_option_declares_is_refused_by_its_name(task, option):
+def test_a_value_that_an_option_does_not_allow_is_rejected_with_its_name(task, option):
     wrong = [option.minimum - 1, option.maximum + 1] if option.minimum is not None else []
     for value in [*wrong, *(["neither"] if option.choices else [])]:
         with pytest.raises(BadOption, match=option.name):

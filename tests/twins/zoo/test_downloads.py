@@ -1,4 +1,4 @@
-"""Downloads from a real server on loopback: whole, interrupted, damaged, refused."""
+"""Downloads from a real server on the loopback interface: complete, interrupted, damaged, rejected."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ NAME = f"weights-{SHA256[:8]}.pth"
 
 
 class Site:
-    """What the server does, and what it was asked for."""
+    """The behaviour of the server, and the requests so far."""
 
     def __init__(self) -> None:
         self.content, self.ranges, self.cut_after, self.takes_ranges = CONTENT, [], None, True
@@ -61,7 +61,7 @@ def site():
 
 @pytest.fixture
 def model(site, monkeypatch, tmp_path):
-    """An entry of the zoo whose weights are on the site, and an empty cache."""
+    """Add a zoo entry whose weights are on the server, with an empty cache."""
     entry = ade20k("svt_small", "fpn", "a-b", 0, 0)
     monkeypatch.setitem(ZOO, "made_up", replace(entry, source=Url(site.url, SHA256[:8])))
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
@@ -69,7 +69,7 @@ def model(site, monkeypatch, tmp_path):
     return ModelReference("made_up")
 
 
-def test_a_file_is_fetched_once(site, model, tmp_path):
+def test_a_file_is_downloaded_once(site, model, tmp_path):
     path = hub.fetch(model)
     assert path == tmp_path / "twins" / NAME
     assert path.read_bytes() == CONTENT
@@ -77,7 +77,7 @@ def test_a_file_is_fetched_once(site, model, tmp_path):
     assert site.ranges == [None]
 
 
-def test_an_interrupted_download_is_continued(site, model):
+def test_an_interrupted_download_is_resumed(site, model):
     site.cut_after = 2**20
     path = hub.fetch(model)
     assert path.read_bytes() == CONTENT
@@ -85,7 +85,7 @@ def test_an_interrupted_download_is_continued(site, model):
     assert not path.with_name(path.name + ".part").exists()
 
 
-def test_what_an_earlier_run_left_is_continued(site, model, tmp_path):
+def test_the_part_of_an_earlier_run_is_resumed(site, model, tmp_path):
     part = tmp_path / "twins" / f"{NAME}.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT[:1000])
@@ -93,7 +93,7 @@ def test_what_an_earlier_run_left_is_continued(site, model, tmp_path):
     assert site.ranges == ["bytes=1000-"]
 
 
-def test_a_complete_part_needs_nothing_more(site, model, tmp_path):
+def test_a_complete_part_needs_no_further_download(site, model, tmp_path):
     part = tmp_path / "twins" / f"{NAME}.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT)
@@ -108,14 +108,14 @@ def test_a_server_without_ranges_starts_over(site, model, tmp_path):
     assert hub.fetch(model).read_bytes() == CONTENT
 
 
-def test_a_server_that_sends_nothing_more_is_given_up(site, model, tmp_path):
+def test_a_server_that_sends_nothing_is_given_up(site, model, tmp_path):
     site.cut_after = 0
     with pytest.raises(WeightsUnavailable, match="the connection ended after 0 of"):
         hub.fetch(model)
     assert len(site.ranges) == downloads.ATTEMPTS
 
 
-def test_a_damaged_file_is_refused_and_not_kept(site, model, tmp_path):
+def test_a_damaged_file_is_rejected_and_removed(site, model, tmp_path):
     site.content = CONTENT[:-1] + b"!"
     with pytest.raises(WeightsUnavailable, match=rf"should begin with {SHA256[:8]}"):
         hub.fetch(model)
@@ -129,7 +129,7 @@ def test_a_cached_file_that_was_damaged_is_named(model):
         hub.fetch(model)
 
 
-def test_offline_says_how_to_bring_the_file(site, model, monkeypatch):
+def test_offline_the_error_says_how_to_provide_the_file(site, model, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsUnavailable, match=rf"HF_HUB_OFFLINE is set.*\n.*--model made_up=PATH/{NAME}"):
         hub.fetch(model)
@@ -142,19 +142,19 @@ def test_offline_a_cached_file_is_enough(model, monkeypatch):
     assert hub.fetch(model) == path
 
 
-def test_a_redirect_leads_nowhere_unsafe(site, model):
+def test_a_redirect_to_an_unsafe_address_is_rejected(site, model):
     site.redirect = "http://example.invalid/x"
     with pytest.raises(WeightsUnavailable, match="is not an https address"):
         hub.fetch(model)
 
 
-def test_only_https_is_spoken():
+def test_only_https_is_allowed():
     with pytest.raises(ValueError, match="is not an https address"):
         downloads.allowed("http://download.openmmlab.com/x.pth")
     assert downloads.allowed("https://download.openmmlab.com/x.pth")
 
 
-def test_several_at_once_fetch_it_once(site, model):
+def test_concurrent_downloads_download_a_file_once(site, model):
     paths = []
     threads = [threading.Thread(target=lambda: paths.append(hub.fetch(model))) for _ in range(4)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Weights by name: from the package, the cache, or a hub, here a small one on loopback. Each fetch is a process."""
+"""Weights by name: from the package, the cache, or a small hub on the loopback interface."""
 
 import hashlib
 import os
@@ -37,7 +37,7 @@ except WeightsUnavailable as error:
 
 
 class Fetched(NamedTuple):
-    """What a process that fetched came to."""
+    """The result of a process that downloads weights."""
 
     exit_code: int
     text: str  # the file's path, or the refusal
@@ -56,7 +56,7 @@ def server():
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """Fetches a model in a process of its own, with an empty home and these variables."""
+    """Return a function that downloads a model in a new process, with an empty home folder and these variables."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
     home = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(Path.cwd())}
 
@@ -72,28 +72,28 @@ def fetch(server, tmp_path):
 
 @pytest.fixture
 def dead_end():
-    """The address of a port where nobody listens."""
+    """Return the address of a port on which nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def test_a_name_becomes_the_hubs_file(fetch):
+def test_a_name_gives_the_file_of_the_hub(fetch):
     assert fetch().content == CONTENT
 
 
-def test_the_pinned_revision_is_asked_for(fetch, server):
+def test_the_pinned_revision_is_requested(fetch, server):
     fetch()
     revision = ZOO[PINNED].source.revision
     assert set(server.requests) == {f"/timm/twins_svt_small.in1k/resolve/{revision}/model.safetensors"}
 
 
-def test_without_a_known_revision_the_newest_is_asked_for(fetch, server):
+def test_without_a_known_revision_the_newest_is_requested(fetch, server):
     fetch(UNPINNED)
     assert set(server.requests) == {"/timm/twins_svt_base.in1k/resolve/main/model.safetensors"}
 
 
-def test_the_file_lies_in_the_ordinary_cache(fetch, tmp_path):
+def test_the_file_is_in_the_cache_of_the_hub(fetch, tmp_path):
     assert Path(fetch().text).is_relative_to(tmp_path / "hf" / "hub" / "models--timm--twins_svt_small.in1k")
 
 
@@ -102,7 +102,7 @@ def test_a_download_shows_its_progress(fetch):
 
 
 @pytest.mark.parametrize("name", [PINNED, UNPINNED, "twins_svt_large"])
-def test_what_was_fetched_once_needs_no_network(fetch, server, name):
+def test_a_cached_file_needs_no_network(fetch, server, name):
     fetch(name)
     server.requests.clear()
     again = fetch(name, HF_HUB_OFFLINE="1")
@@ -110,7 +110,7 @@ def test_what_was_fetched_once_needs_no_network(fetch, server, name):
 
 
 @pytest.mark.parametrize("name", [PINNED, UNPINNED])
-def test_what_was_fetched_once_survives_an_unreachable_hub(fetch, dead_end, name):
+def test_a_cached_file_is_used_if_the_hub_is_unreachable(fetch, dead_end, name):
     fetch(name)
     assert fetch(name, HF_ENDPOINT=dead_end).content == CONTENT
 
@@ -120,16 +120,16 @@ def test_a_broken_download_is_resumed(fetch, server):
     assert fetch().content == CONTENT
 
 
-def test_a_file_with_another_hash_is_refused(fetch):
+def test_a_file_with_another_hash_is_rejected(fetch):
     refused = fetch(sha256="0" * 64)
     assert (refused.exit_code, "its sha256 is" in refused.text) == (3, True)
 
 
-def test_a_file_without_a_known_hash_is_taken(fetch):
+def test_a_file_without_a_known_hash_is_accepted(fetch):
     assert fetch(UNPINNED, sha256="").content == CONTENT
 
 
-def test_a_file_damaged_in_the_cache_is_refused(fetch):
+def test_a_damaged_file_in_the_cache_is_rejected(fetch):
     path = Path(fetch().text).resolve()
     path.write_bytes(CONTENT[:-1] + b"!")
     assert "Delete it and download it again" in fetch().text
@@ -155,7 +155,7 @@ WAYS_TO_FAIL = {
 
 @pytest.fixture(params=[*WAYS_TO_FAIL, "unreachable", "unreachable proxy", 401, 403, 404, 410, 500, 503], ids=str)
 def failed(request, fetch, server, dead_end):
-    """A fetch that could not succeed."""
+    """Return a download that failed."""
     if isinstance(request.param, int):
         server.refuse_with = request.param
         return fetch()
@@ -163,13 +163,13 @@ def failed(request, fetch, server, dead_end):
     return fetch(**ways[request.param])
 
 
-def test_weights_that_cannot_be_fetched_are_answered_with_the_way_to_bring_them(failed):
+def test_a_failed_download_says_how_to_provide_the_file(failed):
     assert failed.exit_code == 3
     assert "--model twins_svt_small=PATH/model.safetensors" in failed.text
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_hub_that_shows_nothing_is_answered_with_the_token(fetch, server, status):
+def test_a_hub_that_denies_access_gives_advice_on_the_token(fetch, server, status):
     server.refuse_with = status
     assert "HF_TOKEN" in fetch().text
 
@@ -185,7 +185,7 @@ def test_the_token_is_never_shown(fetch, server):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Makes any connection a failure."""
+    """Fail if a connection is opened."""
 
     def fail(*_):
         raise AssertionError("a connection was tried")
@@ -208,10 +208,10 @@ def test_packaged_weights_that_were_replaced_are_refused(tmp_path):
         hub.check(tmp_path / "weights", "0" * 64)
 
 
-def test_a_file_of_ones_own_is_taken_as_it_is(no_network, tmp_path):
+def test_an_own_file_is_used_unchanged(no_network, tmp_path):
     assert hub.fetch(ModelReference("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
 
 
-def test_an_unknown_name_is_not_looked_for(no_network):
+def test_an_unknown_name_is_not_requested(no_network):
     with pytest.raises(UnknownModel):
         hub.fetch(ModelReference("resnet50"))

@@ -1,4 +1,4 @@
-"""The models' table and how users spell a model."""
+"""The zoo entries, and how users write a model reference."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_a_name_and_a_file_are_any_name_and_that_file(text, expected):
 
 
 @pytest.mark.parametrize("text", ["=file.pth", "name=", "="])
-def test_half_a_spelling_is_refused(text):
+def test_an_incomplete_reference_is_rejected(text):
     with pytest.raises(UnknownModel, match="NAME=FILE"):
         parse_reference(text)
 
@@ -44,13 +44,13 @@ def test_half_a_spelling_is_refused(text):
         ("TWINS_SVT_NANO", "twins_svt_nano"),
     ],
 )
-def test_a_misspelt_name_is_answered_with_the_closest(typed, meant):
+def test_a_misspelt_name_gets_the_closest_as_a_suggestion(typed, meant):
     with pytest.raises(UnknownModel, match=f"did you mean {meant}"):
         parse_reference(typed)
 
 
 @pytest.mark.parametrize("typed", ["resnet50", "", "./file.pth"])
-def test_a_name_like_no_other_is_answered_with_all_and_the_way_to_bring_a_file(typed):
+def test_an_unknown_name_gets_all_names_and_advice_on_own_files(typed):
     with pytest.raises(UnknownModel, match=r"twins_svt_nano.*NAME=FILE"):
         parse_reference(typed)
 
@@ -68,7 +68,7 @@ def test_every_row_names_a_variant_and_labels_that_exist(name):
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].labels == "imagenet1k"])
-def test_published_models_see_images_as_timm_measured_them(name):
+def test_published_models_have_the_preprocessing_with_which_timm_measured_them(name):
     geometry = choose("classify", {"zoo": ZOO[name].preprocessing}).geometry
     assert (geometry, ZOO[name].exif_orientation) == (Geometry(248, 224, "bicubic"), False)
 
@@ -89,11 +89,11 @@ def test_every_model_that_ships_has_a_model_card():
 @pytest.mark.parametrize(
     "name", ["a/b", "a b", "../a", "..", ".hidden", "-a", "a%2F", "a\nb", "ä", "a?b", "a#b", "a\n"]
 )
-def test_a_name_that_cannot_stand_in_a_path_is_refused_with_the_rule(name):
+def test_a_name_that_cannot_be_part_of_a_path_is_rejected_with_the_rule(name):
     with pytest.raises(UnknownModel, match="use letters, digits"):
         parse_reference(f"{name}=weights.pth")
 
 
 @pytest.mark.parametrize("name", ["a", "7", "my-model_v1.2", "A..b"])
-def test_a_name_of_letters_digits_and_a_few_signs_is_taken(name):
+def test_a_name_of_letters_digits_and_a_few_signs_is_accepted(name):
     assert parse_reference(f"{name}=weights.pth").name == name

@@ -1,4 +1,4 @@
-"""Every published segmentation checkpoint, in the form its project publishes it, with values of no meaning."""
+"""Every published segmentation checkpoint, in the format of its project, with random values."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def checkpoint(request, tmp_path):
 
 
 @pytest.mark.parametrize("prefix", GOLDEN_NAMES)
-def test_the_made_up_keys_are_the_published_ones(prefix):
+def test_the_generated_keys_equal_the_published_ones(prefix):
     make, *arguments = GOLDEN_NAMES[prefix]
     (name,) = cases.named(prefix)
     assert make(*arguments) == {key: tuple(shape) for key, shape in cases.read(name).facts["keys"]}
