@@ -32,12 +32,14 @@ class MemoryBudget:
         """Return whether so many more bytes are within the limit."""
         return self.reserved_bytes + size_bytes <= self.limit_bytes
 
-    def check(self, size_bytes: int) -> None:
-        """Raise TooLarge for what can never be reserved, Overloaded for what cannot be reserved now."""
-        if size_bytes > self.limit_bytes:
-            raise TooLarge(f"the request needs {size_bytes} bytes of memory; the limit is {self.limit_bytes}")
-        if not self.fits(size_bytes):
-            raise Overloaded(f"requests hold {self.reserved_bytes} bytes of memory", retry_after_s=RETRY_AFTER_S)
+    def check(self, size_bytes: int, own_bytes: int) -> None:
+        """Raise TooLarge for a call that exceeds the limit even alone, Overloaded for what cannot be reserved now."""
+        if self.fits(size_bytes):
+            return
+        if size_bytes > self.limit_bytes or self.reserved_bytes == own_bytes:
+            needed = own_bytes + size_bytes
+            raise TooLarge(f"the request needs {needed} bytes of memory; the limit is {self.limit_bytes}")
+        raise Overloaded(f"requests hold {self.reserved_bytes} bytes of memory", retry_after_s=RETRY_AFTER_S)
 
 
 class MemoryAccount:
@@ -63,7 +65,7 @@ class MemoryAccount:
     def reserve(self, size_bytes: int) -> None:
         """Reserve memory that is about to be allocated. Raise Overloaded or TooLarge if the limit would be exceeded."""
         with self.budget.changed:
-            self.budget.check(size_bytes)
+            self.budget.check(size_bytes, self.size_bytes)
             self.add(size_bytes)
 
     def count(self, size_bytes: int) -> None:
@@ -101,7 +103,7 @@ class MemoryAccount:
                 budget.changed.wait()
             if self.ended:
                 raise Cancelled("the call ended while it waited for memory")
-            budget.check(size_bytes)
+            budget.check(size_bytes, self.size_bytes)
             self.add(size_bytes)
             budget.running += 1
         try:

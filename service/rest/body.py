@@ -68,6 +68,7 @@ async def unwrap(
     if media_type == b"application/json":
         if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before decoding makes a million strings
             raise TooLarge(f"the request has more than {settings.max_images} images, or far too many options")
+        reserve_bytes(len(body))  # for the strings and the images in them
         return await asyncio.to_thread(unwrap_json, body, form)  # decoding megabytes would block the event loop
     check_form_label(media_type, body)
     # The first bytes of an image are more reliable than its content type.

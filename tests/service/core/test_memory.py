@@ -47,7 +47,7 @@ def test_what_is_reserved_is_released_when_the_call_ends(budget):
 
 
 def test_what_is_reserved_is_released_when_the_call_fails(budget):
-    with pytest.raises(Overloaded), budget.open() as account:
+    with pytest.raises(TooLarge), budget.open() as account:
         reserve_too_much(account)
     assert budget.reserved_bytes == 0
 
@@ -65,11 +65,18 @@ def test_what_alone_exceeds_the_limit_is_too_large(budget):
         account.reserve(101)
 
 
-def test_memory_that_exists_is_counted_beyond_the_limit(budget):
+def test_a_call_that_holds_all_memory_itself_is_too_large(budget):
     with budget.open() as account:
+        account.reserve(60)
+        with pytest.raises(TooLarge):
+            account.reserve(60)
+
+
+def test_memory_that_exists_is_counted_beyond_the_limit(budget):
+    with budget.open() as account, budget.open() as other:
         account.count(150)
         with pytest.raises(Overloaded):
-            account.reserve(1)
+            other.reserve(1)
 
 
 def test_a_part_can_be_released_before_the_end(budget):
@@ -114,8 +121,8 @@ def test_a_thread_waits_for_memory_that_another_one_will_release(budget, threads
 
 
 def test_a_thread_does_not_wait_for_memory_that_no_thread_will_release(budget):
-    with budget.open() as account:
-        account.reserve(60)
+    with budget.open() as other, budget.open() as account:
+        other.reserve(60)
         with pytest.raises(Overloaded), account.working(60):
             pass
 
