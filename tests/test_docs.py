@@ -46,7 +46,7 @@ APACHE_2 = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
 
 
 @pytest.mark.parametrize(("document", "name"), tables.PLACES, ids=lambda part: getattr(part, "name", part))
-def test_a_table_is_what_the_code_says(document, name):
+def test_a_table_matches_the_code(document, name):
     found = tables.between(name).search(document.read_text("utf-8"))
     assert found, f"{document.name} has no <!-- {name} --> … <!-- /{name} -->"
     wanted = tables.TABLES[name]() + "\n"
@@ -54,7 +54,7 @@ def test_a_table_is_what_the_code_says(document, name):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document):
+def test_links_have_existing_targets(document):
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", prose(document)):
         path, _, anchor = target.partition("#")
         linked = (document.parent / path).resolve() if path else document
@@ -126,7 +126,7 @@ def test_targets_of_make_exist(document):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_tree_shows_what_is_there():
+def test_the_tree_shows_the_existing_files():
     (tree,) = [text for language, text in blocks(ARCHITECTURE) if language == "tree"]
     shown = set(tree_paths(tree))
     assert not [path for path in shown if not (ROOT / path).exists()]
@@ -151,7 +151,7 @@ def tree_paths(tree: str) -> list[str]:
     return paths
 
 
-def test_the_limits_of_images_are_the_codes():
+def test_the_limits_of_images_match_the_code():
     text = prose(HTTP)
     limits = Limits()
     assert f"{limits.max_bytes // 2**20} MiB, {limits.max_pixels // 10**6} million pixels" in text
@@ -193,11 +193,11 @@ AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
     ],
     ids=str,
 )
-def test_a_figure_is_the_codes(document, figure):
+def test_a_figure_matches_the_code(document, figure):
     assert figure in " ".join(document.read_text("utf-8").split())
 
 
-def test_a_minute_of_service_forgets_earlier_deaths():
+def test_earlier_deaths_are_forgotten_after_the_documented_time():
     assert slot.STABLE_S == 60
     assert "after a minute of service, earlier deaths are forgotten" in " ".join(prose(OPERATIONS).split())
 
@@ -212,7 +212,7 @@ def test_every_format_of_a_task_is_in_its_table(task):
         assert not media_type or media_type in RENDERERS[task][name].media_types
 
 
-def test_the_exit_codes_are_the_codes():
+def test_the_exit_codes_match_the_code():
     given = set(map(int, re.findall(r"^\| (\d+) \|", prose(OPERATIONS), re.MULTILINE)))
     modules = [
         importlib.import_module(name)

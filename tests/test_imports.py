@@ -1,4 +1,4 @@
-"""Who may import what: the rules that keep torch out of the frontends and each library in its one place."""
+"""The import rules, which keep torch out of the frontends and each library in one place."""
 
 import ast
 import sys
@@ -14,25 +14,25 @@ ROOT = Path(__file__).parent.parent
 
 
 class Import(NamedTuple):
-    """One module imported by one file."""
+    """A module that a file imports."""
 
     file: str  # as in `service/rest/app.py`
     module: str
     late: bool  # inside a function
 
     def is_of(self, *packages: str) -> bool:
-        """Whether the module is one of these, or inside one."""
+        """Return whether the module is one of these, or inside one."""
         return any(self.module == package or self.module.startswith(f"{package}.") for package in packages)
 
 
 def imports_of(path: Path) -> Iterator[Import]:
-    """Every import of a file but those for the type checker alone."""
+    """Return every import of a file, except those for the type checker."""
     name = str(path.relative_to(ROOT))
     yield from below(ast.parse(path.read_text("utf-8")), name, late=False)
 
 
 def below(node: ast.AST, file: str, *, late: bool) -> Iterator[Import]:
-    """The imports beneath a node."""
+    """Yield the imports below a node."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
@@ -47,7 +47,7 @@ def below(node: ast.AST, file: str, *, late: bool) -> Iterator[Import]:
 
 
 def sources(folder: str) -> list[Path]:
-    """The Python files of a package, without generated code."""
+    """Return the Python files of a package, without generated code."""
     return [path for path in sorted((ROOT / folder).rglob("*.py")) if "service/pb" not in str(path)]
 
 
@@ -55,12 +55,12 @@ ALL = [found for folder in ("twins", "service") for path in sources(folder) for 
 
 
 def importers(*packages: str, late: bool = True) -> set[str]:
-    """The files that import one of these packages; `late` counts imports inside functions too."""
+    """Return the files that import one of these packages. `late` includes imports inside functions."""
     return {found.file for found in ALL if found.is_of(*packages) and (late or not found.late)}
 
 
 def outside(files: set[str], *allowed: str) -> set[str]:
-    """Those of the files that match none of the patterns."""
+    """Return the files that match none of the patterns."""
     return {file for file in files if not any(Path(file).match(pattern) for pattern in allowed)}
 
 
@@ -101,12 +101,12 @@ TORCH = [
 ]
 
 
-def test_torch_is_imported_where_networks_are():
+def test_torch_is_imported_only_where_networks_are():
     assert not outside(importers("torch", "safetensors", late=False), *TORCH)
 
 
 def reached(module: str) -> set[str]:
-    """The files of this project that importing a module runs, itself and its packages included."""
+    """Return the files of this project that importing a module runs, including itself and its packages."""
     waiting, seen = [module], set()
     while waiting:
         path = ROOT.joinpath(*waiting.pop().split("."))
@@ -129,7 +129,7 @@ FRONTEND = [
 
 
 @pytest.mark.parametrize("module", FRONTEND)
-def test_nothing_but_a_worker_runs_torch(module):
+def test_only_workers_import_torch(module):
     assert not reached(module) & importers("torch", late=False)
 
 
@@ -183,14 +183,14 @@ TASK_MODULES = [
 
 
 @pytest.mark.parametrize("folder", ["service/core", "service/ipc", "service/processes", "service/rest"])
-def test_what_serves_every_task_names_none(folder):
+def test_code_for_all_tasks_names_no_task(folder):
     importing = {file for file in importers(*TASK_MODULES) if file.startswith(f"{folder}/")}
     naming = {str(path.relative_to(ROOT)) for path in sources(folder) if strings(path) & set(TASKS)}
     assert not importing | naming
 
 
-def asks_for_a_task(node: ast.AST) -> bool:
-    """Whether a node compares something with a task's name, or asks whether it is a task's result."""
+def checks_the_task(node: ast.AST) -> bool:
+    """Return whether a node compares something with the name of a task, or checks the type of a task's result."""
     if isinstance(node, ast.Compare):
         return any(isinstance(each, ast.Constant) and each.value in TASKS for each in [node.left, *node.comparators])
     results = ("Classification", "Segmentation", "Embedding")
@@ -199,25 +199,25 @@ def asks_for_a_task(node: ast.AST) -> bool:
     )
 
 
-def test_nothing_but_a_task_decides_by_the_task():
+def test_only_tasks_depend_on_the_task():
     asking = {
         str(path.relative_to(ROOT))
         for folder in ("service", "twins", "tools", "bench")
         for path in sources(folder)
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if asks_for_a_task(node)
+        if checks_the_task(node)
     }
     assert not outside(asking, "twins/tasks/*.py", "twins/render/*.py", "twins/runtime/reduce/*.py")
 
 
 def strings(path: Path) -> set[str]:
-    """The texts in a file."""
+    """Return the strings in a file."""
     nodes = ast.walk(ast.parse(path.read_text("utf-8")))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def reads_the_environment(path: Path) -> bool:
-    """Whether a file looks at the process's environment itself."""
+    """Return whether a file reads the environment of the process."""
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     names = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os"}
     taken = {
@@ -236,7 +236,7 @@ def test_the_environment_is_read_in_the_settings_alone():
     assert readers == {"service/settings.py"}
 
 
-def test_the_rules_are_about_files_that_exist():
+def test_the_rules_name_existing_files():
     named = [pattern for pattern in TORCH if not list(ROOT.glob(pattern))]
     assert not named
 
@@ -251,5 +251,5 @@ def test_the_rules_are_about_files_that_exist():
         ("try:\n    from torch import nn\nexcept ImportError:\n    pass", [("torch", False), ("torch.nn", False)]),
     ],
 )
-def test_imports_are_found_wherever_they_stand(code, expected):
+def test_imports_are_found_anywhere_in_a_file(code, expected):
     assert [(f.module, f.late) for f in below(ast.parse(code), "file", late=False)] == expected

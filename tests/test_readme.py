@@ -113,7 +113,7 @@ def test_curl_is_answered_as_shown(example: Example, server):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "download"])
-def test_a_download_is_a_vector_or_an_image_of_the_photos_size(command, server, tmp_path):
+def test_a_download_is_a_vector_or_an_image_of_the_original_size(command, server, tmp_path):
     target = tmp_path / shlex.split(command)[shlex.split(command).index("-o") + 1]
     bash(addressed(command, server).replace(f"-o {target.name}", f"-o {target}"))
     if target.suffix == ".npy":
@@ -123,7 +123,7 @@ def test_a_download_is_a_vector_or_an_image_of_the_photos_size(command, server, 
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_stubs_that_are_made_in_an_empty_folder_reach_the_service(server, tmp_path):
+def test_stubs_generated_in_an_empty_folder_reach_the_service(server, tmp_path):
     (stubs,), (client,) = STUBS, STUB_CLIENTS
     bash(addressed(stubs.text, server), tmp_path)
     code = [sys.executable, "-c", addressed(client.text, server)]
@@ -139,7 +139,7 @@ def test_python_prints_what_is_shown(example: Example, server):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "grpcurl"])
-def test_grpcurl_names_what_is_there(command, server):
+def test_grpcurl_names_existing_methods(command, server):
     if shutil.which("grpcurl"):
         assert bash(addressed(command, server))
     services = {"twins.v1.Twins": rpc.pb.DESCRIPTOR.services_by_name["Twins"]}
@@ -173,7 +173,7 @@ def test_a_command_does_its_work(command):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins segment"])
-def test_segment_writes_an_image_of_the_photos_size(command, city, monkeypatch):
+def test_segment_writes_an_image_of_the_original_size(command, city, monkeypatch):
     shutil.copytree(ROOT / "examples", city / "examples", dirs_exist_ok=True)
     monkeypatch.chdir(city)
     ran = CliRunner().invoke(twins, shlex.split(command)[1:])

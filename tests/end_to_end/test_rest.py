@@ -1,4 +1,4 @@
-"""REST as its users see it."""
+"""The REST interface."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def test_a_file_in_a_form_is_classified(client, cat):
 
 
 @pytest.mark.parametrize("media_type", ["image/jpeg", "image/png", "application/octet-stream", None])
-def test_a_bare_image_is_classified_whatever_it_is_called(client, cat, media_type):
+def test_a_bare_image_is_classified_whatever_its_content_type(client, cat, media_type):
     headers = {"Content-Type": media_type} if media_type else {}
     assert best(client.post("/classify", content=cat, headers=headers)) == "cat"
 
@@ -73,7 +73,7 @@ def test_an_image_part_needs_no_file_name(client, cat):
 
 
 @pytest.mark.parametrize("arguments", [["-d", "@FILE"], ["--data-binary", "@FILE", "-H", "Content-Encoding: gzip"]])
-def test_curl_is_refused_with_what_to_write_instead(server, arguments):
+def test_a_mistake_with_curl_gets_the_right_command(server, arguments):
     called = [word.replace("FILE", str(CAT)) for word in arguments]
     ran = subprocess.run(["curl", "-s", *called, f"{server.http}/classify"], capture_output=True, check=True)
     problem = json.loads(ran.stdout)
@@ -163,7 +163,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_a_body_that_makes_no_sense_is_refused(client, case):
+def test_a_malformed_body_is_rejected(client, case):
     request, status = BODIES[case]
     assert client.post("/classify", **request).status_code == status
 
@@ -186,7 +186,7 @@ def test_unknown_paths_and_methods_are_problems_too(client):
     assert client.get("/classify").json()["code"] == "method_not_allowed"
 
 
-def test_the_models_and_their_cards_are_told(client):
+def test_the_models_and_their_cards_are_listed(client):
     entry, other = client.get("/models").json()["models"]
     card = client.get(f"/models/{entry['name']}").json()
     assert entry == {"name": "twins_svt_nano", "task": "classify", "variant": "svt_nano", "classes": 13}
@@ -223,17 +223,17 @@ def test_requests_that_run_no_model_are_counted_and_logged_too(server, client, m
     assert len(server.events("request", request_id=f"no-model-{code}", code=code)) == 1
 
 
-def test_the_apis_page_needs_nothing_from_elsewhere(client):
+def test_the_api_documentation_needs_no_other_site(client):
     assert "//cdn" not in client.get("/docs").text
 
 
-def test_a_header_without_end_is_refused(server):
+def test_an_endless_header_is_rejected(server):
     host, _, port = server.http.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nX-Long: " + b"a" * 200_000)
         assert connection.recv(65536).startswith(b"HTTP/1.1 4")
 
 
-def test_a_name_that_a_client_made_up_gets_no_metric_of_its_own(server, client, cat):
+def test_an_unknown_model_name_does_not_become_a_label(server, client, cat):
     client.post("/classify", content=cat, params={"model": "made-up"})
     assert "made-up" not in client.get("/metrics").text

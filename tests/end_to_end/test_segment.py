@@ -1,4 +1,4 @@
-"""Segmentation as its users see it: over REST, over gRPC and on the command line."""
+"""Segmentation over REST, over gRPC and on the command line."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ def stub(server):
 
 @pytest.fixture(scope="module")
 def expected(client, cat) -> np.ndarray:
-    """The cat's mask, by the plainest form."""
+    """Return the mask of the cat in the simplest format."""
     return npy(client.post("/segment", content=cat, params={"format": "npy"}))
 
 
@@ -57,14 +57,14 @@ def opened(data: bytes) -> Image.Image:
 
 
 def photo(height: int, width: int, **save) -> bytes:
-    """An image of that size."""
+    """Return an image of this size."""
     file = io.BytesIO()
     Image.fromarray(seeded.image(f"{height}x{width}", height, width)).save(file, "png", **save)
     return file.getvalue()
 
 
 def painted(answer: dict, paint) -> np.ndarray:
-    """A mask put together from a JSON answer's classes."""
+    """Return the mask that the classes of a JSON answer describe."""
     mask = np.full((answer["size"]["height"], answer["size"]["width"]), IGNORE_INDEX, np.uint8)
     for each in answer["classes"]:
         mask[paint(each, mask.shape) == 1] = each["class_id"]
@@ -72,7 +72,7 @@ def painted(answer: dict, paint) -> np.ndarray:
 
 
 def fill(region: dict, shape: tuple[int, int]) -> np.ndarray:
-    """A class's polygons as OpenCV fills them: outlines with their borders, holes without theirs."""
+    """Fill the polygons of a class with OpenCV: outlines with their borders, holes without theirs."""
     filled = np.zeros(shape, np.uint8)
     for polygon in region["polygons"]:
         rings = [np.array(ring, np.int32) for ring in (polygon["outline"], *polygon["holes"])]
@@ -108,7 +108,7 @@ def test_polygons_are_filled_by_opencv(client, cat, expected):
     assert np.array_equal(painted(answer, fill), expected)
 
 
-def test_a_png_may_stand_in_the_json(client, cat, expected):
+def test_json_can_contain_a_png(client, cat, expected):
     answer = client.post("/segment", content=cat, params={"masks": "png"}).json()
     assert np.array_equal(np.asarray(opened(base64.b64decode(answer["png"]))), expected)
     assert not {"rle", "polygons"} & set(answer["classes"][0])
@@ -135,17 +135,17 @@ def test_the_classes_are_counted_and_boxed(client, cat, expected):
 
 
 @pytest.mark.parametrize(("accept", "kind"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
-def test_an_overlay_has_the_photos_size_and_the_wanted_type(client, cat, accept, kind):
+def test_an_overlay_has_the_size_of_the_image_and_the_requested_type(client, cat, accept, kind):
     response = client.post("/segment", content=cat, params={"format": "overlay"}, headers={"Accept": accept})
     assert (opened(response.content).format, opened(response.content).size) == (kind, (451, 300))
 
 
-def test_an_overlay_without_opacity_is_the_photo(client, cat):
+def test_an_overlay_without_opacity_is_the_image(client, cat):
     response = client.post("/segment", content=cat, params={"format": "overlay", "opacity": "0"})
     assert np.array_equal(np.asarray(opened(response.content)), np.asarray(opened(cat).convert("RGB")))
 
 
-def test_an_overlay_shows_the_photo_as_its_tag_turns_it(client):
+def test_an_overlay_shows_the_image_rotated_by_its_exif_tag(client):
     exif = Image.Exif()
     exif[0x0112] = 6
     data = photo(60, 90, exif=exif)
@@ -157,13 +157,13 @@ def test_an_overlay_shows_the_photo_as_its_tag_turns_it(client):
 # ---------------------------------------------------------------------- options
 
 
-def test_the_mask_may_have_the_networks_size(client, cat):
+def test_the_mask_can_have_the_input_size(client, cat):
     answer = client.post("/segment", content=cat, params={"size": "model", "masks": "none"}).json()
     assert answer["size"] == {"height": 512, "width": 770}
 
 
 @pytest.mark.parametrize("query", ["classes=1,class 4", "classes=1&classes=4", "classes=CLASS 1&classes=4"])
-def test_only_the_wanted_classes_are_kept(client, cat, expected, query):
+def test_only_the_selected_classes_are_kept(client, cat, expected, query):
     found = npy(client.post(f"/segment?format=npy&{query}", content=cat))
     assert np.array_equal(found, np.where(np.isin(expected, [1, 4]), expected, IGNORE_INDEX))
 
@@ -205,7 +205,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_cannot_be_had_is_refused(client, cat, case):
+def test_impossible_options_are_rejected(client, cat, case):
     request, status, hint = REFUSALS[case]
     response = client.post("/segment", **{"content": cat, **request})
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
@@ -229,11 +229,11 @@ def test_several_images_answer_a_list_with_an_error_in_a_bad_ones_place(client, 
 
 
 def batches(server: Server) -> tuple[float, float]:
-    """How many batches of the model ran, and how many images were in them."""
+    """Return the number of batches of the model, and the number of images in them."""
     return server.metric("twins_batch_size_count", model="tiny"), server.metric("twins_batch_size_sum", model="tiny")
 
 
-def test_ten_photos_of_ten_sizes_at_once_are_answered_as_one_at_a_time(client):
+def test_ten_images_of_ten_sizes_at_once_get_the_same_masks_as_alone(client):
     photos = [photo(80 + 7 * i, 200 - 5 * i) for i in range(10)]
 
     def ask(data: bytes) -> np.ndarray:
@@ -246,7 +246,7 @@ def test_ten_photos_of_ten_sizes_at_once_are_answered_as_one_at_a_time(client):
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
-def test_photos_of_one_size_share_batches_and_change_nothing_for_each_other(server, client):
+def test_images_of_one_size_share_batches_and_do_not_affect_each_other(server, client):
     photos = [photo(96, 128), *(photo(96 + i, 128 + i) for i in (32, 64))] * 4
     (batches_before, images_before) = batches(server)
     files = [("image", data) for data in photos]
@@ -297,7 +297,7 @@ def test_both_protocols_paint_the_same_overlay(client, stub, cat, form, kind):
     assert answer.media_type == kind
 
 
-def test_a_mask_may_be_left_out_and_have_the_networks_size(stub, cat):
+def test_a_mask_can_be_left_out_and_can_have_the_input_size(stub, cat):
     answer = stub.Segment(pb.SegmentRequest(image=cat, format=pb.MASK_FORMAT_NONE, size=pb.MASK_SIZE_MODEL))
     assert (answer.mask, answer.height, answer.width) == (b"", 512, 770)
     assert sum(each.pixels for each in answer.classes) == 512 * 770
@@ -314,7 +314,7 @@ def test_a_mask_may_be_left_out_and_have_the_networks_size(stub, cat):
         {"model": "twins_svt_nano"},
     ],
 )
-def test_what_cannot_be_had_is_an_invalid_argument(stub, cat, options):
+def test_impossible_options_are_invalid_arguments(stub, cat, options):
     with pytest.raises(grpc.RpcError) as caught:
         stub.Segment(pb.SegmentRequest(image=cat, **options))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -1,4 +1,4 @@
-"""The models in the package, through a service that was started with nothing else said."""
+"""The packaged models, through a service with default settings."""
 
 import httpx
 import numpy as np
@@ -20,7 +20,7 @@ def test_both_are_served_by_default(server):
     assert [(each["name"], each["task"]) for each in listed] == [(name, task) for task, name in DEFAULT_MODELS.items()]
 
 
-def test_the_cat_is_a_cat_and_surely_so(server, cat):
+def test_the_cat_is_classified_as_a_cat_with_a_high_score(server, cat):
     best = httpx.post(f"{server.http}/classify", files={"image": cat}).json()["predictions"][0]
     assert best["label"] == "cat"
     assert best["score"] > 0.7
@@ -33,7 +33,7 @@ def test_the_cat_is_found_in_its_image(server, cat):
     assert shares.get("person", 0) < 0.05
 
 
-def test_grpc_says_the_same(server, cat):
+def test_grpc_gives_the_same_answer(server, cat):
     import grpc
 
     with grpc.insecure_channel(server.grpc) as channel:
@@ -45,7 +45,7 @@ def test_grpc_says_the_same(server, cat):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_at_all_is_not_surely_something(server, seed):
+def test_an_image_of_nothing_gets_no_high_score(server, seed):
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (7, 7, 3), np.uint8)).resize((200, 200), Image.Resampling.BICUBIC)
     answer = httpx.post(f"{server.http}/classify", content=encoded("PNG", coarse)).json()
@@ -61,7 +61,7 @@ def test_a_models_card_is_served_with_it(server, name):
     assert (alone.text, alone.headers["content-type"]) == (document, "text/markdown; charset=utf-8")
 
 
-def test_together_they_are_small():
+def test_the_packaged_models_are_small():
     assert sum(path.stat().st_size for path in WEIGHTS) <= 16e6
 
 

@@ -1,4 +1,4 @@
-"""What a running service shows to those who watch it, beyond what its requests leave behind."""
+"""Metrics of a running service that do not come from requests."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.server import Server, wait_until
 
 
 def metrics(base: str) -> str:
-    """What /metrics shows; empty while nobody listens."""
+    """Return the text of /metrics, or nothing while the service does not listen."""
     try:
         return httpx.get(f"{base}/metrics").text
     except httpx.ConnectError:
@@ -39,13 +39,13 @@ def test_the_limit_of_images_in_flight_is_that_of_all_frontends():
         assert server.metric("twins_in_flight_limit_images") == 14
 
 
-def test_a_busy_device_is_seen(server, cat):
+def test_a_busy_device_is_shown(server, cat):
     before = server.metric("twins_worker_busy_seconds_total", worker="worker-0")
     httpx.post(f"{server.http}/classify", content=cat).raise_for_status()
     assert server.metric("twins_worker_busy_seconds_total", worker="worker-0") > before
 
 
-def test_a_drain_says_by_when_it_must_be_over():
+def test_a_drain_shows_its_deadline():
     with Server("--drain-delay-s", "5", "--grace-s", "7") as server:
         assert server.metric("twins_drain_deadline_timestamp_seconds") == 0
         server.process.send_signal(signal.SIGTERM)
@@ -55,20 +55,20 @@ def test_a_drain_says_by_when_it_must_be_over():
 
 
 @nvml.needs_compiler
-def test_gpus_are_shown_where_there_is_a_driver(tmp_path):
+def test_gpus_are_shown_if_there_is_a_driver(tmp_path):
     with Server(environ=nvml.build(tmp_path)) as server:
         wait_until(lambda: server.metric("twins_gpu_memory_used_bytes", gpu="1") == 20 * 2**30, what="its memory")
         assert server.stop() == 0
 
 
 @nvml.needs_compiler
-def test_gpus_that_are_not_to_be_used_are_not_read(tmp_path):
+def test_gpus_are_not_read_if_they_are_not_used(tmp_path):
     with Server("--device", "cpu", environ=nvml.build(tmp_path)) as server:
         assert "twins_gpu" not in metrics(server.http)
 
 
 @pytest.mark.skipif(find_library("nvidia-ml") is not None, reason="this machine has a driver")
-def test_a_machine_without_a_gpu_shows_none_and_says_nothing_of_it():
+def test_a_machine_without_a_gpu_has_no_gpu_metrics_and_no_warning():
     with Server("--log-level", "info") as server:
         assert "twins_worker_up" in metrics(server.http)
         assert "twins_gpu" not in metrics(server.http)

@@ -1,4 +1,4 @@
-"""The address of a client behind proxies: only trusted ones are believed."""
+"""The address of a client behind proxies, of which only trusted ones count."""
 
 from ipaddress import ip_network
 
@@ -27,10 +27,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_client_is_the_rightmost_address_that_is_no_trusted_proxy(case):
+def test_the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy(case):
     peer, forwarded, client = CASES[case]
     assert client_address(peer, forwarded, TRUSTED) == client
 
 
-def test_without_trusted_proxies_the_header_means_nothing():
+def test_without_trusted_proxies_the_header_is_ignored():
     assert client_address("10.0.0.1", "198.51.100.7", []) == "10.0.0.1"

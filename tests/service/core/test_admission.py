@@ -17,13 +17,13 @@ def admission():
 
 
 def paced(admission: Admission, per_image_s: float) -> Admission:
-    """The same, after a measurement."""
+    """Return the admission after a measurement."""
     admission.device_times[""].record(per_image_s * 4, images=4)
     return admission
 
 
 def attempt(admission: Admission, images: int, *, waiting: int = 0, left_s: float = NEVER, workers: int = 1) -> None:
-    """Asks for admission while so many images wait."""
+    """Ask for admission while this many images wait."""
     admission.count("", waiting)
 
     async def scene() -> None:
@@ -34,25 +34,25 @@ def attempt(admission: Admission, images: int, *, waiting: int = 0, left_s: floa
 
 
 def refusal(admission: Admission, images: int, **circumstances: float) -> Exception:
-    """What whoever asks is told."""
+    """Return the error of a rejected call."""
     with pytest.raises((Overloaded, DeadlineExceeded)) as caught:
         attempt(admission, images, **circumstances)
     return caught.value
 
 
-def test_the_queue_takes_as_many_as_it_is_long(admission):
+def test_the_queue_accepts_images_up_to_its_length(admission):
     attempt(admission, 3, waiting=5)
 
 
-def test_a_full_queue_refuses(admission):
+def test_a_full_queue_rejects_calls(admission):
     assert isinstance(refusal(admission, 1, waiting=8), Overloaded)
 
 
-def test_a_call_whose_images_do_not_all_fit_is_refused_as_a_whole(admission):
+def test_a_call_whose_images_do_not_all_fit_is_rejected_as_a_whole(admission):
     assert isinstance(refusal(admission, 4, waiting=5), Overloaded)
 
 
-def test_images_count_while_they_are_in_work(admission):
+def test_images_count_while_they_are_in_flight(admission):
     async def scene():
         with admission.admitted(3, deadline=NEVER, workers=1):
             return admission.in_flight
@@ -75,7 +75,7 @@ def test_the_count_returns_to_zero_after_an_error(admission):
     assert admission.in_flight == 0
 
 
-def test_a_refusal_leaves_the_count_alone(admission):
+def test_a_rejected_call_does_not_change_the_count(admission):
     refusal(admission, 9)
     assert admission.in_flight == 0
 
@@ -86,7 +86,7 @@ def test_preparing_counts_only_what_is_being_prepared(admission):
     assert (inside, admission.preparing) == (2, 0)
 
 
-def test_a_deadline_that_the_queue_makes_impossible_is_refused_at_once(admission):
+def test_a_deadline_that_the_queue_makes_impossible_is_rejected_at_once(admission):
     assert isinstance(refusal(paced(admission, 0.5), 1, waiting=4, left_s=1.9), DeadlineExceeded)
 
 
@@ -98,7 +98,7 @@ def test_a_deadline_that_has_passed_is_refused(admission):
     assert isinstance(refusal(admission, 1, left_s=-0.1), DeadlineExceeded)
 
 
-def test_nothing_is_refused_for_its_deadline_before_anything_was_measured(admission):
+def test_no_deadline_is_rejected_before_the_first_measurement(admission):
     attempt(admission, 1, waiting=7, left_s=0.001)
 
 
@@ -122,7 +122,7 @@ def test_the_advised_wait_has_an_upper_bound(admission):
     assert refusal(paced(admission, 100.0), 1, waiting=8).retry_after_s == LONGEST_RETRY_S
 
 
-def test_a_slow_model_does_not_make_a_quick_one_look_slow(admission):
+def test_a_slow_model_does_not_affect_the_estimate_of_a_fast_one(admission):
     admission.device_times["masks"].record(10.0, images=1)
     admission.device_times["classes"].record(0.02, images=1)
 
@@ -200,14 +200,14 @@ def test_a_model_shares_the_device_with_another_that_has_more_work(admission):
         check(admission, model="classes", left_s=3.9)
 
 
-def test_the_pace_forgets_slowly():
+def test_old_measurements_lose_weight_slowly():
     pace = MeanTime()
     for per_image_s in (1.0, 2.0):
         pace.record(per_image_s, images=1)
     assert pace.per_image_s == pytest.approx(1.1)
 
 
-def test_the_pace_is_per_image_of_a_batch():
+def test_the_measured_time_is_per_image_of_a_batch():
     pace = MeanTime()
     pace.record(1.0, images=4)
     assert pace.wait_s(8, parallel=1) == pytest.approx(2.0)

@@ -1,4 +1,4 @@
-"""The core over a pool of ours: whose error is whose, what is refused, and what is counted."""
+"""The engine over a fake pool: errors, rejected calls, readiness and metrics."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ SIDE = 8
 
 
 def card(name: str, *, exif: bool = True) -> Card:
-    """A model that looks at 8×8 pixels and knows light from dark."""
+    """Return the card of a model with 8×8 pixels that distinguishes light and dark."""
     labels = (Label("dark"), Label("light"))
     return Card(name, "classify", "none", labels, Geometry(SIDE), Normalisation(), exif, "tests", "none")
 
@@ -40,7 +40,7 @@ CARDS = (card("first"), card("second", exif=False))
 
 
 class FakePool:
-    """Workers that say how light the upper half of an image is; `fault` is raised instead."""
+    """Workers that return the brightness of the upper half of an image. They raise `fault` instead if it is set."""
 
     def __init__(self) -> None:
         self.ready, self.expected, self.recovering = 1, 1, False
@@ -77,7 +77,7 @@ class FakePool:
 
 
 def wide_png(side: int) -> bytes:
-    """A black image of that side."""
+    """Return a black image of this side."""
     file = io.BytesIO()
     Image.new("RGB", (side, side)).save(file, "PNG")
     return file.getvalue()
@@ -91,7 +91,7 @@ async def until(condition: Callable) -> None:
 
 
 def png(shade: int = 255, **save) -> bytes:
-    """An image whose upper half has that shade and whose lower half is black."""
+    """Return an image whose upper half has this shade and whose lower half is black."""
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
     pixels[: SIDE // 2] = shade
     file = io.BytesIO()
@@ -100,7 +100,7 @@ def png(shade: int = 255, **save) -> bytes:
 
 
 def upside_down() -> bytes:
-    """A light half below, and a tag that says so."""
+    """Return an image with a light lower half and an orientation that rotates it."""
     exif = Image.Exif()
     exif[0x0112] = 3
     return png(exif=exif)
@@ -113,7 +113,7 @@ async def pool():
 
 @pytest.fixture
 async def make(pool) -> Callable[..., Engine]:
-    """Makes an engine with settings, which knows its models."""
+    """Return a function that makes an engine with these settings, which knows its models."""
 
     def engine(**settings) -> Engine:
         return Engine(Settings(**settings), pool)
@@ -127,18 +127,18 @@ async def engine(make):
 
 
 def caller(timeout_s: float | None = None, key: str | None = None) -> Caller:
-    """Somebody who asks now."""
+    """Return a caller that has just arrived."""
     return Caller("id-1", "http", asyncio.get_running_loop().time(), timeout_s, key)
 
 
 async def predict(engine: Engine, *images: bytes, model=None, timeout_s=None, top_k=5):
-    """A whole call's answers."""
+    """Return the answers of a call."""
     with engine.call(caller(timeout_s)) as outcome:
         return await engine.predict(Call("classify", images, ClassifyOptions(top_k), model), outcome)
 
 
 async def best(engine: Engine, image: bytes, model: str | None = None) -> str:
-    """The best label of one image."""
+    """Return the best label of one image."""
     (answer,) = await predict(engine, image, model=model)
     return answer.result.predictions[0].label
 
@@ -176,7 +176,7 @@ async def test_a_bad_image_never_reaches_a_worker(engine, pool):
     ],
     ids=["empty", "pdf", "truncated", "too large"],
 )
-async def test_an_image_is_refused_as_what_it_is(make, data, kind):
+async def test_a_bad_image_gets_the_error_of_its_kind(make, data, kind):
     (refusal,) = await predict(make(max_image_bytes=1000), data)
     assert type(refusal) is kind
 
@@ -186,17 +186,17 @@ async def test_one_image_alone_raises_its_error(engine):
         await engine.predict_one(Call("classify", (b"no image",), ClassifyOptions()), outcome)
 
 
-async def test_a_workers_error_is_that_of_its_image(engine, pool):
+async def test_an_error_of_a_worker_is_the_error_of_its_image(engine, pool):
     pool.fault = errors.Internal("the model failed on this image")
     assert await predict(engine, png()) == [pool.fault]
 
 
-async def test_the_best_classes_are_as_many_as_asked_for(engine):
+async def test_the_number_of_classes_is_top_k(engine):
     (answer,) = await predict(engine, png(), top_k=1)
     assert len(answer.result.predictions) == 1
 
 
-async def test_an_answer_says_where_its_time_went(engine):
+async def test_an_answer_has_the_time_of_each_stage(engine):
     (answer,) = await predict(engine, png())
     assert (answer.timing.queue, answer.timing.infer) == (0.1, 0.4)
 
@@ -205,7 +205,7 @@ async def test_an_answer_says_where_its_time_went(engine):
 
 
 async def refusal(engine: Engine, *images: bytes, **options) -> ServiceError:
-    """What the whole call is told."""
+    """Return the error of a rejected call."""
     with pytest.raises(ServiceError) as caught:
         await predict(engine, *images, **options)
     return caught.value
@@ -219,22 +219,22 @@ async def test_too_many_images_are_too_large(make):
     assert type(await refusal(make(max_images=2), *[png()] * 3)) is errors.TooLarge
 
 
-async def test_an_unknown_model_is_refused_with_those_served(engine):
+async def test_an_unknown_model_is_rejected_with_the_served_models(engine):
     told = await refusal(engine, png(), model="third")
     assert (type(told), "first, second" in told.detail) == (errors.UnknownModel, True)
 
 
-async def test_before_the_models_are_known_nobody_is_served(engine, pool):
+async def test_no_call_is_accepted_before_the_models_are_known(engine, pool):
     pool.cards.clear()
     assert type(await refusal(engine, png())) is errors.Unavailable
 
 
-async def test_without_a_worker_nobody_is_served(engine, pool):
+async def test_no_call_is_accepted_without_a_worker(engine, pool):
     pool.ready = 0
     assert type(await refusal(engine, png())) is errors.Unavailable
 
 
-async def test_a_full_queue_refuses_the_whole_call(make, pool):
+async def test_a_full_queue_rejects_the_whole_call(make, pool):
     engine = make(max_queue=2)
     pool.gate.clear()
     first = asyncio.create_task(predict(engine, png(), png()))
@@ -245,19 +245,19 @@ async def test_a_full_queue_refuses_the_whole_call(make, pool):
     assert type(told) is errors.Overloaded
 
 
-async def test_a_call_that_takes_too_long_is_told_its_deadline(make, pool):
+async def test_a_call_that_takes_too_long_exceeds_its_deadline(make, pool):
     pool.gate.clear()
     assert type(await refusal(make(request_timeout_s=0.05), png())) is errors.DeadlineExceeded
 
 
-async def test_what_took_too_long_is_not_in_work_any_more(make, pool):
+async def test_a_call_that_took_too_long_is_no_longer_in_flight(make, pool):
     engine = make(request_timeout_s=0.05)
     pool.gate.clear()
     await refusal(engine, png())
     assert engine.admission.in_flight == 0
 
 
-async def test_a_deadline_without_sense_is_a_bad_request(engine):
+async def test_an_invalid_deadline_is_a_bad_request(engine):
     assert type(await refusal(engine, png(), timeout_s=float("nan"))) is errors.BadRequest
 
 
@@ -267,13 +267,13 @@ async def test_a_deadline_that_had_passed_before_the_request_is_the_clients_faul
 
 
 @pytest.mark.parametrize(("asked_s", "granted_s"), [(2.0, 2.0), (60.0, 10.0), (None, 10.0), (float("inf"), 10.0)])
-async def test_a_deadline_is_the_clients_up_to_the_settings(make, asked_s, granted_s):
+async def test_the_deadline_of_a_client_is_limited_by_the_settings(make, asked_s, granted_s):
     asker = caller(asked_s)
     with make(request_timeout_s=10).call(asker) as outcome:
         assert outcome.deadline == asker.arrived + granted_s
 
 
-async def test_a_worker_is_told_the_calls_deadline(make, pool):
+async def test_a_worker_gets_the_deadline_of_the_call(make, pool):
     engine = make(request_timeout_s=10)
     asker = caller()
     with engine.call(asker) as outcome:
@@ -281,13 +281,13 @@ async def test_a_worker_is_told_the_calls_deadline(make, pool):
     assert pool.asked[0][1] == asker.arrived + 10
 
 
-async def test_an_unforeseen_error_is_never_shown(engine, pool):
+async def test_an_unexpected_error_is_never_shown(engine, pool):
     pool.fault = RuntimeError("/etc/secret")
     (error,) = await predict(engine, png())
     assert (type(error), "secret" in error.detail) == (errors.Internal, False)
 
 
-async def test_an_unforeseen_error_is_logged_with_its_cause_and_the_requests_id(engine, pool):
+async def test_an_unexpected_error_is_logged_with_its_cause_and_the_request_id(engine, pool):
     pool.fault = RuntimeError("out of luck")
     with capture_logs() as lines:
         await predict(engine, png())
@@ -348,7 +348,7 @@ async def test_a_bad_image_is_reported_even_if_all_others_are_late(make, pool):
 
 @pytest.fixture
 def gate():
-    """Blocks threads until it is set."""
+    """Block threads until it is set."""
     opened = threading.Event()
     yield opened
     opened.set()
@@ -412,7 +412,7 @@ async def test_an_image_whose_pixels_memory_cannot_hold_has_an_error_of_its_own(
 
 @pytest.fixture
 def no_collector():
-    """Frees what nobody refers to, but no reference cycles."""
+    """Disable the garbage collector, so that only objects without references are freed."""
     gc.disable()
     yield
     gc.enable()
@@ -503,7 +503,7 @@ async def test_a_model_is_chosen_by_name(engine, pool):
         ("never", "first", "light"),
     ],
 )
-async def test_images_are_turned_as_the_setting_says(make, setting, model, label):
+async def test_images_are_rotated_according_to_the_setting(make, setting, model, label):
     assert await best(make(exif=setting), upside_down(), model) == label
 
 
@@ -511,17 +511,17 @@ async def test_images_are_turned_as_the_setting_says(make, setting, model, label
 
 
 @pytest.mark.parametrize("key", ["one", "two"])
-async def test_any_of_the_keys_opens(make, key):
+async def test_any_of_the_keys_is_accepted(make, key):
     make(api_keys=("one", "two")).authenticate(key)
 
 
 @pytest.mark.parametrize("key", [None, "", "three", "on", "one ", "óne"])
-async def test_no_other_key_opens(make, key):
+async def test_another_key_is_rejected(make, key):
     with pytest.raises(errors.Unauthenticated):
         make(api_keys=("one", "two")).authenticate(key)
 
 
-async def test_without_keys_everybody_may_come_in(make):
+async def test_without_keys_every_call_is_accepted(make):
     make().authenticate(None)
 
 
@@ -551,7 +551,7 @@ async def test_a_change_in_the_pool_is_reported_as_readiness(engine, pool):
     assert told == [False]
 
 
-async def test_who_shows_readiness_is_told_of_its_end(engine):
+async def test_the_end_of_readiness_is_reported(engine):
     told: list[bool] = []
     engine.on_ready_change.append(told.append)
     engine.start_draining()
@@ -563,7 +563,7 @@ async def test_who_shows_readiness_is_told_of_its_end(engine):
 
 @contextmanager
 def difference(metric, **labels):
-    """How much a metric grows meanwhile."""
+    """Return how much a metric grows during the block."""
     found = [counted(metric, **labels)]
     yield found
     found[0] = counted(metric, **labels) - found[0]
@@ -587,7 +587,7 @@ async def test_a_refused_call_is_counted_with_its_code(engine):
     assert grown == [1]
 
 
-async def test_a_name_that_a_client_made_up_becomes_no_label(engine):
+async def test_an_unknown_model_name_does_not_become_a_label(engine):
     await refusal(engine, png(), model="third")
     assert counted(metrics.REQUESTS, model="third") == 0
 
@@ -645,7 +645,7 @@ async def test_a_calls_time_is_observed_once(engine):
 
 
 @pytest.mark.parametrize("stage", metrics.STAGES)
-async def test_every_stage_is_observed_once_an_image(engine, stage):
+async def test_every_stage_is_observed_once_per_image(engine, stage):
     with difference(metrics.STAGE, model="first", stage=stage) as grown:
         await predict(engine, png(), png())
     assert grown == [2]
@@ -664,7 +664,7 @@ async def test_the_number_in_flight_returns_to_zero(engine):
 
 @pytest.fixture
 async def logged(engine):
-    """What is logged of a call with a key."""
+    """Return the log of a call with a key."""
     with capture_logs() as lines:
         with engine.call(caller(key="secret")) as outcome:
             await engine.predict(Call("classify", (png(),), ClassifyOptions()), outcome)
@@ -676,5 +676,5 @@ async def test_a_request_is_one_line_in_the_log(logged):
     assert (line["event"], line["request_id"], line["code"], line["images"]) == ("request", "id-1", "ok", 1)
 
 
-async def test_the_log_holds_neither_images_nor_keys(logged):
+async def test_the_log_contains_neither_images_nor_keys(logged):
     assert not any("secret" in str(line) or "PNG" in str(line) for line in logged)

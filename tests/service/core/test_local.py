@@ -1,4 +1,4 @@
-"""The pool in this process, over a backend without a library: who is answered what, and what reaches the device."""
+"""The pool in this process, with a fake backend: results, errors, and what reaches the device."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from twins.zoo.models import ModelReference
 
 
 class Recorder(Observer):
-    """Remembers what it was called with."""
+    """Record calls."""
 
     def __init__(self) -> None:
         self.started, self.ended, self.lost = [], [], []
@@ -30,7 +30,7 @@ class Recorder(Observer):
 
 @asynccontextmanager
 async def serving(*models, **options):
-    """A pool with these models loaded."""
+    """Run a pool with these models loaded."""
     pool = LocalPool(lambda: FakeBackend(*models), **options)
     await pool.open()
     for model in models:
@@ -98,7 +98,7 @@ async def test_an_output_that_is_not_finite_is_an_error_of_its_sample_alone(mode
     assert answers == [0, 2]
 
 
-async def test_an_unforeseen_error_is_internal_and_not_shown(model):
+async def test_an_unexpected_error_is_internal_and_not_shown(model):
     async with serving(model) as pool:
         model.fault = RuntimeError("/etc/secret")
         with pytest.raises(Internal, match="the model failed") as caught:
@@ -113,7 +113,7 @@ async def test_an_expired_sample_never_reaches_the_device(model):
     assert model.tried == []
 
 
-async def test_the_observer_hears_of_a_batch_with_its_tags(model):
+async def test_the_observer_is_called_with_a_batch_and_its_tags(model):
     recorder = Recorder()
     async with serving(model, observer=recorder) as pool:
         await asyncio.gather(*(pool.submit("a", sample(i), tag=i) for i in range(3)))
@@ -131,7 +131,7 @@ async def test_after_the_device_is_lost_nothing_is_available(model):
             await value(pool, 0)
 
 
-async def test_a_missing_device_is_told_when_the_pool_opens():
+async def test_a_missing_device_is_reported_when_the_pool_opens():
     def missing():
         raise DeviceMissing("no such device")
 
@@ -169,7 +169,7 @@ async def test_a_second_model_is_loaded_while_the_first_one_serves(model):
         assert (first, await value(pool, 9, "b")) == (7, 9)
 
 
-async def test_an_unloaded_model_is_refused_and_the_others_serve_on(model):
+async def test_an_unloaded_model_is_rejected_and_the_others_are_still_served(model):
     async with serving(model, FakeModel("b")) as pool:
         await pool.unload("a")
         with pytest.raises(Unavailable):

@@ -26,7 +26,7 @@ class Ran:
 
 @dataclass
 class Device:
-    """Takes a fixed time for a batch of each model, or the next of some durations."""
+    """Take a fixed time for a batch of each model, or the next of some durations."""
 
     takes_s: dict[str, float]
     ran: list[Ran] = field(default_factory=list)
@@ -42,12 +42,12 @@ class Device:
         return items
 
     async def submit(self, key: str, item: int) -> None:
-        """One request; a key is a model's letter and perhaps a shape."""
+        """Submit one request. A key is the letter of a model and perhaps a shape."""
         self.arrived[item] = now()
         await self.batcher.submit(key, item)
 
     async def client(self, key: str, until: float) -> None:
-        """One request after another until that time."""
+        """Send one request after another until this time."""
         while now() < until:
             await self.submit(key, len(self.arrived))
 
@@ -58,7 +58,7 @@ class Device:
         server.cancel()
 
     def busy_s(self, *, since: float = 0.0, until: float = float("inf")) -> Counter:
-        """The device time of each model's batches that ran in that interval."""
+        """Return the device time of the batches of each model in this interval."""
         busy: Counter[str] = Counter()
         for batch in self.ran:
             if since <= batch.began and batch.ended <= until:
@@ -66,13 +66,13 @@ class Device:
         return busy
 
     def between(self, arrival: float, item: int) -> Counter:
-        """How many batches of each model began after an arrival and before the item's own batch."""
+        """Return how many batches of each model began between an arrival and the batch of the item."""
         (own,) = (batch for batch in self.ran if item in batch.items)
         return Counter(batch.group for batch in self.ran if arrival < batch.began < own.began)
 
 
 def saturated(device: Device, groups: str, until: float, *, clients: int = 8) -> list:
-    """So many clients of each model."""
+    """Run this many clients of each model."""
     return [device.client(group, until) for group in groups for _ in range(clients)]
 
 

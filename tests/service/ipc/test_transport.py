@@ -1,4 +1,4 @@
-"""Messages between processes: what goes in comes out, over real sockets too."""
+"""Messages between processes arrive unchanged, over real sockets too."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ ARRAYS = st.lists(
 
 
 def wire(message, arrays):
-    """The frames as bytes, as a socket makes them."""
+    """Return the frames as bytes, as a socket delivers them."""
     return [bytes(memoryview(frame)) for frame in pack(message, arrays)]
 
 
@@ -97,18 +97,18 @@ def test_every_kind_of_message_is_tested():
 
 @given(MESSAGES)
 @settings(deadline=None)
-def test_a_message_comes_out_as_it_went_in(message):
+def test_a_message_arrives_unchanged(message):
     assert unpack(wire(message, ()))[0] == message
 
 
 @given(ARRAYS)
 @settings(deadline=None)
-def test_arrays_come_out_as_they_went_in(arrays):
+def test_arrays_arrive_unchanged(arrays):
     _, found = unpack(wire(Stop(), arrays))
     assert [(a.dtype, a.shape, a.tobytes()) for a in found] == [(a.dtype, a.shape, a.tobytes()) for a in arrays]
 
 
-def test_an_array_that_is_not_contiguous_comes_out_as_it_looked():
+def test_an_array_that_is_not_contiguous_arrives_unchanged():
     turned = np.arange(24, dtype=np.uint8).reshape(4, 6).T[::2]
     _, (found,) = unpack(wire(Stop(), [turned]))
     assert np.array_equal(found, turned)
@@ -116,26 +116,26 @@ def test_an_array_that_is_not_contiguous_comes_out_as_it_looked():
 
 @pytest.fixture
 def at(tmp_path):
-    """An address; the folder's name must be short, since a socket's path has about 100 characters."""
+    """Return an address in a folder with a short name, since a socket path has about 100 characters."""
     return address(tmp_path, "s")
 
 
 @pytest.fixture
 async def line(at):
-    """A listener, and a client that is called `caller`."""
+    """Return a server socket, and a client socket called `caller`."""
     listener, client = ServerSocket(at), ClientSocket(at, name="caller")
     yield listener, client
     client.close()
     listener.close()
 
 
-async def test_a_listener_hears_who_speaks(line):
+async def test_a_server_socket_receives_the_identity_of_the_sender(line):
     listener, client = line
     await client.send(Heartbeat(1.5))
     assert (await listener.receive())[:2] == (b"caller", Heartbeat(1.5))
 
 
-async def test_an_answer_returns_with_its_arrays(line):
+async def test_an_answer_arrives_with_its_arrays(line):
     listener, client = line
     await client.send(Heartbeat())
     peer, *_ = await listener.receive()
@@ -144,7 +144,7 @@ async def test_an_answer_returns_with_its_arrays(line):
     assert (message, scores.tolist()) == (Done(7, 0.1, 0.2, 3), [0.5, 0.25])
 
 
-async def test_what_is_sent_before_anybody_listens_arrives(at):
+async def test_a_message_that_is_sent_before_the_peer_listens_arrives(at):
     client = ClientSocket(at)
     await client.send(Abandon(1))
     listener = ServerSocket(at)
@@ -167,6 +167,6 @@ async def test_a_listener_whose_file_was_deleted_listens_again_and_keeps_its_con
     newcomer.close()
 
 
-async def test_a_message_to_somebody_who_left_is_dropped(line):
+async def test_a_message_to_a_peer_that_is_gone_is_dropped(line):
     listener, _ = line
     await listener.send(b"a stranger", Stop())

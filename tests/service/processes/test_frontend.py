@@ -95,9 +95,9 @@ async def test_a_server_that_ends_while_it_should_serve_ends_the_frontend(
 
 @pytest.mark.parametrize("place", [0, 1], ids=["http", "grpc"])
 async def test_a_port_that_is_taken_is_reported_at_once_with_its_reason(supervisor, servers, free_ports, place):
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
+    with socket.create_server(("127.0.0.1", 0)) as other_program:
         ports = list(free_ports)
-        ports[place] = stranger.getsockname()[1]
+        ports[place] = other_program.getsockname()[1]
         running = start(supervisor, ports)
         assert "cannot listen" in (await next_message(supervisor, Fatal)).detail
         running.cancel()

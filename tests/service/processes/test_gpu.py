@@ -1,4 +1,4 @@
-"""What is shown of GPUs, and of machines that have none. The library is a stand-in; the processes are real."""
+"""The metrics of GPUs, and of machines without GPUs. The library is a fake; the processes are real."""
 
 import math
 import os
@@ -37,7 +37,7 @@ sys.stdout.buffer.write(metrics.render())
 
 
 def python(script: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess:
-    """Runs a script to its end."""
+    """Run a script."""
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
         env={**os.environ, **environ},
@@ -50,19 +50,19 @@ def python(script: str, *arguments: str, **environ: str) -> subprocess.Completed
 
 @pytest.fixture
 def environ(tmp_path) -> dict[str, str]:
-    """The environment of a process with two GPUs."""
+    """Return the environment of a process with two GPUs."""
     (tmp_path / "metrics").mkdir()
     return {**nvml.build(tmp_path), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """Name and labels' values of every sample."""
+    """Return the name and the label values of every sample."""
     families = text_string_to_metric_families(text)
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
 @nvml.needs_compiler
-def test_a_gpu_tells_its_figures_in_base_units(environ):
+def test_the_readings_of_a_gpu_are_in_base_units(environ):
     shown = samples(python(READ, **environ).stdout)
     assert shown["twins_gpu_utilization_ratio", "0"] == 0.4
     assert shown["twins_gpu_memory_used_bytes", "0"] == 20 * 2**30
@@ -73,7 +73,7 @@ def test_a_gpu_tells_its_figures_in_base_units(environ):
 
 
 @nvml.needs_compiler
-def test_a_gpu_is_called_by_its_number_and_described_by_name_and_uuid(environ):
+def test_a_gpu_is_labelled_by_its_number_and_described_by_name_and_uuid(environ):
     shown = samples(python(READ, **environ).stdout)
     assert {key for key in shown if key[0] == "twins_gpu_info"} == {
         ("twins_gpu_info", "0", "Fake 0", "GPU-00000000"),
@@ -82,21 +82,21 @@ def test_a_gpu_is_called_by_its_number_and_described_by_name_and_uuid(environ):
 
 
 @nvml.needs_compiler
-def test_the_reasons_that_hold_clocks_back_are_told_apart(environ):
+def test_each_reason_for_reduced_clocks_has_its_own_label(environ):
     shown = samples(python(READ, **environ).stdout)
     throttled = {key[2]: value for key, value in shown.items() if key[:2] == ("twins_gpu_throttled", "0")}
     assert throttled == {reason: float(reason == "power_cap") for reason in gpu.THROTTLE_REASONS}
 
 
 @nvml.needs_compiler
-def test_what_a_gpu_never_tells_is_left_out(environ):
+def test_an_unsupported_reading_is_left_out(environ):
     told = {key[0] for key in samples(python(READ, **environ).stdout) if key[1:2] == ("1",)}
     assert "twins_gpu_temperature_celsius" in told
     assert not told & {"twins_gpu_power_watts", "twins_gpu_power_limit_watts", "twins_gpu_throttled"}
 
 
 @nvml.needs_compiler
-def test_a_gpu_that_falls_silent_does_not_keep_its_last_figures(environ):
+def test_a_lost_gpu_does_not_keep_its_last_readings(environ):
     shown = samples(python(READ, environ["FAKE_NVML_LOST"], **environ).stdout)
     readings = {key: value for key, value in shown.items() if key[0] != "twins_gpu_info" and key[1:2] == ("0",)}
     assert len(readings) == len(gpu.READINGS) + len(gpu.THROTTLE_REASONS)
@@ -104,7 +104,7 @@ def test_a_gpu_that_falls_silent_does_not_keep_its_last_figures(environ):
 
 
 @pytest.mark.skipif(find_library("nvidia-ml") is not None, reason="this machine has a driver")
-def test_a_machine_without_a_driver_shows_nothing_and_says_nothing(tmp_path):
+def test_a_machine_without_a_driver_has_no_metrics_and_no_warning(tmp_path):
     ran = python(RUN, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert "twins_gpu" not in ran.stdout
     assert ran.stderr == ""

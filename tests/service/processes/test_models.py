@@ -1,4 +1,4 @@
-"""Which models are served, and whose labels are whose."""
+"""Which models are served, and which labels belong to which model."""
 
 from pathlib import Path
 
@@ -20,31 +20,31 @@ def test_models_keep_their_order():
     assert [reference.name for reference in served] == ["twins_svt_nano", "own", "twins_svt_small"]
 
 
-def test_a_file_may_follow_a_name():
+def test_a_name_can_have_a_file():
     assert parse_references(settings("own=folder/x.pth")) == (ModelReference("own", Path("folder/x.pth")),)
 
 
-def test_a_published_name_may_have_a_file():
+def test_a_published_name_can_have_a_file():
     assert parse_references(settings("twins_svt_small=x.pth")) == (ModelReference("twins_svt_small", Path("x.pth")),)
 
 
-def test_a_misspelt_model_is_refused_with_the_right_name():
+def test_a_misspelt_model_is_rejected_with_the_right_name():
     with pytest.raises(UnknownModel, match="did you mean twins_svt_small"):
         parse_references(settings("twins_svt_smal"))
 
 
 @pytest.mark.parametrize("text", ["=x.pth", "own="])
-def test_half_a_model_is_refused(text):
+def test_an_incomplete_model_is_rejected(text):
     with pytest.raises(UnknownModel, match="NAME=FILE"):
         parse_references(settings(text))
 
 
-def test_a_model_given_twice_is_refused():
+def test_a_model_that_is_given_twice_is_rejected():
     with pytest.raises(SettingsError, match="own is given twice"):
         parse_references(settings("own=x.pth", "own=y.pth"))
 
 
-def test_no_model_at_all_is_refused():
+def test_an_empty_list_of_models_is_rejected():
     with pytest.raises(SettingsError, match="no model"):
         parse_references(settings())
 
@@ -54,7 +54,7 @@ def test_labels_without_a_name_belong_to_the_only_own_checkpoint():
     assert labels_file_for(ModelReference("own", Path("x.pth")), served) == Path("flowers.txt")
 
 
-def test_labels_of_one_model_are_no_other_models():
+def test_labels_of_one_model_do_not_apply_to_another():
     served = settings("twins_svt_nano", "own=x.pth", labels=("flowers.txt",))
     assert labels_file_for(ModelReference("twins_svt_nano"), served) is None
 
@@ -64,17 +64,17 @@ def test_labels_with_a_name_belong_to_that_model():
     assert labels_file_for(ModelReference("other", Path("y.pth")), served) == Path("b.txt")
 
 
-def test_labels_that_could_be_anybodys_are_refused():
+def test_labels_that_could_belong_to_several_models_are_rejected():
     with pytest.raises(SettingsError, match=r"MODEL=flowers\.txt"):
         parse_references(settings("own=x.pth", "other=y.pth", labels=("flowers.txt",)))
 
 
-def test_labels_that_could_be_nobodys_are_refused():
+def test_labels_that_belong_to_no_model_are_rejected():
     with pytest.raises(SettingsError, match="own checkpoints served: 0"):
         parse_references(settings("twins_svt_nano", labels=("flowers.txt",)))
 
 
-def test_labels_of_a_model_that_is_not_served_are_refused():
+def test_labels_of_a_model_that_is_not_served_are_rejected():
     with pytest.raises(SettingsError, match="no model othre is served"):
         parse_references(settings("own=x.pth", labels=("othre=a.txt",)))
 

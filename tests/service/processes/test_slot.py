@@ -1,4 +1,4 @@
-"""What the supervisor concludes from the history of a process. Nothing is started here."""
+"""The state that the supervisor derives from the history of a process. No process is started."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from service.settings import Settings
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A time that a test sets."""
+    """Return a clock that a test sets."""
     now = [1000.0]
     monkeypatch.setattr(slot.time, "monotonic", lambda: now[0])
     return now
@@ -20,13 +20,13 @@ def worker(clock):
     return ProcessSlot("worker-0", device="cpu")
 
 
-def test_a_first_death_is_no_reason_to_wait(worker):
+def test_the_first_death_causes_no_wait(worker):
     worker.mark_ready()
     worker.mark_exited()
     assert worker.backoff_s == 0
 
 
-def test_each_further_death_doubles_the_wait_up_to_a_bound(worker):
+def test_each_further_death_doubles_the_wait_up_to_a_limit(worker):
     waits = []
     for _ in range(12):
         worker.mark_ready()
@@ -36,7 +36,7 @@ def test_each_further_death_doubles_the_wait_up_to_a_bound(worker):
     assert waits[-1] == LONGEST_BACKOFF_S
 
 
-def test_a_stable_time_makes_earlier_deaths_forgotten(worker, clock):
+def test_earlier_deaths_are_forgotten_after_a_stable_time(worker, clock):
     for _ in range(5):
         worker.mark_ready()
         worker.mark_exited()
@@ -76,7 +76,7 @@ def test_a_worker_that_exits_early_again_and_again_cannot_start_until_it_is_read
     assert not worker.cannot_start
 
 
-def test_silence_and_a_long_batch_are_hangs_and_a_long_start_is_none(worker, clock):
+def test_missing_heartbeats_and_long_batches_are_hangs_and_a_long_start_is_not(worker, clock):
     settings = Settings(hang_timeout_s=10, start_timeout_s=100)
     worker.started = worker.last_heartbeat = clock[0]
     clock[0] += 50
@@ -89,18 +89,18 @@ def test_silence_and_a_long_batch_are_hangs_and_a_long_start_is_none(worker, clo
     assert worker.kill_reason(settings) == "hang"
 
 
-def test_a_start_that_takes_too_long_is_sick(worker, clock):
+def test_a_start_that_takes_too_long_is_a_hang(worker, clock):
     worker.started = clock[0]
     clock[0] += 101
     assert worker.kill_reason(Settings(start_timeout_s=100)) == "slow start"
 
 
-def test_no_signal_is_sent_where_no_process_is(worker, monkeypatch):
+def test_no_signal_is_sent_without_a_process(worker, monkeypatch):
     monkeypatch.setattr(slot.os, "kill", lambda *_: pytest.fail("a signal was sent"))
     worker.pid = 1
     worker.send(slot.signal.SIGTERM)
 
 
 @pytest.mark.parametrize(("code", "words"), [(0, "exit 0"), (3, "exit 3"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
-def test_an_exit_is_told_in_words(code, words):
+def test_an_exit_has_a_readable_reason(code, words):
     assert slot.describe_exit(code) == words

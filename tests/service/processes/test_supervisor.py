@@ -1,4 +1,4 @@
-"""What the supervisor decides about devices, and when it ends the service. No process is started here."""
+"""The decisions of the supervisor on devices and on the end of the service. No process is started."""
 
 import pytest
 

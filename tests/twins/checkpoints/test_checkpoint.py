@@ -1,4 +1,4 @@
-"""Checkpoint files: what is read, what is refused with which words, and that nothing in them ever runs."""
+"""Checkpoint files: which are read, the errors of the others, and that no code in them ever runs."""
 
 import argparse
 import dataclasses
@@ -38,7 +38,7 @@ def tiny():
 
 @pytest.fixture
 def saved(tmp_path):
-    """Saves anything as a .pth file."""
+    """Save an object as a .pth file."""
 
     def save(content):
         torch.save(content, tmp_path / "weights.pth")
@@ -77,7 +77,7 @@ def test_a_fine_tuned_network_of_any_class_count_loads_under_a_free_name(saved, 
 @pytest.mark.parametrize(
     "stack", [*([p] for p in PREFIXES), ["module.", "model."], ["model.", "timm_model.", "module."]]
 )
-def test_prefixes_are_taken_off(saved, tiny, stack):
+def test_prefixes_are_removed(saved, tiny, stack):
     wrapped = {"".join(stack) + key: tensor for key, tensor in tiny.items()}
     assert checkpoint.load(saved(wrapped)).state.keys() == tiny.keys()
 
@@ -124,7 +124,7 @@ def test_a_published_name_with_another_variants_file_names_the_closest_variant(s
 
 @pytest.fixture
 def seven(saved):
-    """A network of another number of classes than its name's."""
+    """Return a network with another number of classes than its name has."""
     with torch.device("meta"):
         state = Classifier(VARIANTS["svt_nano"], Family(), 7).state_dict()
     return saved({key: torch.zeros(()).expand(tensor.shape) for key, tensor in state.items()})
@@ -159,7 +159,7 @@ def test_a_misshaped_parameter_is_named_with_both_shapes(saved, tiny):
     assert "norm.bias is (3,), not (64,)" in refusal(saved({**tiny, "norm.bias": torch.ones(3)}))
 
 
-def test_many_wrong_keys_are_cut_short(saved, tiny):
+def test_a_long_list_of_wrong_keys_is_shortened(saved, tiny):
     assert "and 20 more" in refusal(saved({**tiny, **{f"extra.{i}": torch.ones(1) for i in range(26)}}))
 
 
@@ -292,7 +292,7 @@ def test_damaged_metadata_is_refused(tiny, tmp_path, metadata):
 
 
 class Command:
-    """Runs a command when it is unpickled the ordinary way."""
+    """Run a command when it is unpickled by `pickle`."""
 
     def __init__(self, command):
         self.command = command
@@ -303,7 +303,7 @@ class Command:
 
 @pytest.fixture(params=["zip", "legacy", "plain-pickle"])
 def malicious(request, tiny, tmp_path):
-    """A file with good weights and a command beside them; the command's mark."""
+    """Return a file with valid weights and a command, and the file that the command would create."""
     mark, path = tmp_path / "it-ran", tmp_path / "weights.pth"
     content = {"model": tiny, "args": Command(f"touch {mark}")}
     if request.param == "plain-pickle":
@@ -323,13 +323,13 @@ def test_code_in_a_file_never_runs(malicious, tolerant):
 
 
 class Recorder:
-    """A class of somebody's training code."""
+    """A class of a user's training code."""
 
     def __init__(self):
         self.values = [1, 2, 3]
 
 
-def test_an_unknown_class_is_refused_and_the_way_out_named(saved, tiny):
+def test_an_unknown_class_is_rejected_with_advice(saved, tiny):
     message = refusal(saved({"model": tiny, "recorder": Recorder()}))
     assert "test_checkpoint.Recorder" in message
     assert "twins convert weights.pth weights.safetensors" in message
@@ -352,7 +352,7 @@ def test_tolerance_reads_the_weights_beside_unknown_classes(tmp_path, tiny, extr
 
 @pytest.fixture
 def converted(tiny, tmp_path):
-    """A checkpoint of mmpretrain's behaviour with labels, written and read again."""
+    """Return a checkpoint with the behaviour of mmpretrain and with labels, written and read again."""
     original = checkpoint.load(checkpoints.mmpretrain(tiny, tmp_path / "weights"))
     names = tuple(f"flower {i}" for i in range(CLASSES))
     preprocessing = Preprocessing(112, 0.5, "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
@@ -384,7 +384,7 @@ def test_saving_in_half_precision_halves_the_file(converted, tmp_path):
 
 @pytest.fixture(scope="module")
 def originals(tiny, tmp_path_factory):
-    """A real file of each kind, as bytes."""
+    """Return a real file of each kind as bytes."""
     folder = tmp_path_factory.mktemp("originals")
     found = {form: checkpoints.WRITERS[form](tiny, folder / "weights").read_bytes() for form in checkpoints.WRITERS}
     legacy = io.BytesIO()
@@ -397,7 +397,7 @@ def originals(tiny, tmp_path_factory):
 @pytest.mark.parametrize("form", [*checkpoints.WRITERS, "legacy"])
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_damaged_file_loads_or_is_refused(originals, tmp_path, form, tolerant, data):
+def test_a_damaged_file_loads_or_is_rejected(originals, tmp_path, form, tolerant, data):
     content = bytearray(originals[form])
     structure = st.one_of(st.integers(0, 3000), st.integers(len(content) - 3000, len(content) - 1))
     for at in data.draw(st.lists(structure, min_size=1, max_size=4)):
@@ -411,7 +411,7 @@ def test_a_damaged_file_loads_or_is_refused(originals, tmp_path, form, tolerant,
 
 
 @pytest.mark.parametrize("change", [{"shape": [2**40, 2**40]}, {"data_offsets": [0, 2**60]}, {"dtype": "F5"}], ids=str)
-def test_a_lying_safetensors_header_is_refused(originals, tmp_path, change):
+def test_a_wrong_safetensors_header_is_rejected(originals, tmp_path, change):
     content = originals["safetensors"]
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
@@ -425,7 +425,7 @@ def test_a_lying_safetensors_header_is_refused(originals, tmp_path, change):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_are_named(saved, tiny, value):
+def test_values_that_are_not_finite_are_named(saved, tiny, value):
     broken = {**tiny, "norm.weight": torch.full_like(tiny["norm.weight"], value)}
     assert "not finite numbers, in norm.weight" in refusal(saved(broken))
 

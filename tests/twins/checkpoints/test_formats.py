@@ -1,4 +1,4 @@
-"""All six variants in every format: the same weights give the same logits, whatever they are called and wrapped in."""
+"""All six variants in every format: the same weights give the same logits in every format and container."""
 
 import re
 
@@ -29,13 +29,13 @@ MMPRETRAIN = {
 
 @pytest.fixture(scope="module", params=PARAMETERS)
 def weights(request):
-    """A variant's name and its seeded weights; one variant at a time is held in memory."""
+    """Return the name of a variant and its seeded weights. Only one variant at a time is in memory."""
     return request.param, checkpoints.seeded(VARIANTS[request.param])
 
 
 @torch.inference_mode()
 def direct(variant, state, family):
-    """The logits of a network that was given the weights without any file."""
+    """Return the logits of a network with the weights, without any file."""
     with torch.device("meta"):
         network = Classifier(VARIANTS[variant], family, 1000)
     network.load_state_dict(state, assign=True)
@@ -82,7 +82,7 @@ def test_every_golden_key_matches_exactly_one_rule(name):
 
 
 @pytest.mark.parametrize("variant", ["pcpvt_small", "svt_small"])
-def test_the_tests_own_names_for_mmpretrain_are_the_golden_ones(variant):
+def test_the_mmpretrain_names_of_the_tests_equal_the_golden_ones(variant):
     golden = cases.read(f"mmpretrain-twins-{variant.replace('_', '-')}_3rdparty_8xb128_in1k").facts["keys"]
     with torch.device("meta"):
         network = Classifier(VARIANTS[variant], Family(), 1000)

@@ -1,4 +1,4 @@
-"""Which project a checkpoint comes from, and what it says beside its weights."""
+"""The project from which a checkpoint comes, and the metadata of its file."""
 
 import pickle
 import sys
@@ -47,13 +47,13 @@ def test_every_golden_key_list_is_recognised_by_one_format(name, expected):
 
 @pytest.mark.parametrize(("name", "expected"), GOLDEN)
 @pytest.mark.parametrize("prefix", formats.PREFIXES[:3])
-def test_a_wrappers_prefix_hides_no_format(name, expected, prefix):
+def test_the_prefix_of_a_wrapper_does_not_hide_the_format(name, expected, prefix):
     keys = [prefix + key for key in golden_keys(name)]
     length = formats.strip_prefixes(keys)
     assert formats.recognise([key[length:] for key in keys]) is expected
 
 
-def test_queries_keys_and_values_are_the_rows_of_what_mmsegmentation_joins(tmp_path):
+def test_queries_keys_and_values_are_rows_of_the_joined_parameter(tmp_path):
     state = small()
     joined = torch.arange(3 * 64.0)
     state["backbone.layers.0.1.attn.attn.in_proj_bias"] = joined
@@ -69,7 +69,7 @@ def test_queries_keys_and_values_are_the_rows_of_what_mmsegmentation_joins(tmp_p
         (names.authors, Family(edge="masked", rounding="floor", eps=1e-6, stage_norms=True)),
     ],
 )
-def test_a_network_behaves_as_its_projects(tmp_path, project, family):
+def test_a_network_behaves_as_in_its_project(tmp_path, project, family):
     assert checkpoint.load(save(small("upernet", project), tmp_path)).declared.family == family
 
 
@@ -120,7 +120,7 @@ def test_class_names_and_colours_come_from_the_file(tmp_path, meta):
     assert (card.task, card.geometry, card.exif_orientation) == ("segment", resize_keep_ratio(512), True)
 
 
-def test_a_broken_palette_costs_no_labels(tmp_path):
+def test_a_broken_palette_does_not_affect_the_labels(tmp_path):
     meta = {"CLASSES": ["a"] * 150, "PALETTE": [[1, 2, 300]] * 150}
     card = load(ModelReference("mine", save({"meta": meta, "state_dict": small()}, tmp_path))).card
     assert (card.labels[0].name, card.labels[0].colour) == ("a", None)
@@ -128,7 +128,7 @@ def test_a_broken_palette_costs_no_labels(tmp_path):
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(("head", "project"), [("fpn", names.mmseg), ("upernet", names.authors)])
-def test_what_is_saved_here_is_the_same_network(tmp_path, head, project, half):
+def test_a_saved_network_is_unchanged(tmp_path, head, project, half):
     before = checkpoint.load(save({"meta": {"CLASSES": ["a"] * 150}, "state_dict": small(head, project)}, tmp_path))
     checkpoint.save(before, tmp_path / "own.safetensors", half=half)
     after = checkpoint.load(tmp_path / "own.safetensors")
@@ -146,7 +146,7 @@ def test_what_is_saved_here_is_the_same_network(tmp_path, head, project, half):
 
 @pytest.fixture
 def history_buffer(monkeypatch):
-    """mmengine's class, under its own name, and gone again when the file is read."""
+    """Register a class under mmengine's name while the file is written."""
     for name in ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
 
@@ -172,7 +172,7 @@ def training_checkpoint(history_buffer, tmp_path, monkeypatch):
     return path
 
 
-def test_a_training_checkpoint_of_mmengine_is_refused_with_the_way_out(training_checkpoint):
+def test_a_training_checkpoint_of_mmengine_is_rejected_with_advice(training_checkpoint):
     with pytest.raises(CheckpointError, match=r"mmengine\.logging\.history_buffer\.HistoryBuffer.*twins convert"):
         checkpoint.load(training_checkpoint)
 
