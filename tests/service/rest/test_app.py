@@ -8,7 +8,7 @@ from service import metrics
 from service.core.engine import Engine
 from service.rest.app import build
 from service.settings import Settings
-from tests.service.core.test_engine import FakePool
+from tests.service.core.engines import FakePool
 
 
 @pytest.fixture
