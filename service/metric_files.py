@@ -38,7 +38,7 @@ class MetricFiles:
         self.generation = Generation()
 
     def copy_if_deleted(self, descriptor: Path) -> None:
-        """Give an open file of ours its name back, if it is one that was deleted."""
+        """Restore an open metric file under its name if it was deleted."""
         try:
             name = str(descriptor.readlink())
         except FileNotFoundError:  # the descriptor that listed the folder

@@ -19,7 +19,7 @@ REPLACED = re.compile(
 )
 """Words that the project once used for things with a usual name, such as connection, confidence or image."""
 
-REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "View", "Scene"}
+REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "View", "Scene", "Rendered"}
 """Classes of earlier versions, whose names did not say what they are."""
 
 GOLDEN_KEY = re.compile(r"facts\[\"pictures\"\]")

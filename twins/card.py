@@ -1,4 +1,4 @@
-"""What is known of a model without its weights: the card that `/models/{name}` serves and that tasks use."""
+"""The card: the properties of a model without its weights. `/models/{name}` serves it, and tasks use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TASK_OF: dict[HeadName, TaskName] = {"linear": "classify", "fpn": "segment", "up
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an image is resized to the network's input. Its aspect ratio is kept."""
+    """The resizing of an image to the input of the network. The aspect ratio is kept."""
 
     short_side: int  # pixels of the resized image
     crop: int | None = None  # side of the centre crop in pixels; None for the whole image

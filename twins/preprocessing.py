@@ -29,7 +29,7 @@ INTERPOLATIONS: dict[TaskName, tuple[Interpolation, ...]] = {
 
 SCALE = "Divide values for pixels from 0 to 255 by 255."
 SYNTAX = "size=224,crop=0.9,interpolation=bicubic,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
-"""How users write preprocessing values."""
+"""The notation of preprocessing values."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ GEOMETRIES: dict[TaskName, Callable[[dict[str, Any]], Geometry]] = {
     "classify": lambda values: centre_crop(values["size"], values["crop"], values["interpolation"]),
     "segment": lambda values: resize_keep_ratio(values["size"]),
 }
-"""How an image is resized and cropped with the chosen values."""
+"""The functions that build a geometry from preprocessing values, by task."""
 
 
 def parse_triple(text: str) -> Triple:

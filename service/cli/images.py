@@ -1,4 +1,4 @@
-"""What the commands that run a model in this process share: which files, which model, and running them."""
+"""Functions that the commands for local images share: find files, load the model and run it."""
 
 import asyncio
 import sys

@@ -111,7 +111,7 @@ class Admission:
 
     @contextmanager
     def preparation(self) -> Iterator[None]:
-        """Count an image as not prepared yet. The workers are told how many of those there are."""
+        """Count an image as not prepared yet. Workers get the number of these images."""
         self.preparing += 1
         try:
             yield

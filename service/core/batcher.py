@@ -78,7 +78,7 @@ class Batcher(Generic[Key, Item, Result]):
 
     @property
     def depth(self) -> int:
-        """How many items wait."""
+        """Return the number of items that wait."""
         return sum(map(len, self.queues.values()))
 
     def waiting(self) -> Counter[Hashable]:

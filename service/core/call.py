@@ -56,13 +56,13 @@ class Timing:
 class Answer:
     """One image's result."""
 
-    result: Any  # `Rendered` if the call has a renderer, else the task's result
+    result: Any  # `RenderOutput` if the call has a renderer, else the task's result
     timing: Timing
 
 
 @dataclass
 class Outcome:
-    """What is counted and logged of a call. It is filled in while the call runs."""
+    """The values of a call that are counted and logged. They are filled in while the call runs."""
 
     caller: Caller
     deadline: float

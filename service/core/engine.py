@@ -1,4 +1,4 @@
-"""The core: one call from admission to answer, the same for every protocol.
+"""The engine: it handles a call from admission to answer, in the same way for every protocol.
 
 Limits, deadlines, keys, counting and logging happen here and nowhere else. `service.core.pipeline` has the steps of an
 image.
@@ -115,7 +115,7 @@ class Engine:
         return known.with_traceback(None)
 
     def service_error(self, error: Exception, outcome: Outcome) -> ServiceError:
-        """Return the error that a client sees; log one that nobody expected."""
+        """Return the error that a client sees; log an unexpected one."""
         match error:
             case ServiceError():
                 return error

@@ -131,7 +131,7 @@ class LocalPool:
 
     @property
     def cards(self) -> dict[str, Card]:
-        """The cards of the loaded models, by name."""
+        """Return the cards of the loaded models, by name."""
         return {name: runner.card for name, runner in self.models.items()}
 
     # ------------------------------------------------------------------ samples
@@ -142,17 +142,17 @@ class LocalPool:
 
     @property
     def expected(self) -> int:
-        """How many workers should be ready."""
+        """Return the number of workers that should be ready."""
         return 1
 
     @property
     def ready(self) -> int:
-        """How many workers can take samples now: this one, or none."""
+        """Return 1 if this pool can take samples now, otherwise 0."""
         return int(bool(self.models) and not self.lost)
 
     @property
     def available(self) -> bool:
-        """Whether a sample that is submitted now will run."""
+        """Return whether a sample that is submitted now will run."""
         return self.ready > 0
 
     async def submit(

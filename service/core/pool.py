@@ -30,19 +30,19 @@ class Pool(Protocol):
 
     @property
     def cards(self) -> Mapping[str, Card]:
-        """The cards of the models that are served, by name. The first of a task is its default."""
+        """Return the cards of the models that are served, by name. The first of a task is its default."""
 
     @property
     def ready(self) -> int:
-        """How many workers can take samples now."""
+        """Return the number of workers that can take samples now."""
 
     @property
     def expected(self) -> int:
-        """How many workers should be ready."""
+        """Return the number of workers that should be ready."""
 
     @property
     def available(self) -> bool:
-        """Whether a sample that is admitted now will find a worker soon."""
+        """Return whether a sample that is admitted now will find a worker soon."""
 
     async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
         """Return one sample's output of one model. Raise ServiceError.

@@ -11,7 +11,7 @@ Returned = TypeVar("Returned")
 
 
 class StageResult(NamedTuple, Generic[Returned]):
-    """What the function returned, and how long the call waited for a thread."""
+    """The value that the function returned, and the time for which the call waited for a thread."""
 
     value: Returned
     queue_s: float

@@ -25,7 +25,7 @@ from twins.tasks import encode_params
 from twins.tasks.sample import Output, Sample
 
 MAX_CRASHES = 2  # a sample that was on the device in so many crashes gets an error and is not sent again
-MAX_LOSSES = 5  # the same for a sample that only waited in those workers, since its caller cannot wait for ever
+MAX_LOSSES = 5  # the same for a sample that only waited in those workers, since its caller cannot wait forever
 
 log = logs.get()
 

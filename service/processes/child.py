@@ -1,4 +1,4 @@
-"""What a worker and a frontend have in common: they report to the supervisor and end when it does."""
+"""Functions of all child processes, which report to the supervisor and end when it ends."""
 
 import asyncio
 import os

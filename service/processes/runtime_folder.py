@@ -15,7 +15,7 @@ from pathlib import Path
 from service.settings import SettingsError
 
 PREFIX = "twins-"
-OWNER = "supervisor.pid"  # the file that makes a folder one of ours
+OWNER = "supervisor.pid"  # this file marks the folders of this program
 MAX_PATH = 80  # characters; the system's limit is 107 for a socket, whose name follows
 ATTEMPTS = 5
 
@@ -84,7 +84,7 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a folder of ours, or None if it is another's, locked, or gone."""
+    """Lock a folder of this program and return the descriptor. Return None if the folder is foreign, locked or gone."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

@@ -81,7 +81,7 @@ class ProcessSlot:
             sys.executable,
             "-m",
             "service.processes.worker" if self.is_worker else "service.processes.frontend",
-            self.name,  # for those who list the processes
+            self.name,  # shows the name in process lists
             stdin=asyncio.subprocess.PIPE,
             env=child_environment(),
             start_new_session=True,  # the supervisor passes on the signals that its process group receives

@@ -27,7 +27,7 @@ from twins.zoo.models import ModelReference
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
 FOLDER_S = 0.5  # between two looks at the run-time folder
-KILL_AFTER_S = 5.0  # for a worker that was told to stop
+KILL_AFTER_S = 5.0  # kill a worker this long after it was asked to stop
 MARGIN_S = 5.0  # for a frontend to end by itself, after the last of its clients
 
 log = logs.get()
@@ -99,7 +99,7 @@ class Supervisor:
             gpu.watch()
 
     async def keep_folder(self) -> None:
-        """Restore the run-time folder, and the supervisor's own files in it, whenever somebody deletes them."""
+        """Restore the run-time folder, and the supervisor's own files in it, whenever they are deleted."""
         while True:
             self.folder.restore()
             self.control.restore()

@@ -30,7 +30,7 @@ NOT_FETCHED = "URLs are not fetched; send the image's bytes"
 
 
 @dataclass(frozen=True)
-class Unwrapped:
+class BodyContent:
     """The content of a body."""
 
     images: tuple[Image, ...]
@@ -52,7 +52,7 @@ async def unwrap(
     *,
     deadline: float,
     reserve_bytes: ReserveBytes = lambda _: None,
-) -> Unwrapped:
+) -> BodyContent:
     """Return the images and options of a request, which must arrive before `deadline` on the event loop's clock.
 
     `reserve_bytes` is called with the size of every piece. Raises ServiceError.
@@ -72,7 +72,7 @@ async def unwrap(
         return await asyncio.to_thread(unwrap_json, body, form)  # decoding megabytes would block the event loop
     check_form_label(media_type, body)
     # The first bytes of an image are more reliable than its content type.
-    return Unwrapped((body,) if body else (), several=False)
+    return BodyContent((body,) if body else (), several=False)
 
 
 def content_type(headers: Headers) -> tuple[bytes, dict[bytes, bytes]]:
@@ -135,7 +135,7 @@ def too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"the request has more than {max_bytes} bytes")
 
 
-def from_parts(parts: list[Part]) -> Unwrapped:
+def from_parts(parts: list[Part]) -> BodyContent:
     """Return the content of a form: files are images, text is options. Raises BadRequest for a file elsewhere."""
     images: list[Image] = []
     options: list[tuple[str, str]] = []
@@ -146,7 +146,7 @@ def from_parts(parts: list[Part]) -> Unwrapped:
             images.append(text_error(part.name, part.content, part.filename) or part.content)
         else:
             raise BadRequest(f"the part {part.name[:40]!r} is a file; images go into parts named 'image'")
-    return Unwrapped(tuple(images), several=len(images) > 1, options=joined(options))
+    return BodyContent(tuple(images), several=len(images) > 1, options=joined(options))
 
 
 def text_error(name: str, content: bytes, filename: str) -> BadRequest | None:
@@ -170,7 +170,7 @@ def joined(options: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def unwrap_json(body: bytes, form: type[ImageBody]) -> Unwrapped:
+def unwrap_json(body: bytes, form: type[ImageBody]) -> BodyContent:
     """Return the content of a JSON body. Raises BadRequest."""
     try:
         given = msgspec.json.decode(body, type=form)
@@ -180,7 +180,7 @@ def unwrap_json(body: bytes, form: type[ImageBody]) -> Unwrapped:
         raise BadRequest('the JSON body needs either "image" or "images"')
     texts = {"image": given.image or ""} if given.images is None else enumerated(given.images)
     options = {name: getattr(given, name) for name in given.__struct_fields__ if name not in IMAGE_PARTS}
-    return Unwrapped(
+    return BodyContent(
         tuple(from_base64(name, text) for name, text in texts.items()),
         several=given.images is not None,
         options={name: as_text(value) for name, value in options.items() if value is not None},

@@ -10,7 +10,7 @@ from msgspec import Meta
 from service.core.call import Call
 from service.errors import BadRequest, NotAcceptable
 from service.rest.accept import choose
-from service.rest.body import ImageBody, Unwrapped, check_names
+from service.rest.body import BodyContent, ImageBody, check_names
 from twins.render import RENDERERS
 from twins.render.renderer import JSON, Renderer
 from twins.tasks import TASKS
@@ -30,7 +30,7 @@ class Endpoint:
     options: Mapping[str, Option]  # the task's, and those that every endpoint has
     body: type[ImageBody]  # of a request in JSON
 
-    def call(self, given: Unwrapped, query: dict[str, str], accept: str) -> Call:
+    def call(self, given: BodyContent, query: dict[str, str], accept: str) -> Call:
         """Return what a client asks for. An option in the body overrides the same one in the query.
 
         Raises BadRequest, BadOption, NotAcceptable.
@@ -108,7 +108,7 @@ READERS: Mapping[type, Callable[[str, str], Any]] = {
     float: read_float,
     bool: read_bool,
 }
-"""How an option's text is read, by the option's type."""
+"""The parsers of option texts, by the type of the option."""
 
 
 def json_type(option: Option) -> Any:

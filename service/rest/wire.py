@@ -1,4 +1,4 @@
-"""The JSON documents that are the same for every task."""
+"""The JSON documents that all tasks share."""
 
 import msgspec
 
@@ -37,14 +37,14 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class WorkerCount(msgspec.Struct, frozen=True):
-    """How many workers are ready, of how many that should be."""
+    """The number of ready workers, and the number that should be ready."""
 
     ready: int
     expected: int
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether the service is ready, loading, or stopping."""
+    """The state of the service: ready, loading or stopping."""
 
     status: str
     workers: WorkerCount

@@ -58,7 +58,7 @@ def test_docker_stop_under_load_loses_no_request(loaded):
     assert set(over_grpc.answers) == {"OK"}
     events = loaded.events()
     assert len(answered(events)) == over_http.total + over_grpc.total
-    told = next(place for place, event in enumerate(events) if event["event"] == "stopping")
-    assert answered(events[told:]), "nothing was in flight when the signal came"
+    stopping = next(place for place, event in enumerate(events) if event["event"] == "stopping")
+    assert answered(events[stopping:]), "nothing was in flight when the signal came"
     state = loaded.facts()["State"]
     assert (state["ExitCode"], state["OOMKilled"]) == (0, False)

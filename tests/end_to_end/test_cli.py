@@ -270,7 +270,7 @@ def test_a_conversion_into_a_folder_that_is_not_there_is_refused(tmp_path):
 
 
 class Hook:
-    """A class of somebody's training code."""
+    """A class of a user's training code."""
 
 
 @pytest.fixture

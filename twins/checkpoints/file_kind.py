@@ -1,4 +1,4 @@
-"""What kind of file a path leads to, decided by its content, so that a mistake is named before PyTorch reads it."""
+"""Recognise the kind of a file by its content, so that a wrong file is named before PyTorch reads it."""
 
 import zipfile
 from dataclasses import dataclass

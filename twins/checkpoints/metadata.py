@@ -27,7 +27,7 @@ COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 @dataclass(frozen=True)
 class Declared:
-    """What a checkpoint says of itself, or what its format implies."""
+    """The metadata that a checkpoint contains or that its format implies."""
 
     family: Family
     default_crop: float  # the share of the short side that is usual in the format; applies if nothing else is given

@@ -51,7 +51,7 @@ Rounding = Literal["floor", "ceil"]
 
 @dataclass(frozen=True)
 class Family:
-    """How the code base in which a checkpoint was trained behaves where the ports differ."""
+    """The behaviour of the code base in which a checkpoint was trained, where the ports differ."""
 
     edge: Edge = "padded"  # whether padding tokens take part in windows across the edge of the map
     rounding: Rounding = "floor"  # rounding of the map size in the patch embeddings

@@ -13,7 +13,7 @@ JSON, PNG, JPEG, NPY = "application/json", "image/png", "image/jpeg", "applicati
 
 @dataclass(frozen=True)
 class RenderInput:
-    """What an encoder works on. The types of `result` and `options` are those of the task."""
+    """The input of an encoder. The types of `result` and `options` are those of the task."""
 
     result: Any
     card: Card
@@ -22,7 +22,7 @@ class RenderInput:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderOutput:
     """A result in one format."""
 
     content: Any  # bytes, or a protobuf message
@@ -56,10 +56,10 @@ class Renderer:
         if self.max_classes is not None and len(card.labels) > self.max_classes:
             raise BadOption(f"the format has room for {self.max_classes} classes; {card.name} has {len(card.labels)}")
 
-    def render(self, inputs: RenderInput, media_type: str = "") -> Rendered:
+    def render(self, inputs: RenderInput, media_type: str = "") -> RenderOutput:
         """Return the result in this format, as the default media type unless another is given.
 
         This is a pure function, to be run in a thread: it may encode megabytes.
         """
         media_type = media_type or self.media_types[0]
-        return Rendered(self.encoders[media_type](inputs), media_type)
+        return RenderOutput(self.encoders[media_type](inputs), media_type)

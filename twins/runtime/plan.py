@@ -1,4 +1,4 @@
-"""How a model runs, as data."""
+"""The execution plan of a model: device, precision and compilation."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -46,7 +46,7 @@ DEVICE_ERRORS: tuple[tuple[type[Exception], str, type[DeviceError]], ...] = (
     (RuntimeError, "DefaultCPUAllocator: (can't allocate|not enough) memory", DeviceOutOfMemory),
     (torch.AcceleratorError, "", DeviceLost),
 )
-"""What PyTorch raises, by type and message, and what it means. The first match counts."""
+"""The errors of PyTorch by type and message, with their neutral counterparts. The first match applies."""
 
 
 class TorchBackend:

@@ -26,7 +26,7 @@ ELONGATED = 64
 
 @dataclass(frozen=True)
 class ClassifyOptions(Options):
-    """What a client may ask for."""
+    """The options of a request."""
 
     top_k: Annotated[
         int, Describe("Number of classes to return; a model with fewer classes returns all of them.", 1, TOP_K_LIMIT)

@@ -20,7 +20,7 @@ from twins.tasks.task import Task
 
 @dataclass(frozen=True)
 class EmbedOptions(Options):
-    """What a client may ask for."""
+    """The options of a request."""
 
     normalize: Annotated[bool, Describe("Divide the embedding by its L2 norm, so that it has length 1.")] = False
 

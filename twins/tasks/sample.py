@@ -1,4 +1,4 @@
-"""What passes between a task and a backend."""
+"""The sample and the output, which pass between a task and a backend."""
 
 from dataclasses import dataclass
 from typing import ClassVar

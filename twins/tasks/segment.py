@@ -1,4 +1,4 @@
-"""Segmentation: an image in, a class for every pixel out.
+"""Segmentation: find the class of every pixel of an image.
 
 Preprocessing is mmsegmentation's test pipeline: resize as far as both bounds allow, with the ratio kept, bilinearly as
 OpenCV computes it on uint8, without padding.
@@ -23,7 +23,7 @@ from twins.tasks.task import Task
 
 @dataclass(frozen=True)
 class SegmentOptions(Options):
-    """What a client may ask for."""
+    """The options of a request."""
 
     size: Annotated[
         Literal["original", "model"],
@@ -53,7 +53,7 @@ class SegmentParams(Params):
 
 
 class Segment(Task[SegmentOptions, Segmentation]):
-    """A class for every pixel of an image."""
+    """The segmentation task: a class for every pixel of an image."""
 
     name = "segment"
     summary = "Return a class for every pixel of images"

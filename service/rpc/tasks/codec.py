@@ -1,4 +1,4 @@
-"""What the messages of all tasks have in common."""
+"""The codec that converts the messages of a task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

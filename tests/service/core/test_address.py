@@ -10,7 +10,7 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
 CASES = {
     "no proxy": ("192.0.2.1", "", "192.0.2.1"),
-    "a stranger who claims to be a proxy": ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
+    "an untrusted client that claims to be a proxy": ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
     "one trusted proxy": ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
     "a client that forges the header": ("10.0.0.1", "203.0.113.9, 198.51.100.7", "198.51.100.7"),
     "two trusted proxies": ("10.0.0.1", "198.51.100.7, 10.0.0.2", "198.51.100.7"),

@@ -81,8 +81,8 @@ async def test_too_many_images_are_too_large(make):
 
 
 async def test_an_unknown_model_is_rejected_with_the_served_models(engine):
-    told = await refusal(engine, png(), model="third")
-    assert (type(told), "first, second" in told.detail) == (errors.UnknownModel, True)
+    refused = await refusal(engine, png(), model="third")
+    assert (type(refused), "first, second" in refused.detail) == (errors.UnknownModel, True)
 
 
 async def test_no_call_is_accepted_before_the_models_are_known(engine, pool):
@@ -100,10 +100,10 @@ async def test_a_full_queue_rejects_the_whole_call(make, pool):
     pool.gate.clear()
     first = asyncio.create_task(predict(engine, png(), png()))
     await asyncio.sleep(0)
-    told = await refusal(engine, png())
+    refused = await refusal(engine, png())
     pool.gate.set()
     await first
-    assert type(told) is errors.Overloaded
+    assert type(refused) is errors.Overloaded
 
 
 async def test_a_call_that_takes_too_long_exceeds_its_deadline(make, pool):
@@ -266,16 +266,16 @@ async def test_once_stopping_it_is_not_ready_but_serves(engine):
 
 
 async def test_a_change_in_the_pool_is_reported_as_readiness(engine, pool):
-    told: list[bool] = []
-    engine.on_ready_change.append(told.append)
+    reported: list[bool] = []
+    engine.on_ready_change.append(reported.append)
     pool.ready = 0
     for notify in pool.on_change:
         notify()
-    assert told == [False]
+    assert reported == [False]
 
 
 async def test_the_end_of_readiness_is_reported(engine):
-    told: list[bool] = []
-    engine.on_ready_change.append(told.append)
+    reported: list[bool] = []
+    engine.on_ready_change.append(reported.append)
     engine.start_draining()
-    assert told == [False]
+    assert reported == [False]

@@ -1,4 +1,4 @@
-"""The pool of workers, against workers of ours that speak the real transport over real sockets."""
+"""The pool of workers, with fake workers that use the real transport over real sockets."""
 
 import asyncio
 from collections import Counter
@@ -70,7 +70,7 @@ DECODER_ERRORS = WorkerInfo("worker-9.0", "ipc:///nowhere", "broken")
 
 @pytest.fixture
 async def workers(tmp_path):
-    """Three workers who answer nobody yet."""
+    """Return three workers that do not answer yet."""
     async with AsyncExitStack() as stack:
         made = [FakeWorker(tmp_path, name) for name in "abc"]
         for worker in made:

@@ -169,4 +169,4 @@ async def test_a_listener_whose_file_was_deleted_listens_again_and_keeps_its_con
 
 async def test_a_message_to_a_peer_that_is_gone_is_dropped(line):
     listener, _ = line
-    await listener.send(b"a stranger", Stop())
+    await listener.send(b"another peer", Stop())

@@ -90,9 +90,9 @@ def test_each_reason_for_reduced_clocks_has_its_own_label(environ):
 
 @nvml.needs_compiler
 def test_an_unsupported_reading_is_left_out(environ):
-    told = {key[0] for key in samples(python(READ, **environ).stdout) if key[1:2] == ("1",)}
-    assert "twins_gpu_temperature_celsius" in told
-    assert not told & {"twins_gpu_power_watts", "twins_gpu_power_limit_watts", "twins_gpu_throttled"}
+    shown = {key[0] for key in samples(python(READ, **environ).stdout) if key[1:2] == ("1",)}
+    assert "twins_gpu_temperature_celsius" in shown
+    assert not shown & {"twins_gpu_power_watts", "twins_gpu_power_limit_watts", "twins_gpu_throttled"}
 
 
 @nvml.needs_compiler

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
-from service.rest.body import Unwrapped, check_names, from_base64, unwrap
+from service.rest.body import BodyContent, check_names, from_base64, unwrap
 from service.rest.endpoints import ENDPOINTS
 from service.rest.multipart import MAX_FIELD_BYTES, MAX_FIELDS
 from service.settings import Settings
@@ -55,7 +55,7 @@ def limits(max_bytes: int) -> Settings:
     return Settings(max_body_bytes=max_bytes, max_images=MAX_IMAGES)
 
 
-def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how) -> Unwrapped:
+def unwrapped(body: bytes, content_type: str | None, *, max_bytes: int = MAX_BYTES, **how) -> BodyContent:
     """Return the content of a body."""
     return asyncio.run(
         unwrap(request(body, content_type, **how), limits(max_bytes), ENDPOINTS["classify"].body, deadline=math.inf)
@@ -98,11 +98,11 @@ def as_json(**fields: object) -> bytes:
     "label", ["image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", "nonsense", "", None]
 )
 def test_a_bare_body_is_an_image_whatever_its_content_type(label):
-    assert unwrapped(IMAGE, label) == Unwrapped((IMAGE,), several=False)
+    assert unwrapped(IMAGE, label) == BodyContent((IMAGE,), several=False)
 
 
 def test_a_form_with_one_image():
-    assert unwrapped(form(part("image", IMAGE)), FORM) == Unwrapped((IMAGE,), several=False)
+    assert unwrapped(form(part("image", IMAGE)), FORM) == BodyContent((IMAGE,), several=False)
 
 
 def test_a_form_with_several_images_keeps_their_order():
@@ -127,7 +127,7 @@ def test_several_images_in_a_form_are_answered_with_a_list():
 )
 @pytest.mark.parametrize("image", [IMAGE, bytes(200_000)], ids=["small", "large"])
 def test_an_image_part_needs_no_file_name(how, image):
-    assert unwrapped(form(part("image", image, None, **how)), FORM) == Unwrapped((image,), several=False)
+    assert unwrapped(form(part("image", image, None, **how)), FORM) == BodyContent((image,), several=False)
 
 
 def test_a_forms_text_fields_are_options():
@@ -145,11 +145,11 @@ def test_a_form_may_arrive_in_pieces_of_any_size(chunk):
 
 
 def test_json_with_one_image():
-    assert unwrapped(as_json(image=encoded()), "application/json") == Unwrapped((IMAGE,), several=False)
+    assert unwrapped(as_json(image=encoded()), "application/json") == BodyContent((IMAGE,), several=False)
 
 
 def test_json_with_a_list_of_images_is_answered_with_a_list():
-    assert unwrapped(as_json(images=[encoded()]), "application/json") == Unwrapped((IMAGE,), several=True)
+    assert unwrapped(as_json(images=[encoded()]), "application/json") == BodyContent((IMAGE,), several=True)
 
 
 def test_json_carries_options():

@@ -14,7 +14,7 @@ from twins.tasks.sample import Sample
 
 @dataclass(frozen=True)
 class Reduction:
-    """How a task gets its outputs from a network."""
+    """The method of the network and the reduction that give the outputs of a task."""
 
     reduce: Callable[[Tensor, Sequence[Sample]], list[tuple[Tensor, ...]]]  # the batch's output to arrays per sample
     method: str = "__call__"  # the network's method whose output is reduced
