@@ -22,6 +22,13 @@ REPLACED = re.compile(
 REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "View", "Scene", "Rendered"}
 """Classes of earlier versions, whose names did not say what they are."""
 
+CHECKED = {"twins", "service", "tools", "bench", "examples"}
+
+NOT_VERBS = {
+    *("A", "All", "An", "As", "At", "Each", "Every", "For", "How", "If", "In", "None", "Of", "One", "So", "Some"),
+    *("That", "The", "To", "What", "When", "Where", "Whether", "Which", "Who", "With", "Without"),
+}
+
 GOLDEN_KEY = re.compile(r"facts\[\"pictures\"\]")
 """The golden data keep the key of the program that wrote them."""
 
@@ -72,3 +79,19 @@ def names(path: Path) -> set[str]:
     """Return the identifiers of a module."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
     return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+def test_the_docstring_of_a_function_starts_with_a_verb_in_the_imperative():
+    functions = (
+        (path, node)
+        for path, node in parsed()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path.relative_to(ROOT).parts[0] in CHECKED
+    )
+    docstrings = ((path, node.name, ast.get_docstring(node)) for path, node in functions if node.name != "__init__")
+    assert not [f"{where(path)}: {name}" for path, name, text in docstrings if text and not is_imperative(text)]
+
+
+def is_imperative(docstring: str) -> bool:
+    """Return whether the first word may be a verb in the imperative."""
+    first = docstring.split(maxsplit=1)[0].rstrip(":,")
+    return first.isalpha() and first[0].isupper() and first not in NOT_VERBS and not re.search("[^s]s$", first)
