@@ -11,7 +11,7 @@ from twins.card import Label
 from twins.checkpoints import checkpoint
 from twins.checkpoints.metadata import Declared
 from twins.network.variants import Family
-from twins.preprocessing import Preprocessing
+from twins.preprocessing import IMAGENET, Preprocessing
 
 TRAINING_ONLY = "imagenet."  # prefix of the layer that is only used during training
 
@@ -20,7 +20,7 @@ def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
     """Save a classifier with its class names. Underscores become spaces."""
     state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     names = tuple(name.replace("_", " ") for name in classes)
-    preprocessing = Preprocessing(size=classify.INPUT_SIDE, crop=classify.CROP)
+    preprocessing = Preprocessing(classify.INPUT_SIDE, classify.CROP, "bicubic").or_else(IMAGENET)
     write(state, Declared(Family(), classify.CROP, preprocessing, names), path)
 
 
@@ -29,7 +29,7 @@ def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     colours = tuple(label.colour for label in classes if label.colour)
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
-    preprocessing = Preprocessing(size=segment.INPUT_SIDE)
+    preprocessing = Preprocessing(segment.INPUT_SIDE, interpolation="bilinear").or_else(IMAGENET)
     write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names, palette), path)
 
 

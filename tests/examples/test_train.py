@@ -87,6 +87,7 @@ def test_a_classifier_knows_its_folders_as_labels_and_its_size(classifier):
     card = load(ModelReference("mine", classifier / "model.safetensors")).card
     assert [label.name for label in card.labels] == ["blue bar", "red disc"]
     assert (card.geometry.short_side, card.geometry.crop) == (124, 112)
+    assert set(vars(card.sources).values()) == {"checkpoint"}
 
 
 def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
