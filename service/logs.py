@@ -4,13 +4,13 @@ import atexit
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from service import metrics
 from service.log_writer import LogWriter
 from service.settings import Settings
 
@@ -23,8 +23,11 @@ Logger = FilteringBoundLogger
 writer: LogWriter | None = None
 
 
-def configure(settings: Settings, *, process: str) -> None:
-    """Set up the logging of this process. Lines go to standard error from a thread of their own."""
+def configure(settings: Settings, *, process: str, on_drop: Callable[[str], None]) -> None:
+    """Set up the logging of this process. Lines go to standard error from a thread of their own.
+
+    `on_drop` is called with the name of the process for every line that is dropped.
+    """
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     steps: list[Processor] = [
         partial(add_process, process),
@@ -38,7 +41,7 @@ def configure(settings: Settings, *, process: str) -> None:
     structlog.configure(
         processors=steps,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, start_writer(process))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, start_writer(partial(on_drop, process)))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[Forward()], force=True)
@@ -52,11 +55,11 @@ def configure_command() -> None:
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
-def start_writer(process: str) -> LogWriter:
-    """Return a writer to standard error that counts the lines that it drops."""
+def start_writer(on_drop: Callable[[], None]) -> LogWriter:
+    """Return a writer to standard error."""
     global writer  # noqa: PLW0603 - a process has one standard error
     flush()
-    writer = LogWriter(STDERR, max_lines=MAX_LINES, on_drop=partial(metrics.log_line_dropped, process))
+    writer = LogWriter(STDERR, max_lines=MAX_LINES, on_drop=on_drop)
     atexit.register(writer.wait_until_written, FLUSH_S)
     return writer
 

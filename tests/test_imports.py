@@ -133,6 +133,10 @@ def test_only_workers_import_torch(module):
     assert not reached(module) & importers("torch", late=False)
 
 
+def test_the_command_line_does_not_import_the_metrics_before_their_folder_exists():
+    assert "service/metrics.py" not in reached("service.cli")
+
+
 ONE_PLACE = {
     ("fastapi", "starlette"): [
         "service/rest/*.py",

@@ -60,7 +60,7 @@ def start(main: Callable[[ChildConfig, Settings, ClientSocket], Coroutine[Any, A
     """Run a child process: `main` with its config, the settings and the connection to the supervisor."""
     config = decode(sys.stdin.buffer.read())
     settings = Settings.model_validate(config.settings)
-    logs.configure(settings, process=config.role)
+    logs.configure(settings, process=config.role, on_drop=metrics.log_line_dropped)
     # A terminal sends its interrupt to the whole process group. The supervisor decides which process ends when.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

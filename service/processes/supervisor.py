@@ -281,7 +281,7 @@ async def wait_until_set(event: asyncio.Event, seconds: float) -> None:
 
 def run(settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> int:
     """Serve resolved models, and return the exit code. Raises SettingsError if a port is taken."""
-    logs.configure(settings, process="supervisor")
+    logs.configure(settings, process="supervisor", on_drop=metrics.log_line_dropped)
     with reserve(settings, "http_port") as http, reserve(settings, "grpc_port") as grpc:
         ports = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}
         actual = settings.model_copy(update=ports)

@@ -32,7 +32,7 @@ def written(capfd):
 
 
 def configure(**settings) -> logs.Logger:
-    logs.configure(Settings(**settings), process="frontend-0")
+    logs.configure(Settings(**settings), process="frontend-0", on_drop=lambda _: None)
     return logs.get()
 
 

@@ -9,7 +9,16 @@ import pytest
 
 from service.errors import ServiceError
 from service.ipc.pool import ProcessPool
-from service.ipc.transport import ClientSocket, FrontendGone, Ready, ServerSocket, WorkerInfo, WorkerStates, address
+from service.ipc.transport import (
+    ClientSocket,
+    FrontendGone,
+    ModelStatus,
+    Ready,
+    ServerSocket,
+    WorkerInfo,
+    WorkerStates,
+    address,
+)
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
 from service.settings import Settings
@@ -18,6 +27,7 @@ from twins.zoo.models import ModelReference
 
 TIMEOUT_S = 30
 NAME = "worker-0.0"
+SERVED = (ModelStatus("a", "", "ready"),)
 
 
 class GatedModel(FakeModel):
@@ -74,7 +84,7 @@ async def frontends(tmp_path, worker):
     """Two frontends that are connected to the worker."""
     pools = [ProcessPool(name) for name in ("frontend-0.0", "frontend-1.0")]
     for pool in pools:
-        pool.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready"),), ()))
+        pool.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready", SERVED),), ()))
     yield pools
     for pool in pools:
         pool.close()
@@ -124,7 +134,7 @@ async def test_the_next_frontend_in_the_same_process_slot_is_served(tmp_path, wo
     await until(lambda: worker.gone)
     model.gate.set()
     successor = ProcessPool("frontend-0.1")
-    successor.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready"),), ()))
+    successor.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready", SERVED),), ()))
     assert await submit(successor, 5) == 5
     successor.close()
 
