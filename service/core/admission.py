@@ -39,6 +39,7 @@ class Admission:
         self.max_queue, self.decode_threads = max_queue, decode_threads
         metrics.in_flight_limit(max_queue)
         self.waiting: Counter[str] = Counter()  # images in flight, by model
+        self.emptied = asyncio.Event()  # replaced whenever the last image of a model has left
         self.device_times: defaultdict[str, MeanTime] = defaultdict(MeanTime)  # by model: they differ widely
         self.prepare_time = MeanTime()  # of decoding and preprocessing
         self.elsewhere: dict[str, tuple[Mapping[str, int], float]] = {}  # by worker: see `hear`, and when it was heard
@@ -108,6 +109,14 @@ class Admission:
         """Change the number of images in flight."""
         self.waiting[model] += images
         metrics.in_flight(self.in_flight)
+        if not self.waiting[model]:
+            self.emptied.set()
+            self.emptied = asyncio.Event()
+
+    async def wait_until_idle(self, model: str) -> None:
+        """Return when no image of a model is in flight."""
+        while self.waiting[model]:
+            await self.emptied.wait()
 
     @contextmanager
     def preparation(self) -> Iterator[None]:

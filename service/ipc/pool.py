@@ -29,6 +29,8 @@ MAX_LOSSES = 5  # the same for a sample that only waited in those workers, since
 
 log = logs.get()
 
+SERVING = ("ready", "unloading")  # states in which a model answers calls
+
 WORKER_ERRORS = {error.code: error for error in (DeadlineExceeded, Internal, Overloaded, Unavailable)}
 """The errors that a worker may send instead of an output."""
 
@@ -54,6 +56,10 @@ class WorkerConnection:
         self.in_flight: Counter[str] = Counter()  # samples that this frontend has there, by model
         self.receiving = asyncio.create_task(self.receive())
         self.receiving.add_done_callback(self.on_broken)
+
+    def serves(self, model: str) -> bool:
+        """Return whether the worker answers calls for a model."""
+        return any(status.name == model and status.state in SERVING for status in self.info.models)
 
     async def ask(self, job: Job, sample: Sample) -> PoolOutput:
         """Return one sample's output. Raise ServiceError, and WorkerLost if the worker dies first."""
@@ -141,8 +147,11 @@ class ProcessPool:
         serving = {worker.name: worker for worker in states.workers if worker.state == "ready"}
         for name in self.connections.keys() - serving.keys():
             self.connections.pop(name).close()
-        for name in serving.keys() - self.connections.keys():
-            self.connections[name] = self.connect(serving[name])
+        for name, worker in serving.items():
+            if name in self.connections:
+                self.connections[name].info = worker
+            else:
+                self.connections[name] = self.connect(worker)
         self.expected = len(states.workers)
         self.recovering = any(worker.state == "recovering" for worker in states.workers)
         self.cards = {card.name: card for card in states.cards}
@@ -165,7 +174,7 @@ class ProcessPool:
         """Return one sample's output, from another worker if the first one dies. Raise ServiceError."""
         crashes, params = 0, encode_params(sample.params)
         for losses in range(MAX_LOSSES):
-            connection = await self.least_busy()
+            connection = await self.least_busy(model)
             if losses:
                 metrics.retried(model)
             try:
@@ -180,13 +189,13 @@ class ProcessPool:
                 break
         raise Internal("the worker crashed repeatedly while it processed this image")
 
-    async def least_busy(self) -> WorkerConnection:
-        """Return the ready worker with the fewest samples in flight; wait if one comes back. Raise Unavailable."""
-        while not self.connections:
-            if not self.available:
+    async def least_busy(self, model: str) -> WorkerConnection:
+        """Return the worker of a model with the fewest samples in flight; wait if one recovers. Raise Unavailable."""
+        while not (serving := [connection for connection in self.connections.values() if connection.serves(model)]):
+            if not self.recovering:
                 raise no_worker()
             await self.changed.wait()
-        return min(self.connections.values(), key=lambda connection: len(connection.pending))
+        return min(serving, key=lambda connection: len(connection.pending))
 
     def close(self) -> None:
         """Close all connections."""

@@ -16,6 +16,7 @@ import zmq.asyncio
 from numpy.typing import NDArray
 
 from twins.card import Card
+from twins.zoo.models import ModelReference
 
 Array = NDArray[np.generic]
 
@@ -101,19 +102,58 @@ WorkerState = Literal["loading", "ready", "recovering", "broken"]
 """A recovering worker was ready before and is starting again. A broken worker keeps dying before it becomes ready."""
 
 
+ModelState = Literal["loading", "ready", "failed", "unloading"]
+"""Of one model on one worker. A model that is unloading still answers the calls that were accepted before."""
+
+
+class ModelStatus(msgspec.Struct, frozen=True):
+    """One version of a model on one worker. The version is the sha256 of the weights."""
+
+    name: str
+    version: str
+    state: ModelState
+
+
+class WorkerModels(Message, frozen=True):
+    """Worker to supervisor, after every change: all models that it holds, and the cards of those that are ready."""
+
+    models: tuple[ModelStatus, ...]
+    cards: tuple[Card, ...]
+
+
+class LoadModel(Message, frozen=True):
+    """To the supervisor: serve a model. Supervisor to worker: load it."""
+
+    reference: ModelReference
+
+
+class UnloadModel(Message, frozen=True):
+    """To the supervisor: withdraw a model when its calls are answered. Supervisor to worker: unload it."""
+
+    name: str
+
+
+class Released(Message, frozen=True):
+    """Frontend to supervisor: all calls for a model that is unloading are answered."""
+
+    name: str
+
+
 class WorkerInfo(msgspec.Struct, frozen=True):
     """A worker, as frontends know it. A new process in the same process slot has a new address."""
 
     name: str
     address: str
     state: WorkerState
+    models: tuple[ModelStatus, ...] = ()
 
 
 class WorkerStates(Message, frozen=True):
-    """Supervisor to frontends, after every change: all workers and all models."""
+    """Supervisor to frontends, after every change: all workers, and the cards of the models that accept calls."""
 
     workers: tuple[WorkerInfo, ...]
     cards: tuple[Card, ...]
+    unloading: tuple[str, ...] = ()  # models that a frontend releases when its calls are answered
 
 
 class FrontendGone(Message, frozen=True):
@@ -127,7 +167,8 @@ class Stop(Message, frozen=True):
 
 
 DataMessage = Job | Abandon | Running | Done | Failed
-ControlMessage = Heartbeat | DeviceChosen | Ready | Fatal | WorkerStates | FrontendGone | Stop
+ModelMessage = WorkerModels | LoadModel | UnloadModel | Released
+ControlMessage = Heartbeat | DeviceChosen | Ready | Fatal | WorkerStates | FrontendGone | Stop | ModelMessage
 AnyMessage = DataMessage | ControlMessage
 
 SCHEME = "ipc://"
@@ -135,8 +176,8 @@ SCHEME = "ipc://"
 IDENTITY_SEPARATOR = "/"
 """Between the name of a frontend and the number of its connection, in the identity by which a worker knows a peer."""
 
-ENCODER = msgspec.msgpack.Encoder()
-DECODER = msgspec.msgpack.Decoder(AnyMessage)
+ENCODER = msgspec.msgpack.Encoder(enc_hook=str)  # paths
+DECODER = msgspec.msgpack.Decoder(AnyMessage, dec_hook=lambda kind, value: kind(value))
 ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
 
 

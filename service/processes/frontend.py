@@ -6,7 +6,7 @@ import signal
 from service import logs, metrics
 from service.core.engine import Engine
 from service.ipc.pool import ProcessPool
-from service.ipc.transport import ClientSocket, Ready, WorkerStates
+from service.ipc.transport import ClientSocket, Ready, Released, WorkerStates
 from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.listening import listen
@@ -39,7 +39,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     await control.send(Ready())
     running = {
         "heartbeat": asyncio.create_task(child.send_heartbeats(config, control)),
-        "worker states": asyncio.create_task(follow(control, pool)),
+        "worker states": asyncio.create_task(follow(control, engine, pool)),
         "HTTP server": asyncio.create_task(web.wait()),
         "gRPC server": asyncio.create_task(rpc_server.wait()),
     }
@@ -60,12 +60,24 @@ async def wait_for_stop(stop: asyncio.Event, running: dict[str, asyncio.Task[Non
         raise RuntimeError(f"the {name} of this frontend has ended") from ended.exception()
 
 
-async def follow(control: ClientSocket, pool: ProcessPool) -> None:
-    """Keep the engine informed of the workers."""
+async def follow(control: ClientSocket, engine: Engine, pool: ProcessPool) -> None:
+    """Keep the pool informed of the workers and models, and release the models that are to be unloaded."""
+    releasing: dict[str, asyncio.Task[None]] = {}
     while True:
         message, _ = await control.receive()
         if isinstance(message, WorkerStates):
             pool.update(message)
+            for name in message.unloading:
+                if name not in releasing:
+                    releasing[name] = asyncio.create_task(release(name, control, engine))
+            for name in releasing.keys() - set(message.unloading):
+                del releasing[name]
+
+
+async def release(name: str, control: ClientSocket, engine: Engine) -> None:
+    """Tell the supervisor when all calls for a model that accepts no new ones are answered."""
+    await engine.admission.wait_until_idle(name)
+    await control.send(Released(name))
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:

@@ -6,12 +6,12 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from service import logs
-from service.ipc.transport import WorkerState
+from service.ipc.transport import LoadModel, ModelStatus, UnloadModel, WorkerState
 from service.processes.child import ChildConfig
 from service.settings import Settings, child_environment
 from twins.zoo.models import ModelReference
@@ -43,6 +43,8 @@ class ProcessSlot:
     early_exits: int = 0  # in a row, before it was ready
     exits: int = 0  # in a row, without a stable time between
     state: WorkerState = "loading"
+    models: dict[str, ModelStatus] = field(default_factory=dict)  # on a worker, by name
+    released: set[str] = field(default_factory=set)  # by a frontend: models for which it has answered all calls
 
     @property
     def name(self) -> str:
@@ -76,6 +78,7 @@ class ProcessSlot:
         self.generation += 1
         config = ChildConfig(self.name, str(folder), os.getpid(), self.number, settings, models, self.device)
         self.ready, self.busy_s = False, 0.0
+        self.models, self.released = {}, set()
         self.started = self.last_heartbeat = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -129,6 +132,15 @@ class ProcessSlot:
         known_good = self.state in ("ready", "recovering") and self.early_exits < 2
         self.state = "recovering" if known_good else "broken" if self.early_exits > 1 else "loading"
         self.ready = False
+
+    def note(self, message: LoadModel | UnloadModel) -> None:
+        """Record a change that the worker is told to make, so that it is told once."""
+        if isinstance(message, LoadModel):
+            name, version = message.reference.name, message.reference.sha256 or ""
+            self.models[name] = ModelStatus(name, version, "loading")
+        else:
+            version = self.models[message.name].version
+            self.models[message.name] = ModelStatus(message.name, version, "unloading")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process if it is still there."""

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from service import logs, metrics
 from service.ipc.transport import (
@@ -10,19 +12,25 @@ from service.ipc.transport import (
     Fatal,
     FrontendGone,
     Heartbeat,
+    LoadModel,
     Ready,
+    Released,
     ServerSocket,
     Stop,
+    UnloadModel,
     WorkerInfo,
+    WorkerModels,
     WorkerStates,
     address,
 )
 from service.processes.child import CONTROL, plain
+from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
+from service.processes.model_control import ModelControl
 from service.processes.runtime_folder import RuntimeFolder
+from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
 from service.settings import Settings
-from twins.card import Card
 from twins.zoo.models import ModelReference
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
@@ -37,11 +45,12 @@ class Supervisor:
     """The parent of all processes."""
 
     def __init__(self, settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> None:
-        self.settings, self.folder, self.models = settings, folder, models
+        self.settings, self.folder, self.models = settings, folder, ServedModels(models)
         self.control = ServerSocket(address(folder.path, CONTROL))
         self.slots: dict[str, ProcessSlot] = {}
         self.supervising: dict[str, asyncio.Task[None]] = {}
-        self.cards: tuple[Card, ...] = ()
+        self.model_control = ModelControl(self.models, self.control, self.slots, self.publish)
+        self.requests: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
         self.cut_off = asyncio.Event()
         self.leaving = asyncio.Event()  # workers are not needed any more
@@ -131,7 +140,7 @@ class Supervisor:
     async def supervise(self, slot: ProcessSlot) -> None:
         """Keep a process in a slot as long as one is needed there."""
         while self.needed(slot):
-            process = await slot.spawn(self.folder.path, plain(self.settings), self.models)
+            process = await slot.spawn(self.folder.path, plain(self.settings), self.models.references)
             reason = await slot.watch(process, self.settings)
             metrics.process_gone(slot.pid)
             if not self.needed(slot):
@@ -153,6 +162,7 @@ class Supervisor:
         else:
             for worker in self.workers:
                 await self.control.send(worker.name.encode(), FrontendGone(slot.name))
+            await self.model_control.finish()
         metrics.restarted(slot.role, reason)
         log.warning("restarting", role=slot.role, reason=reason, in_s=slot.backoff_s)
         self.announce()
@@ -173,8 +183,13 @@ class Supervisor:
         """Handle the messages of all processes."""
         while True:
             peer, message, _ = await self.control.receive()
-            slot = self.slots.get(peer.decode().partition(".")[0])
-            if slot is None or slot.name != peer.decode():
+            name = peer.decode(errors="replace")
+            slot = self.slots.get(name.partition(".")[0])
+            if isinstance(message, LoadModel):
+                self.start(self.model_control.load(message.reference))
+            elif isinstance(message, UnloadModel):
+                self.start(self.model_control.unload(message.name))
+            if slot is None or slot.name != name:
                 continue  # from a process that has exited since
             slot.last_heartbeat = time.monotonic()
             if isinstance(message, Heartbeat):
@@ -185,6 +200,17 @@ class Supervisor:
                 await self.on_ready(slot, message)
             elif isinstance(message, Fatal):
                 await self.on_fatal(slot, message)
+            elif isinstance(message, WorkerModels):
+                await self.model_control.on_models(slot, message)
+            elif isinstance(message, Released):
+                await self.model_control.on_released(slot, message)
+
+    def start(self, request: Coroutine[Any, Any, None]) -> None:
+        """Load or unload a model in the background."""
+        task = asyncio.create_task(request)
+        self.requests.add(task)
+        task.add_done_callback(self.requests.discard)
+        task.add_done_callback(self.on_broken)
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:
         """Fix the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
@@ -198,7 +224,8 @@ class Supervisor:
         """Record that a process serves, and tell the frontends."""
         slot.mark_ready()
         if slot.is_worker:
-            self.cards = message.cards
+            self.models.record(message.cards)
+            await self.model_control.update(slot)
             metrics.worker_up(slot.role, up=True)
         await self.publish()
         self.announce()
@@ -212,10 +239,14 @@ class Supervisor:
 
     async def publish(self) -> None:
         """Tell every frontend the states of all workers."""
-        infos = tuple(WorkerInfo(w.name, address(self.folder.path, w.name), w.state) for w in self.workers)
+        infos = tuple(
+            WorkerInfo(w.name, address(self.folder.path, w.name), w.state, self.models.seen_by_frontends(w.models))
+            for w in self.workers
+        )
+        states = WorkerStates(infos, self.models.announced, tuple(self.models.draining))
         for slot in self.frontends:
             if slot.ready:
-                await self.control.send(slot.name.encode(), WorkerStates(infos, self.cards))
+                await self.control.send(slot.name.encode(), states)
 
     def announce(self) -> None:
         """Log once that the service has started, and where it listens."""
@@ -228,7 +259,7 @@ class Supervisor:
             "ready",
             http=f"http://{host}:{self.settings.http_port}",
             grpc=f"{host}:{self.settings.grpc_port}",
-            models=[card.name for card in self.cards],
+            models=[card.name for card in self.models.announced],
             workers={"ready": len(ready), "expected": len(self.workers)},
         )
 
@@ -241,42 +272,16 @@ class Supervisor:
         metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
         for slot in self.frontends:
             slot.send(signal.SIGTERM)
-        in_time = await self.ended(self.frontends, longest_s)
+        in_time = await wait_or_kill(self.frontends, self.supervising, longest_s, self.cut_off)
         self.leaving.set()
         for slot in self.workers:
             if not slot.ready:  # it does not receive messages while it loads
                 slot.send(signal.SIGKILL)
             await self.control.send(slot.name.encode(), Stop())
-        await self.ended(self.workers, KILL_AFTER_S)
+        await wait_or_kill(self.workers, self.supervising, KILL_AFTER_S, self.cut_off)
         code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)
         log.info("stopped", code=code)
         return code
-
-    async def ended(self, slots: list[ProcessSlot], timeout_s: float) -> bool:
-        """Wait for processes to end, and kill them after that time or at a second signal. Return whether they ended."""
-        tasks = {self.supervising[slot.role] for slot in slots}
-        impatient = asyncio.create_task(self.cut_off.wait())
-        until = time.monotonic() + timeout_s
-        while pending := {task for task in tasks if not task.done()}:
-            left_s = until - time.monotonic()
-            if left_s <= 0 or impatient.done():
-                break
-            await asyncio.wait({*pending, impatient}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-        impatient.cancel()
-        for slot in slots:
-            if not self.supervising[slot.role].done():
-                slot.send(signal.SIGKILL)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return not pending
-
-
-async def wait_until_set(event: asyncio.Event, seconds: float) -> None:
-    """Return when the event is set, or after that time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 def run(settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> int:

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from service import logs, metrics
 from service.core.local import LocalPool, Observer
@@ -19,10 +19,15 @@ from service.ipc.transport import (
     Failed,
     FrontendGone,
     Job,
+    LoadModel,
+    ModelState,
+    ModelStatus,
     Ready,
     Running,
     ServerSocket,
     Stop,
+    UnloadModel,
+    WorkerModels,
     address,
 )
 from service.processes import child
@@ -54,6 +59,9 @@ class Worker(Observer):
         self.gone: set[str] = set()  # the names of frontends that have died; no other process ever has these names
         self.upcoming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
         self.server_socket = ServerSocket(address(config.folder, config.name))
+        self.models: dict[str, ModelStatus] = {}
+        self.changing = asyncio.Lock()  # one model is loaded or unloaded at a time, in the order of the messages
+        self.changes: set[asyncio.Task[None]] = set()
         self.pool = LocalPool(
             self.open_backend,
             max_batch=settings.max_batch or None,
@@ -101,6 +109,7 @@ class Worker(Observer):
 
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""
+        await self.report(reference, "loading")
         began = time.monotonic()
         card = await self.pool.load(reference, labels_file=labels_file_for(reference, self.settings))
         took_s = time.monotonic() - began
@@ -113,6 +122,36 @@ class Worker(Observer):
             sha256=reference.sha256,
             preprocessing=describe(card),
         )
+        await self.report(reference, "ready")
+
+    async def report(self, reference: ModelReference, state: ModelState) -> None:
+        """Tell the supervisor the new state of a model."""
+        self.models[reference.name] = ModelStatus(reference.name, reference.sha256 or "", state)
+        await self.report_all()
+
+    async def report_all(self) -> None:
+        """Tell the supervisor the states of all models."""
+        await self.control.send(WorkerModels(tuple(self.models.values()), tuple(self.pool.cards.values())))
+
+    async def load_while_serving(self, reference: ModelReference) -> None:
+        """Load a further model. If that fails, the others go on."""
+        async with self.changing:
+            try:
+                await self.load(reference)
+            except DeviceLost as error:
+                self.device_lost(error)
+            except Exception as error:
+                log.error("model not loaded", model=reference.name, detail=str(error))
+                await self.report(reference, "failed")
+
+    async def unload(self, name: str) -> None:
+        """Free the memory of a model. The supervisor asks for it when the last call is answered."""
+        async with self.changing:
+            status = self.models.pop(name)
+            if status.state == "ready":
+                await self.pool.unload(name)
+            log.info("model unloaded", model=name)
+            await self.report_all()
 
     async def gauges(self) -> None:
         """Keep the gauges current while nothing happens."""
@@ -128,6 +167,22 @@ class Worker(Observer):
         while not isinstance(message := (await self.control.receive())[0], Stop):
             if isinstance(message, FrontendGone):
                 self.drop_frontend(message.name)
+            elif isinstance(message, LoadModel):
+                self.start(self.load_while_serving(message.reference))
+            elif isinstance(message, UnloadModel):
+                self.start(self.unload(message.name))
+
+    def start(self, change: Coroutine[Any, Any, None]) -> None:
+        """Load or unload a model in the background. A failure that nobody expects ends the process."""
+        task = asyncio.create_task(change)
+        self.changes.add(task)
+        task.add_done_callback(self.on_changed)
+
+    def on_changed(self, task: asyncio.Task[None]) -> None:
+        """Forget a change that is done."""
+        self.changes.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            child.leave(child.EXIT_BROKEN, error)
 
     # ------------------------------------------------------------------ jobs
 

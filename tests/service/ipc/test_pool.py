@@ -10,7 +10,18 @@ import pytest
 from service import errors, metrics
 from service.errors import Internal, ServiceError, Unavailable
 from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, ProcessPool
-from service.ipc.transport import Abandon, Done, Failed, Job, Running, ServerSocket, WorkerInfo, WorkerStates, address
+from service.ipc.transport import (
+    Abandon,
+    Done,
+    Failed,
+    Job,
+    ModelStatus,
+    Running,
+    ServerSocket,
+    WorkerInfo,
+    WorkerStates,
+    address,
+)
 from tests.service.counting import counted
 from twins.tasks import decode_params
 from twins.tasks.sample import Sample
@@ -55,7 +66,7 @@ class FakeWorker:
     @property
     def info(self) -> WorkerInfo:
         """A ready worker."""
-        return WorkerInfo(self.name, self.at, "ready")
+        return WorkerInfo(self.name, self.at, "ready", (ModelStatus("nano", "1", "ready"),))
 
 
 def states(*workers: FakeWorker | WorkerInfo) -> WorkerStates:
@@ -323,6 +334,37 @@ async def test_a_new_process_in_the_same_place_is_dialled_anew(pool, workers):
     pool.update(states(workers[1]))
     async with serving(workers[1], value=0.75):
         assert (await submit(pool)).output.arrays[1].item() == 0.75
+
+
+def holding(worker: FakeWorker, **models: str) -> WorkerInfo:
+    """Return a ready worker with these models in these states."""
+    statuses = tuple(ModelStatus(name, "1", state) for name, state in models.items())
+    return WorkerInfo(worker.name, worker.at, "ready", statuses)
+
+
+@pytest.mark.parametrize("state", ["ready", "unloading"])
+async def test_a_sample_goes_to_a_worker_that_serves_its_model(pool, workers, state):
+    pool.update(states(holding(workers[0], other="ready"), holding(workers[1], other="ready", nano=state)))
+    call = submit(pool)
+    _, job, _ = await workers[1].job()
+    call.cancel()
+    assert job.model == "nano"
+
+
+@pytest.mark.parametrize("state", ["loading", "failed"])
+async def test_a_model_that_is_not_ready_anywhere_is_unavailable(pool, workers, state):
+    pool.update(states(holding(workers[0], nano=state, other="ready")))
+    with pytest.raises(Unavailable):
+        await pool.submit("nano", SAMPLE, expires=NEVER)
+
+
+async def test_a_worker_that_gets_a_model_ready_takes_its_samples_over_the_same_connection(pool, workers):
+    pool.update(states(holding(workers[0], other="ready")))
+    connection = pool.connections[workers[0].name]
+    pool.update(states(holding(workers[0], other="ready", nano="ready")))
+    async with serving(workers[0], value=0.75):
+        assert (await submit(pool)).output.arrays[1].item() == 0.75
+    assert pool.connections[workers[0].name] is connection
 
 
 async def test_a_connection_that_broke_is_replaced_and_its_samples_are_sent_again(pool, workers):

@@ -1,5 +1,7 @@
 """Messages between processes arrive unchanged, over real sockets too."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,18 +18,24 @@ from service.ipc.transport import (
     FrontendGone,
     Heartbeat,
     Job,
+    LoadModel,
     Message,
+    ModelStatus,
     Ready,
+    Released,
     Running,
     ServerSocket,
     Stop,
+    UnloadModel,
     WorkerInfo,
+    WorkerModels,
     WorkerStates,
     address,
     pack,
     unpack,
 )
 from twins.card import Accuracy, Card, Geometry, Label, Normalisation
+from twins.zoo.models import ModelReference
 
 IDS = st.integers(0, 2**63 - 1)
 SECONDS = st.floats(0, 1e9)
@@ -44,6 +52,7 @@ CARD = Card(
     licence="CC0",
     measured=Accuracy({"top1": 73.0}, "a garden", "a walk"),
 )
+STATUSES = st.builds(ModelStatus, st.text(), st.text(), st.sampled_from(["loading", "ready", "failed", "unloading"]))
 MESSAGES = st.one_of(
     st.builds(Job, IDS, st.text(), st.text(), st.binary(), SECONDS, SMALL),
     st.builds(Abandon, IDS),
@@ -57,10 +66,21 @@ MESSAGES = st.one_of(
     st.builds(
         WorkerStates,
         st.lists(
-            st.builds(WorkerInfo, st.text(), st.text(), st.sampled_from(["loading", "ready", "recovering", "broken"]))
+            st.builds(
+                WorkerInfo,
+                st.text(),
+                st.text(),
+                st.sampled_from(["loading", "ready", "recovering", "broken"]),
+                st.lists(STATUSES).map(tuple),
+            )
         ).map(tuple),
         st.sampled_from([(), (CARD,)]),
+        st.lists(st.text()).map(tuple),
     ),
+    st.builds(WorkerModels, st.lists(STATUSES).map(tuple), st.sampled_from([(), (CARD,)])),
+    st.builds(LoadModel, st.builds(ModelReference, st.text(), st.none() | st.just(Path("x.pth")), st.just(Path("/x")))),
+    st.builds(UnloadModel, st.text()),
+    st.builds(Released, st.text()),
     st.builds(FrontendGone, st.text()),
     st.just(Stop()),
 )
@@ -77,21 +97,10 @@ def wire(message, arrays):
 
 
 def test_every_kind_of_message_is_tested():
+    kinds = "Job Abandon Running Done Failed Heartbeat DeviceChosen Ready Fatal FrontendGone WorkerStates Stop"
     assert {kind.__name__ for kind in Message.__subclasses__()} == {
-        *(
-            "Job",
-            "Abandon",
-            "Running",
-            "Done",
-            "Failed",
-            "Heartbeat",
-            "DeviceChosen",
-            "Ready",
-            "Fatal",
-            "FrontendGone",
-            "WorkerStates",
-            "Stop",
-        )
+        *kinds.split(),
+        *("WorkerModels", "LoadModel", "UnloadModel", "Released"),
     }
 
 

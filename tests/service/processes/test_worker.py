@@ -61,7 +61,7 @@ async def supervisor(tmp_path):
 async def worker(tmp_path, supervisor, model, monkeypatch):
     """A worker that runs in this process, without its heartbeats."""
     control = ClientSocket(address(tmp_path, CONTROL), name=NAME)
-    made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, "cpu"), Settings(), control)
+    made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, device="cpu"), Settings(), control)
     made.pool.open_backend = lambda: FakeBackend(model)
     await made.pool.open()
     model.gate.set()

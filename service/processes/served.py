@@ -1,0 +1,62 @@
+"""Which models should be served, which are, and what a worker must do about the difference.
+
+A model is announced when a worker has warmed it up. It is withdrawn in steps: first the frontends accept no new calls
+for it and answer those in flight, then the workers unload it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from service.ipc.transport import LoadModel, ModelStatus, UnloadModel
+from twins.card import Card
+from twins.zoo.models import ModelReference
+
+
+class ServedModels:
+    """The models of a service, all of them resolved. The first of a task is its default."""
+
+    def __init__(self, references: Iterable[ModelReference]) -> None:
+        self.wanted = {reference.name: reference for reference in references}
+        self.draining: set[str] = set()
+        self.cards: dict[str, Card] = {}
+
+    @property
+    def references(self) -> tuple[ModelReference, ...]:
+        """Return what a new worker must load."""
+        return tuple(self.wanted[name] for name in self.wanted if name not in self.draining)
+
+    @property
+    def announced(self) -> tuple[Card, ...]:
+        """Return the cards of the models that accept calls. They stay while all workers restart."""
+        return tuple(self.cards[name] for name in self.wanted if name in self.cards and name not in self.draining)
+
+    def add(self, reference: ModelReference) -> None:
+        """Want a model. One that is served under this name stays as it is until it is unloaded."""
+        self.wanted.setdefault(reference.name, reference)
+
+    def drain(self, name: str) -> None:
+        """Accept no new calls for a model."""
+        if name in self.wanted:
+            self.draining.add(name)
+
+    def remove(self, name: str) -> None:
+        """Stop to want a model, when its last call is answered."""
+        self.draining.discard(name)
+        self.wanted.pop(name, None)
+        self.cards.pop(name, None)
+
+    def record(self, cards: Iterable[Card]) -> None:
+        """Note the models that a worker has ready."""
+        self.cards |= {card.name: card for card in cards if card.name in self.wanted}
+
+    def seen_by_frontends(self, held: Mapping[str, ModelStatus]) -> tuple[ModelStatus, ...]:
+        """Return what a worker holds. A model that is being drained is unloading for the frontends already."""
+        return tuple(
+            ModelStatus(status.name, status.version, "unloading") if status.name in self.draining else status
+            for status in held.values()
+        )
+
+    def changes(self, held: Mapping[str, ModelStatus]) -> list[LoadModel | UnloadModel]:
+        """Return what to tell a worker that holds these models. It is told nothing of one that it is changing."""
+        loads = [LoadModel(reference) for reference in self.references if reference.name not in held]
+        settled = [status for status in held.values() if status.state in ("ready", "failed")]
+        return [*loads, *(UnloadModel(status.name) for status in settled if status.name not in self.wanted)]

@@ -1,0 +1,81 @@
+"""Which models are announced, and what a worker is told about the difference to what it holds."""
+
+from pathlib import Path
+
+import pytest
+
+from service.ipc.transport import LoadModel, ModelStatus, UnloadModel
+from service.processes.served import ServedModels
+from twins.card import Card, Geometry, Normalisation
+from twins.zoo.models import ModelReference
+
+
+def reference(name: str) -> ModelReference:
+    return ModelReference(name, Path(f"{name}.pth"), Path(f"/{name}.pth"), "00ff")
+
+
+def card(name: str) -> Card:
+    return Card(name, "classify", "svt_nano", (), Geometry(32), Normalisation(), False, "", "")
+
+
+def held(**states: str) -> dict[str, ModelStatus]:
+    return {name: ModelStatus(name, "00ff", state) for name, state in states.items()}
+
+
+@pytest.fixture
+def models():
+    """Two models, of which one has been ready on a worker."""
+    made = ServedModels([reference("first"), reference("second")])
+    made.record([card("first")])
+    return made
+
+
+def names(models: ServedModels) -> list[str]:
+    return [found.name for found in models.announced]
+
+
+def test_a_model_is_announced_when_a_worker_has_it_ready(models):
+    assert names(models) == ["first"]
+    models.record([card("second")])
+    assert names(models) == ["first", "second"]
+
+
+def test_a_worker_loads_what_it_lacks_once(models):
+    assert models.changes(held(first="ready")) == [LoadModel(reference("second"))]
+    assert models.changes(held(first="ready", second="loading")) == []
+
+
+def test_a_model_that_drains_accepts_no_calls_and_stays_on_its_workers(models):
+    models.drain("first")
+    assert names(models) == []
+    assert [status.state for status in models.seen_by_frontends(held(first="ready"))] == ["unloading"]
+    assert models.changes(held(first="ready", second="ready")) == []
+
+
+def test_a_worker_that_restarts_does_not_load_a_model_that_drains(models):
+    models.drain("first")
+    assert [wanted.name for wanted in models.references] == ["second"]
+
+
+def test_a_model_that_is_removed_is_unloaded_where_it_is_ready_or_failed(models):
+    models.drain("first")
+    models.remove("first")
+    assert models.changes(held(first="ready", second="ready")) == [UnloadModel("first")]
+    assert models.changes(held(first="failed", second="ready")) == [UnloadModel("first")]
+
+
+def test_a_model_that_is_still_loading_or_unloading_is_left_alone(models):
+    models.remove("first")
+    assert models.changes(held(first="loading", second="ready")) == []
+    assert models.changes(held(first="unloading", second="ready")) == []
+
+
+def test_a_model_whose_name_is_taken_does_not_replace_the_one_that_is_served(models):
+    models.add(ModelReference("first", Path("other.pth"), Path("/other.pth"), "ffff"))
+    assert models.wanted["first"] == reference("first")
+
+
+def test_a_model_that_nobody_wants_any_more_is_not_announced_again(models):
+    models.remove("first")
+    models.record([card("first")])
+    assert names(models) == []
