@@ -79,11 +79,15 @@ def test_a_photo_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
     torch.save({"meta": {}, "state_dict": state}, tmp_path / "weights.pth")
     file = io.BytesIO()
     Image.fromarray(seeded.image("large", 300, 400)).resize((4000, 3000)).save(file, "jpeg")
-    flags = ("--model", f"twins_svt_small_upernet_ade20k={tmp_path / 'weights.pth'}", "--max-batch", "1")
+    model = f"twins_svt_small_upernet_ade20k={tmp_path / 'weights.pth'}"
+    flags = ("--model", model, "--max-batch", "1", "--request-timeout-s", "120")
     with Server(*flags) as server:
         Path(f"/proc/{server.pid('worker-0')}/clear_refs").write_text("5")  # sets the peak back
         response = httpx.post(
-            f"{server.http}/segment", content=file.getvalue(), params={"format": "npy", "threshold": "0.01"}, timeout=60
+            f"{server.http}/segment",
+            content=file.getvalue(),
+            params={"format": "npy", "threshold": "0.01"},
+            timeout=150,
         )
         assert np.load(io.BytesIO(response.content)).shape == (3000, 4000)
         assert peak_bytes(server.pid("worker-0")) < PEAK_BYTES
