@@ -12,8 +12,8 @@ serve: ports .venv/installed  ## serves the models of the package on 127.0.0.1
 ports:  ## checks that the ports of `make serve` are free, before anything is installed
 	@$(PYTHON) tools/ports.py
 
-test: .venv/installed-dev  ## runs all tests
-	$(BIN)/python -m pytest
+test: .venv/installed-dev  ## runs all tests, the files of tests in parallel
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
 	$(BIN)/python -m pytest -m heavy

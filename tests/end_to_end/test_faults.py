@@ -127,22 +127,22 @@ def test_requests_are_answered_while_standard_error_is_a_pipe_that_is_not_read(c
         assert server.stop() == 0
 
 
-def test_api_keys_are_in_no_file_no_command_line_and_no_environment_of_a_child(tmp_path):
+def test_api_keys_are_in_no_file_no_command_line_and_no_environment_of_a_child(short_path):
     key = "a-key-that-nobody-finds"
-    with Server(environ={"TWINS_API_KEYS": key, "TMPDIR": str(tmp_path)}) as server:
+    with Server(environ={"TWINS_API_KEYS": key, "TMPDIR": str(short_path)}) as server:
         for role in ("worker-0", "frontend-0"):
             process = psutil.Process(server.pid(role))
             assert key not in str(process.cmdline())
             assert key not in str(process.environ())
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        files = [path for path in short_path.rglob("*") if path.is_file()]
         assert files
         assert not [path for path in files if key.encode() in path.read_bytes()]
         assert httpx.post(f"{server.http}/classify").status_code == 401
 
 
-def test_the_runtime_folder_may_be_deleted_while_the_service_runs(tmp_path, cat):
-    with Server("--frontends", "2", environ={"TMPDIR": str(tmp_path)}) as server:
-        folder = next(path for path in tmp_path.iterdir() if path.is_dir())
+def test_the_runtime_folder_may_be_deleted_while_the_service_runs(short_path, cat):
+    with Server("--frontends", "2", environ={"TMPDIR": str(short_path)}) as server:
+        folder = next(path for path in short_path.iterdir() if path.is_dir())
         httpx.post(f"{server.http}/classify", content=cat).raise_for_status()
         shutil.rmtree(folder)
         wait_until(lambda: (folder / "control").exists() and (folder / "worker-0.0").exists(), what="the sockets")
@@ -159,16 +159,16 @@ def test_the_runtime_folder_may_be_deleted_while_the_service_runs(tmp_path, cat)
     assert not folder.exists()
 
 
-def test_a_service_whose_supervisor_was_killed_leaves_no_folder_after_the_next_start(tmp_path):
-    environ = {"TMPDIR": str(tmp_path)}
+def test_a_service_whose_supervisor_was_killed_leaves_no_folder_after_the_next_start(short_path):
+    environ = {"TMPDIR": str(short_path)}
     with Server(environ=environ) as server:
-        (abandoned,) = tmp_path.iterdir()
+        (abandoned,) = short_path.iterdir()
         server.process.kill()
         server.process.wait()
     with Server(environ=environ) as server:
         assert not abandoned.exists()
         assert server.stop() == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def test_a_device_that_is_missing_does_not_end_a_service_that_has_another(cat):

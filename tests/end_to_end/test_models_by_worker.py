@@ -18,10 +18,10 @@ from twins.zoo.models import ModelReference, parse_reference
 
 
 @pytest.fixture
-def running(tmp_path):
+def running(short_path):
     """Return a service, and the address of its supervisor."""
-    with Server("--frontends", "2", "--model", "twins_svt_nano", environ={"TMPDIR": str(tmp_path)}) as server:
-        (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    with Server("--frontends", "2", "--model", "twins_svt_nano", environ={"TMPDIR": str(short_path)}) as server:
+        (folder,) = (path for path in short_path.iterdir() if path.is_dir())
         yield server, address(folder, CONTROL)
 
 

@@ -67,5 +67,6 @@ EMBED = Embed()
 
 def normalised(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the vector divided by its L2 norm; a vector of zeros has no direction and stays as it is."""
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
-    return (vector / norm).astype(np.float32) if norm else vector
+    wide = vector.astype(np.float64)  # float32 has no room for the squares of very small and very large values
+    norm = np.linalg.norm(wide)
+    return (wide / norm).astype(np.float32) if norm else vector

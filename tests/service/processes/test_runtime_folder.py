@@ -23,12 +23,10 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.fixture
-def parent(tmp_path, monkeypatch):
-    """Return the directory for temporary files, whose path must be short."""
-    short = tmp_path / "t"
-    short.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(short))
-    return short
+def parent(short_path, monkeypatch):
+    """Return the directory for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(short_path))
+    return short_path
 
 
 @pytest.fixture
