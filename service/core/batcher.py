@@ -7,7 +7,7 @@ Only items of one key share a batch; keys of one group share their turns. Time i
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -29,29 +29,44 @@ class Pending(Generic[Item, Result]):
 
 
 class Turns:
-    """Fair turns by device time: start-time fair queueing, whose costs are known when a batch has ended.
+    """Fair turns by device time: next is the waiting group that has used the least.
 
-    The group that has used the least device time is next. A group that was idle starts where the last turn started,
-    so that it neither has credit for the time in which it asked for nothing nor waits for others to catch up.
+    A group that was idle joins at the level of the waiting group that has used the least, so that idle time gains it no
+    credit. If several groups have used the same, the one that has waited longest is next. A group that joins therefore
+    waits for the running batch and at most one batch of each other group.
     """
 
     def __init__(self) -> None:
         self.used_s: dict[Hashable, float] = {}
-        self.start_s = 0.0  # what the group of the last turn had used when its turn started
+        self.clock_s = 0.0  # what the group of the last turn had used when its turn started
+        self.active: set[Hashable] = set()  # groups with an item that waits or runs
+        self.joined: set[Hashable] = set()  # of these, the ones that were idle at the last choice
 
-    def position(self, group: Hashable) -> float:
-        """Return the device time that the group counts with; the least is next."""
-        return max(self.start_s, self.used_s.get(group, 0.0))
+    def join(self, group: Hashable) -> None:
+        """Note that a group has work. If it was idle, it is placed among the others at the next choice."""
+        if group not in self.active:
+            self.active.add(group)
+            self.joined.add(group)
 
-    def start(self, group: Hashable) -> None:
-        """Give the group its turn."""
-        self.start_s = self.position(group)
-        # Groups that have used less count as if they had used as much, so only the others need an entry.
-        self.used_s = {other: used_s for other, used_s in self.used_s.items() if used_s > self.start_s}
+    def choose(self, waiting: Mapping[Hashable, float]) -> Hashable:
+        """Return the next group, of groups with the time since when each waits."""
+        joined = self.joined & waiting.keys()
+        least_s = min((self.used_s[group] for group in waiting if group not in joined), default=0.0)
+        for group in joined:
+            self.used_s[group] = max(self.used_s.get(group, 0.0), self.clock_s, least_s)
+        self.joined -= joined
+        return min(waiting, key=lambda group: (self.used_s[group], waiting[group]))
+
+    def start(self, group: Hashable, *, waiting: Collection[Hashable]) -> None:
+        """Give the group its turn, while others wait."""
+        self.clock_s = max(self.clock_s, self.used_s[group])
+        self.active = {group, *waiting}
+        # An idle group that has used less starts at the clock anyway, so it needs no entry.
+        self.used_s = {other: s for other, s in self.used_s.items() if other in self.active or s > self.clock_s}
 
     def end(self, group: Hashable, duration_s: float) -> None:
         """Charge the group for its turn."""
-        self.used_s[group] = self.start_s + duration_s
+        self.used_s[group] += duration_s
 
 
 class Batcher(Generic[Key, Item, Result]):
@@ -95,6 +110,7 @@ class Batcher(Generic[Key, Item, Result]):
         """
         loop = asyncio.get_running_loop()
         pending: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
+        self.turns.join(self.group(key))
         self.queues.setdefault(key, deque()).append(pending)
         self.arrival.set()
         return await pending.answer
@@ -111,15 +127,21 @@ class Batcher(Generic[Key, Item, Result]):
         while True:
             now = asyncio.get_running_loop().time()
             due = {key: self.due_at(key) for key in self.queues}
-            if ready := [key for key, at in due.items() if at <= now]:
-                return min(ready, key=lambda key: (self.turns.position(self.group(key)), self.queues[key][0].arrived))
+            if ready := sorted((key for key, at in due.items() if at <= now), key=self.arrived):
+                oldest = {self.group(key): self.arrived(key) for key in reversed(ready)}
+                group = self.turns.choose(oldest)
+                return next(key for key in ready if self.group(key) == group)
             await self.wait_for_arrival(min(due.values(), default=None))
+
+    def arrived(self, key: Key) -> float:
+        """Return when the oldest item of that key arrived."""
+        return self.queues[key][0].arrived
 
     def due_at(self, key: Key) -> float:
         """Return when a batch of that key need not wait for more items."""
         queue = self.queues[key]
         complete = len(queue) >= self.max_batch(key) or not self.has_upcoming()
-        return -math.inf if complete else queue[0].arrived + self.max_delay_s
+        return -math.inf if complete else self.arrived(key) + self.max_delay_s
 
     async def wait_for_arrival(self, until: float | None) -> None:
         """Return when an item arrives, or at that time."""
@@ -150,7 +172,7 @@ class Batcher(Generic[Key, Item, Result]):
     async def execute(self, key: Key, batch: list[Pending[Item, Result]]) -> None:
         """Run one batch and hand out the results, or the one error to all."""
         loop, group = asyncio.get_running_loop(), self.group(key)
-        self.turns.start(group)
+        self.turns.start(group, waiting=self.waiting())
         began = loop.time()
         try:
             results = await self.run(key, [pending.item for pending in batch])
