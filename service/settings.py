@@ -72,7 +72,9 @@ class Settings(BaseModel):
         "auto uses every GPU, or the CPU if there is none.",
     )
     precision: Precision = Field(
-        "auto", description="Compute in float32, bfloat16 or float16. auto means float32 on a CPU."
+        "auto",
+        description="Compute in float32, bfloat16 or float16. "
+        "auto means float32 on a CPU, and on a GPU bfloat16 or float16 if it supports them.",
     )
     compile: bool = Field(
         default=False, description="Compile models with torch.compile. The start takes longer and batches run faster."
