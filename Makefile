@@ -6,7 +6,7 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 
 .PHONY: serve ports test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
-serve: ports .venv/installed  ## serves the models of the package on 127.0.0.1
+serve: ports .venv/installed  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
 
 ports:  ## checks that the ports of `make serve` are free, before anything is installed

@@ -46,7 +46,7 @@ def classes(found: scores.ClassificationScores) -> str:
         )
         for each in sorted(found.classes, key=lambda each: -each.top1)
     )
-    return table(("class", "right", "photos", "top-1 %", "95 % interval", "most often taken for"), rows)
+    return table(("class", "right", "images", "top-1 %", "95 % interval", "most often taken for"), rows)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -96,7 +96,7 @@ def main(data: Path) -> None:
 
 def print_classifier(classifier: LocalModel, data: Path) -> None:
     """Print the figures of the classifier."""
-    found = measure_classifier(data / "photos" / "val", classifier).figures
+    found = measure_classifier(data / "photos/val", classifier).figures
     assert isinstance(found, scores.ClassificationScores)
     print(f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), top-5 {percent(found.top5)} %")
     print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")

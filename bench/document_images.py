@@ -1,4 +1,4 @@
-"""Generate the images of the documents with the models of the package: `python -m bench.document_images`.
+"""Generate the images of the documents with the models that ship: `python -m bench.document_images`.
 
 The two failures need scikit-image, for its images `rocket` (SpaceX, public domain) and `coffee` (Rachel Michetti, CC0).
 """

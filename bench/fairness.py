@@ -19,7 +19,7 @@ import httpx
 from tests.server import Server
 from tools.documents import ROOT
 
-PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
+IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()
 SEGMENTERS = 8
 WARM_UP_REQUESTS = 5
 STAGE = re.compile(r"(\w+);dur=([\d.]+)")
@@ -64,7 +64,7 @@ async def client(http: httpx.AsyncClient, path: str, until: float) -> list[Answe
     answers = []
     while time.perf_counter() < until:
         began = time.perf_counter()
-        response = (await http.post(path, content=PHOTO)).raise_for_status()
+        response = (await http.post(path, content=IMAGE)).raise_for_status()
         stages = STAGE.findall(response.headers["server-timing"])
         answers.append(Answer(time.perf_counter() - began, {name: float(ms) for name, ms in stages}))
     return answers
@@ -91,7 +91,7 @@ def measure(base: str, seconds: float, rounds: int) -> Figures:
     """Return the figures of a running service."""
     for path in ("/classify", "/segment"):
         for _ in range(WARM_UP_REQUESTS):
-            httpx.post(base + path, content=PHOTO, timeout=60).raise_for_status()
+            httpx.post(base + path, content=IMAGE, timeout=60).raise_for_status()
     runs: dict[str, list[Load]] = {"classify": [], "mask": [], "masks": [], "both": []}
     for _ in range(rounds):
         runs["classify"].append(asyncio.run(load(base, seconds / 4, classifiers=1)))

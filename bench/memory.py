@@ -16,7 +16,7 @@ from tools import tables
 from tools.documents import ROOT
 from twins.zoo.models import ZOO, Packaged
 
-PHOTO = (ROOT / "examples" / "cat.jpg").read_bytes()
+IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()
 REQUESTS = 3
 TIMEOUT_S = 600
 TIMEOUTS = ("--request-timeout-s", str(TIMEOUT_S), "--hang-timeout-s", str(TIMEOUT_S))  # large models take a minute
@@ -43,7 +43,7 @@ def measure(name: str, folder: Path) -> tuple[str, ...]:
         wait_until(lambda: server.events("ready"), timeout_s=TIMEOUT_S, what=name)
         started = resident(server, "worker-0")
         for _ in range(REQUESTS):
-            httpx.post(f"{server.http}/{ZOO[name].task}", content=PHOTO, timeout=TIMEOUT_S).raise_for_status()
+            httpx.post(f"{server.http}/{ZOO[name].task}", content=IMAGE, timeout=TIMEOUT_S).raise_for_status()
         return f"`{name}`", started, resident(server, "worker-0"), resident(server, "frontend-0")
 
 

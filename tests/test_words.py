@@ -15,9 +15,13 @@ RECORDS = ROOT / "docs" / "decisions"  # a record keeps the words of its time
 GENERATED = ROOT / "service" / "pb"
 
 REPLACED = re.compile(
-    r"\b(mourn\w*|hopeless|dialler|give_back|promising|parcels?|sureness|contenders|pictures?)\b", re.IGNORECASE
+    r"\b(mourn\w*|hopeless|dialler|give_back|promising|parcels?|sureness|contenders|pictures?|photos?(?![-/]))\b",
+    re.IGNORECASE,
 )
-"""Words that the project once used for things with a usual name, such as connection, confidence or image."""
+"""Words that the project once used for things with a usual name, such as connection, confidence or image.
+
+`photos-val` and `photos/val` are names of data sets and of their folders.
+"""
 
 REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "View", "Scene", "Rendered"}
 """Classes of earlier versions, whose names did not say what they are."""

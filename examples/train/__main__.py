@@ -6,7 +6,7 @@ from typing import Any
 import click
 import torch
 
-from examples.train import classify, curve, export, pairs, photos, segment
+from examples.train import classify, curve, export, labelled_images, pairs, segment
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
@@ -71,8 +71,8 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
 ) -> None:
     """Train a classifier on a folder of class folders."""
     output.mkdir(parents=True, exist_ok=True)
-    train_images = photos.load(train, limit=limit)
-    test_images = photos.load([test], classes=train_images.classes, limit=limit)
+    train_images = labelled_images.load(train, limit=limit)
+    test_images = labelled_images.load([test], classes=train_images.classes, limit=limit)
     recipe = Recipe(epochs=epochs, batch=128, rate=1.5e-3, seed=seed)
     targets = classify.teacher_targets(train_images, output, CROPS, seed) if teacher else None
     objective = classify.Classification(train_images, test_images, recipe, targets)

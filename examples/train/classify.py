@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from examples.train import augment, crops
-from examples.train.photos import Photos
+from examples.train.labelled_images import LabelledImages
 from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.network.heads.classify import Classifier
@@ -72,20 +72,22 @@ class TeacherTargets:
     imagenet: nn.Linear  # features to the classes of the teacher
 
 
-def teacher_targets(photos: Photos, folder: Path, count: int, seed: int) -> TeacherTargets:
+def teacher_targets(labelled: LabelledImages, folder: Path, count: int, seed: int) -> TeacherTargets:
     """Compute the teacher's features for `count` crops of each image. They are cached in the folder."""
     from examples.train import teacher  # imported here, since its packages are only needed with a teacher
 
-    features = teacher.features(photos, count, seed, folder)
-    targets = torch.from_numpy(np.tile(photos.targets, count))
-    classes = teacher.probe(torch.from_numpy(features).flatten(0, 1), targets, len(photos.classes))
+    features = teacher.features(labelled, count, seed, folder)
+    targets = torch.from_numpy(np.tile(labelled.targets, count))
+    classes = teacher.probe(torch.from_numpy(features).flatten(0, 1), targets, len(labelled.classes))
     return TeacherTargets(features, classes, teacher.last_layer())
 
 
 class Classification:
     """The objective of a classifier. Its targets come from the class folders and from the teacher, if there is one."""
 
-    def __init__(self, train: Photos, test: Photos, recipe: Recipe, teacher: TeacherTargets | None) -> None:
+    def __init__(
+        self, train: LabelledImages, test: LabelledImages, recipe: Recipe, teacher: TeacherTargets | None
+    ) -> None:
         self.train, self.test, self.recipe, self.teacher = train, test, recipe, teacher
         self.steps = max(1, len(train) // recipe.batch)
         counts = np.bincount(train.targets)

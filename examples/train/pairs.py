@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from examples.train.photos import evenly_spaced, open_image, reduce
+from examples.train.labelled_images import evenly_spaced, open_image, reduce
 from twins.errors import DatasetError
 from twins.evaluation import datasets
 from twins.evaluation.datasets import SUFFIXES

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from examples.train import crops
-from examples.train.photos import Photos
+from examples.train.labelled_images import LabelledImages
 from examples.train.precision import mixed
 
 SIDE = 128  # pixels; the teacher was trained at 224, which takes four times as long
@@ -44,17 +44,17 @@ class Teacher:
         return mixed(self.network.extract_features, x).mean(dim=(2, 3))
 
 
-def features(photos: Photos, count: int, seed: int, folder: Path) -> NDArray[np.float16]:
+def features(labelled: LabelledImages, count: int, seed: int, folder: Path) -> NDArray[np.float16]:
     """Return the features V N F of `count` crops of every image. They are cached for these images and this seed."""
-    cache = folder / f"teacher-{photos.digest()}-{count}-{seed}.npy"
+    cache = folder / f"teacher-{labelled.digest()}-{count}-{seed}.npy"
     if cache.exists():
         return cast("NDArray[np.float16]", np.load(cache, mmap_mode="c"))
     teacher = Teacher()
-    result = np.zeros((count, len(photos), FEATURES), np.float16)
-    batches = [(crop, start) for crop in range(count) for start in range(0, len(photos), BATCH)]
+    result = np.zeros((count, len(labelled), FEATURES), np.float16)
+    batches = [(crop, start) for crop in range(count) for start in range(0, len(labelled), BATCH)]
     for crop, start in track(batches, "computing the features of the teacher"):
-        indices = range(start, min(start + BATCH, len(photos)))
-        images = [photos.images[i] for i in indices]
+        indices = range(start, min(start + BATCH, len(labelled)))
+        images = [labelled.images[i] for i in indices]
         boxes = [crops.box(image.size, i, crop, seed) for i, image in zip(indices, images, strict=True)]
         result[crop, start : start + BATCH] = teacher.features(crops.stack(images, boxes, SIDE)).numpy()
     np.save(cache, result)

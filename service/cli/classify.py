@@ -46,7 +46,7 @@ def classify(  # noqa: PLR0913 - one for each flag
 
     \b
     twins classify cat.jpg
-    twins classify --json photos/ > answers.jsonl
+    twins classify --json images/ > answers.jsonl
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=CLASSIFY))

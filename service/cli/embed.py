@@ -48,8 +48,8 @@ def embed(  # noqa: PLR0913 - one for each flag
     Each image is one JSON object on one line: with its embedding, or with the name of its .npy file.
 
     \b
-    twins embed photos/ > embeddings.jsonl
-    twins embed photos/ --normalize --output embeddings
+    twins embed images/ > embeddings.jsonl
+    twins embed images/ --normalize --output embeddings
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     if output is not None:

@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     \b
     twins evaluate --model twins_svt_small ILSVRC/Data/CLS-LOC/val
     twins evaluate --model twins_svt_small_upernet_ade20k ADEChallengeData2016
-    twins evaluate --model mine=./checkpoint.pth --json photos/
+    twins evaluate --model mine=./checkpoint.pth --json images/
     """  # noqa: D301 - click wants the control character
     with open_model(model, labels, device, batch=batch) as local:
         report = MEASURES[local.card.task](folder, local, reduce_zero_label=reduce_zero_label)

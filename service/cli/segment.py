@@ -72,7 +72,7 @@ def segment(  # noqa: PLR0913 - one for each flag
     \b
     twins segment cat.jpg --output masks --format overlay
     twins segment street.jpg --output masks --model twins_svt_small_fpn_ade20k
-    twins segment photos/ --output masks --model city=./city.pth --labels city.txt --json > found.jsonl
+    twins segment images/ --output masks --model city=./city.pth --labels city.txt --json > found.jsonl
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     make_folder(output)

@@ -60,7 +60,7 @@ def serve(**flags: object) -> None:
     """Serve models over HTTP and gRPC until SIGTERM.
 
     \b
-    twins serve                                        the packaged models, on 127.0.0.1:8000
+    twins serve                                        the models that ship, on 127.0.0.1:8000
     twins serve --model twins_svt_small --host 0.0.0.0
     twins serve --model flowers=./flowers.pth --labels flowers.txt
     """  # noqa: D301 - click wants the control character

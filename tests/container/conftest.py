@@ -31,7 +31,7 @@ def stack(engine):
 
 @pytest.fixture(scope="session")
 def own_stack(engine, tmp_path_factory):
-    """Start a stack with a model of the package and a model from a file on the host."""
+    """Start a stack with a model that ships and a model from a file on the host."""
     folder = tmp_path_factory.mktemp("checkpoints")
     folder.chmod(0o755)
     file = segmentation.tiny(folder)

@@ -99,7 +99,7 @@ def test_its_modules_are_compiled_since_the_container_is_read_only(inside):
     assert inside("python", "-c", script).strip() == "True"
 
 
-def test_it_contains_the_packaged_models(inside):
+def test_it_contains_the_models_that_ship(inside):
     shipped = [name for name, row in ZOO.items() if isinstance(row.source, Packaged)]
     assert set(load({}, environ={}).models) <= set(shipped)
     for name in shipped:

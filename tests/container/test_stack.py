@@ -44,7 +44,7 @@ def any_stack(request):
     return request.getfixturevalue(request.param)
 
 
-def test_it_serves_the_packaged_models_by_default(stack):
+def test_it_serves_the_models_that_ship_by_default(stack):
     assert tuple(stack.models()) == load({}, environ={}).models
 
 

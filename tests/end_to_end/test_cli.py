@@ -144,10 +144,10 @@ def broken(tmp_path):
 
 
 def test_an_image_is_classified_for_people(tmp_path):
-    photo = tmp_path / ("a photo of a long name " * 5 + ".jpg")
-    photo.write_bytes(CAT.read_bytes())
-    name, first, *_ = printed("classify", photo).splitlines()
-    assert name == str(photo)
+    path = tmp_path / ("an image of a long name " * 5 + ".jpg")
+    path.write_bytes(CAT.read_bytes())
+    name, first, *_ = printed("classify", path).splitlines()
+    assert name == str(path)
     assert "cat" in first.split()
 
 
@@ -223,7 +223,7 @@ def labels(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory, labels):
-    """The shipped weights, converted with other names, and what was said."""
+    """Convert weights that ship with other names. Return the file and the output."""
     path = tmp_path_factory.mktemp("converted") / "own.safetensors"
     return path, printed("convert", SHIPPED, path, "--labels", labels)
 

@@ -12,12 +12,12 @@ from tests.end_to_end.test_cli import CAT, SOME_FAILED, USAGE, call, lines, prin
 
 
 @pytest.fixture
-def photos(tmp_path):
+def images(tmp_path):
     """Write three images of a cat, one of them in the folder of dogs."""
     for name in ("cat/a.jpg", "cat/b.jpg", "dog/c.jpg"):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(CAT, tmp_path / "photos" / name)
-    return tmp_path / "photos"
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CAT, tmp_path / "images" / name)
+    return tmp_path / "images"
 
 
 def evaluated(*arguments: object) -> dict:
@@ -26,8 +26,8 @@ def evaluated(*arguments: object) -> dict:
     return report
 
 
-def test_a_classifier_is_measured_on_class_folders(photos):
-    report = evaluated("--model", "twins_svt_nano", photos)
+def test_a_classifier_is_measured_on_class_folders(images):
+    report = evaluated("--model", "twins_svt_nano", images)
     figures = report["figures"]
     assert (report["task"], figures["images"], figures["top1"]) == ("classify", 3, pytest.approx(2 / 3))
     assert figures["mean_per_class"] == 0.5
@@ -35,36 +35,36 @@ def test_a_classifier_is_measured_on_class_folders(photos):
     assert figures["classes"][1]["taken_for"] == "cat"
 
 
-def test_the_batch_changes_no_figure(photos):
-    first, second = (evaluated("--model", "twins_svt_nano", "--batch", size, photos)["figures"] for size in (1, 3))
+def test_the_batch_changes_no_figure(images):
+    first, second = (evaluated("--model", "twins_svt_nano", "--batch", size, images)["figures"] for size in (1, 3))
     assert first["confusion"] == second["confusion"]
 
 
-def test_the_output_for_people_is_a_table_and_a_summary(photos):
-    shown = printed("evaluate", "--model", "twins_svt_nano", photos)
+def test_the_output_for_people_is_a_table_and_a_summary(images):
+    shown = printed("evaluate", "--model", "twins_svt_nano", images)
     assert "top-1 66.7 % (" in shown
     assert "3 images" in shown
     (line,) = [line.split() for line in shown.splitlines() if line.split()[:1] == ["dog"]]
     assert line[1:3] == ["1", "0.0"]
 
 
-def test_a_bad_image_is_left_out_and_reported(photos):
-    (photos / "dog" / "c.jpg").write_text("no image")
-    done = call("evaluate", "--model", "twins_svt_nano", photos)
+def test_a_bad_image_is_left_out_and_reported(images):
+    (images / "dog" / "c.jpg").write_text("no image")
+    done = call("evaluate", "--model", "twins_svt_nano", images)
     assert done.returncode == SOME_FAILED
     assert "top-1 100.0 %" in done.stdout.decode()
     assert "c.jpg" in done.stderr.decode()
 
 
-def test_a_folder_without_a_class_is_wrong_usage(photos):
-    (photos / "cat").rename(photos / "dragon")
-    assert "'dragon'" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
+def test_a_folder_without_a_class_is_wrong_usage(images):
+    (images / "cat").rename(images / "dragon")
+    assert "'dragon'" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", images)
 
 
-def test_only_bad_images_are_wrong_usage(photos):
-    for path in photos.glob("*/*"):
+def test_only_bad_images_are_wrong_usage(images):
+    for path in images.glob("*/*"):
         path.write_text("no image")
-    assert "no image could be used" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", photos)
+    assert "no image could be used" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", images)
 
 
 @pytest.fixture

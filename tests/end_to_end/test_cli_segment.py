@@ -24,7 +24,7 @@ def mask(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def photo(path: Path, height: int, width: int) -> Path:
+def write_image(path: Path, height: int, width: int) -> Path:
     """Write an image of this size."""
     Image.fromarray(seeded.image(path.stem, height, width)).save(path)
     return path
@@ -50,9 +50,9 @@ def test_the_output_for_programs_has_one_line_per_image(model, tmp_path):
 
 
 def test_images_of_many_shapes_get_the_same_masks_as_alone(model, tmp_path):
-    photos = [photo(tmp_path / f"{i}.png", 60 + 20 * (i % 3), 90) for i in range(6)]
+    images = [write_image(tmp_path / f"{i}.png", 60 + 20 * (i % 3), 90) for i in range(6)]
     printed("segment", tmp_path, "--output", tmp_path / "together", "--model", model, "--batch", 4)
-    for path in photos:
+    for path in images:
         printed("segment", path, "--output", tmp_path / "alone", "--model", model)
         assert np.array_equal(mask(tmp_path / "together" / path.name), mask(tmp_path / "alone" / path.name))
 
@@ -68,7 +68,7 @@ def test_masks_never_share_a_name_nor_overwrite_an_image(tmp_path):
     assert [path.name for path in named] == ["cat.png", "Cat-2.png", "dog-2.png"]
 
 
-def test_the_packaged_model_is_the_default(tmp_path):
+def test_the_model_that_ships_is_the_default(tmp_path):
     (line,) = lines("segment", CAT, "--output", tmp_path, "--json")
     assert "cat" in [each["label"] for each in line["classes"]]
 

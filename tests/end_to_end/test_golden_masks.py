@@ -74,7 +74,7 @@ def test_rest_returns_the_masks_of_the_reference(files):
                 assert same_pixels(case, mask, found) >= SAME_PIXELS
 
 
-def test_a_photo_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
+def test_an_image_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
     state = names.cheap_state(names.mmseg("svt_small", "upernet"))
     torch.save({"meta": {}, "state_dict": state}, tmp_path / "weights.pth")
     file = io.BytesIO()

@@ -146,11 +146,11 @@ BODIES = {
     "nothing": ({"content": b""}, 400),
     "JSON that is none": ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
     "JSON without an image": ({"json": {}}, 400),
-    "JSON with an unknown field": ({"json": {"photo": ""}}, 400),
+    "JSON with an unknown field": ({"json": {"img": ""}}, 400),
     "JSON with both": ({"json": {"image": "", "images": []}}, 400),
     "JSON with no images": ({"json": {"images": []}}, 400),
     "base64 that is none": ({"json": {"image": "%%%"}}, 400),
-    "a form without an image": ({"files": {"photo": b"x"}}, 400),
+    "a form without an image": ({"files": {"img": b"x"}}, 400),
     "a form whose image is text": ({"data": {"image": "cat.jpg"}, "files": {"other": b""}}, 400),
     "a form without a boundary": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
     "a form that breaks off": (

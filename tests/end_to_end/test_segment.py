@@ -56,7 +56,7 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def photo(height: int, width: int, **save) -> bytes:
+def png(height: int, width: int, **save) -> bytes:
     """Return an image of this size."""
     file = io.BytesIO()
     Image.fromarray(seeded.image(f"{height}x{width}", height, width)).save(file, "png", **save)
@@ -148,7 +148,7 @@ def test_an_overlay_without_opacity_is_the_image(client, cat):
 def test_an_overlay_shows_the_image_rotated_by_its_exif_tag(client):
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = photo(60, 90, exif=exif)
+    data = png(60, 90, exif=exif)
     response = client.post("/segment", content=data, params={"format": "overlay", "opacity": "0"})
     turned = np.asarray(opened(data).convert("RGB").transpose(Image.Transpose.ROTATE_270))
     assert np.array_equal(np.asarray(opened(response.content)), turned)
@@ -234,27 +234,27 @@ def batches(server: Server) -> tuple[float, float]:
 
 
 def test_ten_images_of_ten_sizes_at_once_get_the_same_masks_as_alone(client):
-    photos = [photo(80 + 7 * i, 200 - 5 * i) for i in range(10)]
+    images = [png(80 + 7 * i, 200 - 5 * i) for i in range(10)]
 
     def ask(data: bytes) -> np.ndarray:
         return npy(client.post("/segment", content=data, params={"format": "npy"}))
 
-    alone = [ask(data) for data in photos]
+    alone = [ask(data) for data in images]
     with ThreadPoolExecutor(10) as threads:
-        together = list(threads.map(ask, photos))
+        together = list(threads.map(ask, images))
     assert [mask.shape for mask in alone] == [(80 + 7 * i, 200 - 5 * i) for i in range(10)]
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_images_of_one_size_share_batches_and_do_not_affect_each_other(server, client):
-    photos = [photo(96, 128), *(photo(96 + i, 128 + i) for i in (32, 64))] * 4
+    images = [png(96, 128), *(png(96 + i, 128 + i) for i in (32, 64))] * 4
     (batches_before, images_before) = batches(server)
-    files = [("image", data) for data in photos]
+    files = [("image", data) for data in images]
     together = client.post("/segment", files=files).json()
     batches_after, images_after = batches(server)
-    assert images_after - images_before == len(photos)
-    assert batches_after - batches_before < len(photos)
-    assert together == [client.post("/segment", content=data).json() for data in photos[:3]] * 4
+    assert images_after - images_before == len(images)
+    assert batches_after - batches_before < len(images)
+    assert together == [client.post("/segment", content=data).json() for data in images[:3]] * 4
 
 
 # ---------------------------------------------------------------------- gRPC

@@ -1,4 +1,4 @@
-"""The packaged models, through a service with default settings."""
+"""The models that ship, through a service with default settings."""
 
 import httpx
 import numpy as np
@@ -61,7 +61,7 @@ def test_a_models_card_is_served_with_it(server, name):
     assert (alone.text, alone.headers["content-type"]) == (document, "text/markdown; charset=utf-8")
 
 
-def test_the_packaged_models_are_small():
+def test_the_models_that_ship_are_small():
     assert sum(path.stat().st_size for path in WEIGHTS) <= 16e6
 
 

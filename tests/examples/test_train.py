@@ -1,4 +1,4 @@
-"""The recipe, from photos to a checkpoint that the service takes as it is: an epoch on a hundred photos."""
+"""The recipe, from a hundred images to a checkpoint that the service loads without options."""
 
 import csv
 import shutil
@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples.train import pairs, segment
-from examples.train import photos as class_folders
+from examples.train import labelled_images, pairs, segment
 from service.cli.images import open_model, run
 from tests import training
 from tools.documents import ROOT
@@ -39,18 +38,18 @@ def log(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    root = tmp_path_factory.mktemp("photos")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
     training.class_folders(root / "train", 100)
     training.class_folders(root / "test", 20)
     return root
 
 
 @pytest.fixture(scope="module")
-def classifier(photos):
+def classifier(images):
     """A classifier's run of one epoch, with the teacher."""
-    output = photos / "run"
-    train("classify", "--train", photos / "train", "--test", photos / "test", "--output", output, "--epochs", 1)
+    output = images / "run"
+    train("classify", "--train", images / "train", "--test", images / "test", "--output", output, "--epochs", 1)
     return output
 
 
@@ -65,7 +64,7 @@ def masks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def segmenter(masks, classifier):
-    """A segmentation network's run of one epoch, on the classifier's trunk."""
+    """A segmentation network's run of one epoch, on the backbone of the classifier."""
     train(
         *("segment", "--train", masks / "train", "--test", masks / "test", "--labels", masks / "labels.txt"),
         *("--backbone", classifier / "model.safetensors", "--output", masks / "run", "--epochs", 1),
@@ -96,10 +95,10 @@ def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
     assert (card.geometry.short_side, card.geometry.long_side, card.geometry.crop) == (224, 896, None)
 
 
-def test_the_served_network_answers_as_it_was_measured(classifier, photos):
+def test_the_served_network_answers_as_it_was_measured(classifier, images):
     path = classifier / "model.safetensors"
     with open_model(f"mine={path}", None, "cpu", batch=8) as local:
-        items = datasets.labelled_images(photos / "test", local.card)
+        items = datasets.labelled_images(images / "test", local.card)
         outputs = list(run([item.path for item in items], local, CLASSIFY, ClassifyOptions()))
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))
     assert right / len(items) == pytest.approx(float(log(classifier)[-1]["figure"]), abs=0.11)  # half precision
@@ -111,54 +110,54 @@ def test_nothing_of_the_teacher_is_left_in_the_model(classifier):
     assert found.parameters < 3e6
 
 
-def test_a_second_run_goes_on_after_the_last_epoch(classifier, photos, tmp_path):
+def test_a_second_run_goes_on_after_the_last_epoch(classifier, images, tmp_path):
     before = log(classifier)
     (tmp_path / "state.pt").write_bytes((classifier / "state.pt").read_bytes())
     train(
-        *("classify", "--train", photos / "train", "--test", photos / "test", "--output", tmp_path),
+        *("classify", "--train", images / "train", "--test", images / "test", "--output", tmp_path),
         *("--epochs", 2, "--no-teacher"),
     )
     assert [entry["epoch"] for entry in log(tmp_path)] == ["1", "2"]
     assert log(tmp_path)[0] == before[0]
 
 
-def test_the_same_seed_gives_the_same_network(photos, tmp_path):
+def test_the_same_seed_gives_the_same_network(images, tmp_path):
     states = []
     for name in ("one", "two"):
         train(
-            *("classify", "--train", photos / "train", "--test", photos / "test", "--output", tmp_path / name),
+            *("classify", "--train", images / "train", "--test", images / "test", "--output", tmp_path / name),
             *("--limit", 40, "--epochs", 1, "--no-teacher"),
         )
         states.append(checkpoint.load(tmp_path / name / "model.safetensors").state)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_the_trunk_of_a_segmentation_network_begins_as_the_classifiers(classifier):
+def test_the_backbone_of_a_segmentation_network_starts_as_the_classifiers(classifier):
     found = checkpoint.load(classifier / "model.safetensors")
     network = segment.build(found.variant, 3, found)
     key = "blocks.3.1.mlp.fc2.weight"
     assert torch.equal(network.backbone.state_dict()[key], found.state[key].float())
 
 
-def test_folders_without_photos_are_refused(tmp_path):
+def test_folders_without_images_are_rejected(tmp_path):
     with pytest.raises(DatasetError, match="there are no images in class folders"):
-        class_folders.load([tmp_path])
+        labelled_images.load([tmp_path])
     with pytest.raises(DatasetError, match="there are no images in images/"):
         pairs.load([tmp_path], classes=3)
 
 
-def test_a_test_folder_that_lacks_a_class_keeps_the_others_numbers(photos, tmp_path):
-    shutil.copytree(photos / "test" / "red_disc", tmp_path / "red_disc")
-    tested = class_folders.load([tmp_path], classes=("blue_bar", "red_disc"))
+def test_a_test_folder_that_lacks_a_class_keeps_the_others_numbers(images, tmp_path):
+    shutil.copytree(images / "test" / "red_disc", tmp_path / "red_disc")
+    tested = labelled_images.load([tmp_path], classes=("blue_bar", "red_disc"))
     assert set(tested.targets.tolist()) == {1}
 
 
-def test_a_class_that_is_not_learnt_is_named(photos):
+def test_a_class_that_is_not_learnt_is_named(images):
     with pytest.raises(DatasetError, match="there are images of red_disc, and the classes are blue_bar"):
-        class_folders.load([photos / "test"], classes=("blue_bar",))
+        labelled_images.load([images / "test"], classes=("blue_bar",))
 
 
-def test_a_broken_photo_is_named_without_a_traceback(tmp_path):
+def test_a_broken_image_is_named_without_a_traceback(tmp_path):
     training.class_folders(tmp_path, 4)
     (tmp_path / "red_disc" / "broken.jpg").write_text("no image")
     folders = ("--train", tmp_path, "--test", tmp_path, "--output", tmp_path / "run")

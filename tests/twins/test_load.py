@@ -25,7 +25,7 @@ def test_the_public_names_are_three():
     assert twins.__all__ == ["list_models", "load", "preprocess"]
 
 
-def test_a_packaged_model_loads_by_its_name(nano):
+def test_a_model_that_ships_loads_by_its_name(nano):
     assert nano(torch.zeros(2, 3, 112, 112)).shape == (2, 13)
 
 

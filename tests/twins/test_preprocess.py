@@ -23,12 +23,12 @@ ROTATE = 6  # the EXIF orientation of an image on its side
 
 
 @pytest.fixture
-def photo(tmp_path):
+def file(tmp_path):
     """A JPEG file whose EXIF tag rotates it."""
     exif = Image.Exif()
     exif[0x0112] = ROTATE
-    image(size=(300, 200)).save(tmp_path / "photo.jpg", exif=exif)
-    return tmp_path / "photo.jpg"
+    image(size=(300, 200)).save(tmp_path / "image.jpg", exif=exif)
+    return tmp_path / "image.jpg"
 
 
 @pytest.fixture
@@ -45,40 +45,40 @@ def own(tmp_path):
 
 
 @pytest.mark.parametrize("task", DEFAULT_MODELS)
-def test_the_input_is_what_the_service_gives_to_the_network(task, photo):
+def test_the_input_is_what_the_service_gives_to_the_network(task, file):
     model = TorchBackend(Plan("cpu")).load(parse_reference(DEFAULT_MODELS[task]))
-    decoded = Image.open(photo).convert("RGB").transpose(Image.Transpose.ROTATE_270)
+    decoded = Image.open(file).convert("RGB").transpose(Image.Transpose.ROTATE_270)
     sample = TASKS[task].preprocess(decoded, model.card, TASKS[task].options())
     expected = model.normalise(torch.from_numpy(sample.pixels)[None])
-    torch.testing.assert_close(twins.preprocess(photo, DEFAULT_MODELS[task]), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(twins.preprocess(file, DEFAULT_MODELS[task]), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", [str, lambda path: path, lambda path: path.read_bytes(), Image.open], ids=range(4))
-def test_a_path_bytes_and_a_pillow_image_give_the_same_input(form, photo):
-    found = twins.preprocess(form(photo), "twins_svt_nano")
+def test_a_path_bytes_and_a_pillow_image_give_the_same_input(form, file):
+    found = twins.preprocess(form(file), "twins_svt_nano")
     assert (found.shape, found.dtype) == ((1, 3, 112, 112), torch.float32)
-    assert torch.equal(found, twins.preprocess(photo, "twins_svt_nano"))
+    assert torch.equal(found, twins.preprocess(file, "twins_svt_nano"))
 
 
-def test_a_published_model_needs_no_weights_and_ignores_the_orientation(photo, monkeypatch):
+def test_a_published_model_needs_no_weights_and_ignores_the_orientation(file, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = twins.preprocess(photo, "twins_svt_large")
+    found = twins.preprocess(file, "twins_svt_large")
     buffer = io.BytesIO()
-    Image.open(photo).save(buffer, "png", exif=b"")
+    Image.open(file).save(buffer, "png", exif=b"")
     assert torch.equal(found, twins.preprocess(buffer.getvalue(), "twins_svt_large"))
 
 
-def test_an_own_checkpoint_has_its_own_values(photo, own):
+def test_an_own_checkpoint_has_its_own_values(file, own):
     path = own(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    found = twins.preprocess(photo, "own", path)
+    found = twins.preprocess(file, "own", path)
     assert found.shape == (1, 3, 64, 64)
     assert (found.min() >= 0) & (found.max() <= 1)
-    assert torch.equal(found, twins.preprocess(photo, f"own={path}"))
+    assert torch.equal(found, twins.preprocess(file, f"own={path}"))
 
 
-def test_a_checkpoint_that_was_replaced_is_read_again(photo, own):
-    assert twins.preprocess(photo, "own", own(size=64)).shape[-1] == 64
-    assert twins.preprocess(photo, "own", own(size=96)).shape[-1] == 96
+def test_a_checkpoint_that_was_replaced_is_read_again(file, own):
+    assert twins.preprocess(file, "own", own(size=64)).shape[-1] == 64
+    assert twins.preprocess(file, "own", own(size=96)).shape[-1] == 96
 
 
 def test_grey_images_become_rgb(own):
@@ -94,6 +94,6 @@ def test_an_image_that_cannot_be_read_is_an_error_of_the_library(value):
         twins.preprocess(value, "twins_svt_nano")
 
 
-def test_a_checkpoint_that_is_not_there_is_named(photo, tmp_path):
+def test_a_checkpoint_that_is_not_there_is_named(file, tmp_path):
     with pytest.raises(CheckpointError, match=r"absent\.pth: No such file"):
-        twins.preprocess(photo, "own", tmp_path / "absent.pth")
+        twins.preprocess(file, "own", tmp_path / "absent.pth")

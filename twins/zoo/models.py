@@ -165,7 +165,7 @@ ZOO: dict[str, ZooEntry] = {
         licence="Apache-2.0",
         exif_orientation=True,
         measured=Accuracy(
-            {"top1": 83.6, "top5": 98.2}, "5,075 validation photos of its 13 classes", "twins/weights/twins_svt_nano.md"
+            {"top1": 83.6, "top5": 98.2}, "5,075 validation images of its 13 classes", "twins/weights/twins_svt_nano.md"
         ),
         notes="A demonstration of 13 classes, not a product: see its model card for what it gets wrong.",
     ),

@@ -61,7 +61,7 @@ async def test_an_engine_is_ready_as_long_as_its_pool_has_a_model():
 
 @pytest.fixture
 def broken_checkpoint(tmp_path):
-    """A file of the packaged classifier whose last layer is so large that the scores overflow."""
+    """A file of the classifier that ships whose last layer is so large that the scores overflow."""
     packaged = ROOT / "twins" / "weights" / f"{NAME}.safetensors"
     with safe_open(packaged, "pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - a handle, not a dict

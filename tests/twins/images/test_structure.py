@@ -63,8 +63,8 @@ def test_restart_markers_are_not_counted():
 
 
 def test_a_large_image_has_few_blocks():
-    photo = Image.effect_noise((2000, 1500), 80)
-    assert max(count(encoded(kind, photo)).total() for kind in ("JPEG", "PNG", "GIF", "TIFF")) < 2000
+    original = Image.effect_noise((2000, 1500), 80)
+    assert max(count(encoded(kind, original)).total() for kind in ("JPEG", "PNG", "GIF", "TIFF")) < 2000
 
 
 @given(st.sampled_from(list(blocks.WALKS)), st.binary(max_size=300))

@@ -106,23 +106,23 @@ def test_regions_count_the_pixels_of_each_class(found):
 @given(segmentations(), st.sampled_from(["png", "jpeg"]))
 @settings(max_examples=20)
 def test_an_overlay_has_the_masks_size(found, encoding):
-    photo = Image.new("RGB", (50, 40), (10, 200, 30))
-    data = overlay.encode(found, photo, palette.colours(found.labels), encoding=encoding)
+    original = Image.new("RGB", (50, 40), (10, 200, 30))
+    data = overlay.encode(found, original, palette.colours(found.labels), encoding=encoding)
     assert Image.open(io.BytesIO(data)).size == found.mask.shape[::-1]
 
 
 def test_pixels_without_a_class_are_not_painted():
-    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
+    original = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     nothing = Segmentation(np.full((30, 40), 255, np.uint8), (Label("a"),))
-    data = overlay.encode(nothing, photo, palette.colours(nothing.labels))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(photo))
+    data = overlay.encode(nothing, original, palette.colours(nothing.labels))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(original))
 
 
 def test_an_overlay_without_opacity_is_the_image():
-    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
+    original = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     found = Segmentation(np.random.default_rng(1).integers(0, 2, (30, 40)).astype(np.uint8), (Label("a"), Label("b")))
-    data = overlay.encode(found, photo, palette.colours(found.labels), opacity=0)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(photo))
+    data = overlay.encode(found, original, palette.colours(found.labels), opacity=0)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(original))
 
 
 def test_a_palette_cannot_have_many_classes():

@@ -25,7 +25,7 @@ from twins.zoo.models import DEFAULT_MODELS, parse_reference
 
 @pytest.fixture(scope="module")
 def nano():
-    """The packaged model."""
+    """The model that ships."""
     return load(parse_reference(DEFAULT_MODELS["classify"]))
 
 

@@ -175,9 +175,9 @@ def test_rows_come_before_columns_and_red_before_blue():
 @pytest.mark.parametrize("size", [(300, 200), (40_000, 300)], ids=["ordinary", "elongated"])
 def test_a_models_interpolation_is_used(size):
     bilinear = dataclasses.replace(CARD, geometry=dataclasses.replace(CARD.geometry, interpolation="bilinear"))
-    photo = image(size=size)
-    found = CLASSIFY.preprocess(photo, bilinear, ClassifyOptions()).pixels
-    resized = photo.resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BILINEAR)
+    original = image(size=size)
+    found = CLASSIFY.preprocess(original, bilinear, ClassifyOptions()).pixels
+    resized = original.resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BILINEAR)
     expected = np.asarray(resized.crop(classify.centre_box(resized.size, 112)), int)
     assert abs(found - expected).mean() < 1
-    assert not np.array_equal(found, CLASSIFY.preprocess(photo, CARD, ClassifyOptions()).pixels)
+    assert not np.array_equal(found, CLASSIFY.preprocess(original, CARD, ClassifyOptions()).pixels)

@@ -53,24 +53,25 @@ def test_the_embedding_is_what_the_classifier_pools(loaded, model):
 
 
 def test_the_classifiers_last_layer_turns_the_embedding_into_its_scores(loaded, model):
-    photo = image(size=(300, 200))
-    (embedding,) = model.run([EMBED.preprocess(photo, loaded.card, EmbedOptions())])[0].arrays
-    ids, scores = model.run([CLASSIFY.preprocess(photo, loaded.card, ClassifyOptions())])[0].arrays
+    original = image(size=(300, 200))
+    (embedding,) = model.run([EMBED.preprocess(original, loaded.card, EmbedOptions())])[0].arrays
+    ids, scores = model.run([CLASSIFY.preprocess(original, loaded.card, ClassifyOptions())])[0].arrays
     with torch.inference_mode():
         own = loaded.network.head(torch.from_numpy(embedding)).softmax(dim=0)
     assert own.numpy()[ids] == pytest.approx(scores, abs=1e-5)
 
 
 def test_an_image_is_preprocessed_as_for_classification():
-    photo = image(size=(300, 200))
+    original = image(size=(300, 200))
     assert np.array_equal(
-        EMBED.preprocess(photo, CARD, EmbedOptions()).pixels, CLASSIFY.preprocess(photo, CARD, ClassifyOptions()).pixels
+        EMBED.preprocess(original, CARD, EmbedOptions()).pixels,
+        CLASSIFY.preprocess(original, CARD, ClassifyOptions()).pixels,
     )
 
 
 def test_a_sample_to_embed_never_shares_a_batch_with_one_to_classify():
-    photo = image(size=(112, 112))
-    layouts = {EMBED.preprocess(photo, CARD, EmbedOptions()).layout, CLASSIFY.blank(CARD).layout}
+    original = image(size=(112, 112))
+    layouts = {EMBED.preprocess(original, CARD, EmbedOptions()).layout, CLASSIFY.blank(CARD).layout}
     assert len(layouts) == 2
 
 

@@ -193,16 +193,16 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", fail)
 
 
-def test_the_packaged_weights_need_no_network(no_network):
+def test_the_weights_that_ship_need_no_network(no_network):
     assert hub.fetch(ModelReference(DEFAULT_MODELS["classify"])).is_file()
 
 
-def test_the_packaged_weights_have_their_hash():
+def test_the_weights_that_ship_have_their_hash():
     found = hashlib.sha256(hub.fetch(ModelReference(DEFAULT_MODELS["classify"])).read_bytes()).hexdigest()
     assert found == ZOO[DEFAULT_MODELS["classify"]].source.sha256
 
 
-def test_packaged_weights_that_were_replaced_are_refused(tmp_path):
+def test_shipped_weights_that_were_replaced_are_rejected(tmp_path):
     (tmp_path / "weights").write_bytes(b"other")
     with pytest.raises(WeightsUnavailable, match="damaged or was replaced"):
         hub.check(tmp_path / "weights", "0" * 64)

@@ -42,7 +42,7 @@ def test_imagenet_has_repeated_names_with_different_synsets():
     assert cranes == ["n02012849", "n03126707"]
 
 
-def test_the_packaged_models_labels_are_thirteen():
+def test_the_labels_of_the_models_that_ship_are_thirteen():
     assert len(labels.shipped("nano13")) == 13
 
 

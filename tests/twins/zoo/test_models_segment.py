@@ -59,7 +59,7 @@ def test_every_published_file_loads_strictly_and_runs(checkpoint):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("checkpoint", FILES, indirect=True, ids="-".join)
-def test_every_published_file_runs_at_the_sizes_of_photos(checkpoint):
+def test_every_published_file_runs_at_the_usual_sizes_of_images(checkpoint):
     network = twins.load(*checkpoint)
     for height, width in ((512, 512), (300, 400)):
         with torch.inference_mode():

@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Photos:
+class LabelledImages:
     """Images and their classes. `classes` are the sorted names of the folders."""
 
     images: tuple[DecodedImage, ...]
@@ -42,7 +42,9 @@ class Photos:
         return digest.hexdigest()[:16]
 
 
-def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, limit: int | None = None) -> Photos:
+def load(
+    folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, limit: int | None = None
+) -> LabelledImages:
     """Load all images of the folders, or `limit` of them, evenly spaced. Several folders may contain the same class.
 
     `classes` defaults to the names of the class folders. Raise DatasetError if there are no images, or if a class
@@ -59,7 +61,7 @@ def load(folders: Sequence[Path], *, classes: tuple[str, ...] | None = None, lim
         raise DatasetError(f"there are images of {', '.join(others)}, and the classes are {', '.join(classes)}")
     found = evenly_spaced(found, limit)
     images = tuple(read(path) for _, path in track(found, "reading images"))
-    return Photos(images, np.array([classes.index(name) for name, _ in found]), classes)
+    return LabelledImages(images, np.array([classes.index(name) for name, _ in found]), classes)
 
 
 def evenly_spaced(found: Sequence[Item], limit: int | None) -> Sequence[Item]:
