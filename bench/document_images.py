@@ -28,7 +28,7 @@ def classified(image_path: Path) -> Image.Image:
     """Return the image with its five best classes beside it."""
     options = ClassifyOptions(top_k=5)
     with open_model(DEFAULT_MODELS["classify"], None, "cpu", batch=1) as local:
-        (ran,) = run([image_path], local, CLASSIFY, options, keep=True)
+        (ran,) = run([image_path], local, CLASSIFY, options, keep_image=True)
     assert ran.output is not None
     assert ran.image is not None
     image = shrunk(ran.image)
@@ -52,7 +52,7 @@ def overlaid(image_path: Path) -> Image.Image:
     """Return the image with its mask as an overlay, as `/segment` returns it."""
     options = SegmentOptions()
     with open_model(DEFAULT_MODELS["segment"], None, "cpu", batch=1) as local:
-        (ran,) = run([image_path], local, SEGMENT, options, keep=True)
+        (ran,) = run([image_path], local, SEGMENT, options, keep_image=True)
     assert ran.output is not None
     found = SEGMENT.postprocess(ran.output, local.card, options)
     rendered = RENDERERS["segment"]["overlay"].render(RenderInput(found, local.card, options, ran.image))

@@ -2,6 +2,9 @@
 
 >>> network = twins.load("twins_svt_nano")
 >>> logits = network(twins.preprocess("cat.jpg", "twins_svt_nano"))  # 1×classes
+
+The package runs models without a server: nothing in it imports `service`, FastAPI or gRPC. This module defines the
+public functions only, and imports torch in them, so that `import twins` is fast.
 """
 
 from os import PathLike

@@ -1,4 +1,4 @@
-"""`twins classify`: the classes of images, without a server."""
+"""`twins classify` prints the classes of images, without a server."""
 
 import sys
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def classify(  # noqa: PLR0913 - one for each flag
     wanted = ClassifyOptions(**options)
     failed = 0
     found = run(files, local, CLASSIFY, wanted)
-    for ran in track(found, "classifying", len(files), console=Console(stderr=True), disable=not watched(files)):
+    for ran in track(found, "classifying", len(files), console=Console(stderr=True), disable=not shows_progress(files)):
         line = finish(ran, local.card, wanted)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_table(line)
@@ -61,8 +61,8 @@ def classify(  # noqa: PLR0913 - one for each flag
         sys.exit(EXIT_SOME_FAILED)
 
 
-def watched(files: Sequence[Path]) -> bool:
-    """Return whether a person would see a progress bar."""
+def shows_progress(files: Sequence[Path]) -> bool:
+    """Return whether to show a progress bar."""
     return len(files) > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
 
 

@@ -20,16 +20,18 @@ from twins.tasks.segment import SEGMENT, SegmentOptions
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--model", required=True, help="NAME, or NAME=FILE")
-@click.option("--labels", type=click.Path(path_type=Path), help="File with the class names, one per line")
+@click.option("--model", required=True, help="Measure this model: NAME, or NAME=FILE")
+@click.option("--labels", type=click.Path(path_type=Path), help="Read the class names from this file, one per line")
 @click.option(
     "--reduce-zero-label/--keep-zero-label",
     "reduce_zero_label",
     default=None,
-    help="Whether 0 in masks means no class and ids begin at 1; by default the folder's layout decides",
+    help="Treat 0 in masks as no class and start ids at 1; the default depends on the layout of the folder",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
-@click.option("--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="Images run together")
+@click.option("--device", default="auto", show_default=True, help="Run on this device: auto, cpu, cuda or cuda:N")
+@click.option(
+    "--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="Run this many images in a batch"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs")
 def evaluate(  # noqa: PLR0913 - one for each flag
     folder: Path,
@@ -41,7 +43,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     batch: int,
     as_json: bool,
 ) -> None:
-    """Measure a model on a folder: top-1, top-5 and classes, or mean IoU, pixel accuracy and classes.
+    """Measure the accuracy of a model on a folder of images with known labels or masks.
 
     For a classifier FOLDER has a folder for each class, named as the class or by its synset, or is ImageNet's own
     validation folder, with Annotations/ or LOC_val_solution.csv above it. For a segmentation network it is ADE20K's own
@@ -65,7 +67,7 @@ def measure_classifier(folder: Path, local: LocalModel, **_: bool | None) -> Rep
     count = scores.ClassifierCount(local.card.labels)
     failed = []
     ran = run([item.path for item in items], local, CLASSIFY, ClassifyOptions())
-    for item, one in zip(items, watched(ran, len(items)), strict=True):
+    for item, one in zip(items, with_progress(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
             continue
@@ -82,7 +84,7 @@ def measure_segmenter(folder: Path, local: LocalModel, *, reduce_zero_label: boo
     failed = []
     options = SegmentOptions()
     ran = run([item.path for item in items], local, SEGMENT, options)
-    for item, one in zip(items, watched(ran, len(items)), strict=True):
+    for item, one in zip(items, with_progress(ran, len(items)), strict=True):
         if one.output is None:
             failed.append(f"{one.path}: {one.error}")
             continue
@@ -113,7 +115,7 @@ def finish(
     return Report(local.card.name, local.card.task, str(folder), count.result(), tuple(failed))
 
 
-def watched(ran: Iterator[ImageResult], total: int) -> Iterable[ImageResult]:
+def with_progress(ran: Iterator[ImageResult], total: int) -> Iterable[ImageResult]:
     """Yield the same results and show a progress bar if a person would see it."""
     bar = Console(stderr=True)
     return track(ran, "evaluating", total, console=bar, disable=not bar.is_terminal)

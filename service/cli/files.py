@@ -37,12 +37,12 @@ def name_files(files: Sequence[Path], folder: Path, suffix: str) -> list[Path]:
         stem = "stdin" if path == STDIN else path.stem
         numbered = (f"{stem}-{number}" for number in count(2))
         free = (folder / f"{name}{suffix}" for name in chain([stem], numbered))
-        target = next(each for each in free if lowered(each) not in taken and each.resolve() not in taken)
-        taken |= {lowered(target)}
+        target = next(each for each in free if lower_case(each) not in taken and each.resolve() not in taken)
+        taken |= {lower_case(target)}
         names.append(target)
     return names
 
 
-def lowered(path: Path) -> Path:
+def lower_case(path: Path) -> Path:
     """Return the path as file systems compare it that ignore case."""
     return path.resolve().with_name(path.name.lower())

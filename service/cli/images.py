@@ -1,4 +1,4 @@
-"""Functions that the commands for local images share: find files, load the model and run it."""
+"""Functions for all commands that run models on local images."""
 
 import asyncio
 import sys
@@ -107,12 +107,12 @@ def open_model(
 
 
 def run(
-    files: Sequence[Path], local: LocalModel, task: AnyTask, options: Options, *, keep: bool = False
+    files: Sequence[Path], local: LocalModel, task: AnyTask, options: Options, *, keep_image: bool = False
 ) -> Iterator[ImageResult]:
-    """Yield the result of every file, in order, with its image if `keep`. The next batch is decoded meanwhile."""
+    """Yield the result of every file, in order, with its image if `keep_image`. Decode the next batch meanwhile."""
 
     def submit(paths: Sequence[Path]) -> "list[Future[Prepared | TwinsError]]":
-        return [threads.submit(prepare, path, local.card, task, options, keep=keep) for path in paths]
+        return [threads.submit(prepare, path, local.card, task, options, keep_image=keep_image) for path in paths]
 
     groups = [files[i : i + local.batch] for i in range(0, len(files), local.batch)]
     with ThreadPoolExecutor() as threads:
@@ -129,12 +129,14 @@ def run(
                     yield ImageResult(path, error=str(found))
 
 
-def prepare(path: Path, card: Card, task: AnyTask, options: Options, *, keep: bool = False) -> Prepared | TwinsError:
+def prepare(
+    path: Path, card: Card, task: AnyTask, options: Options, *, keep_image: bool = False
+) -> Prepared | TwinsError:
     """Return the sample of a file, or what is wrong with the file."""
     try:
         data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
         image = decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
-        return Prepared(task.preprocess(image, card, options), image if keep else None)
+        return Prepared(task.preprocess(image, card, options), image if keep_image else None)
     except ImageError as error:
         return error
     except OSError as error:

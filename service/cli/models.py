@@ -16,7 +16,9 @@ HEADINGS = ("NAME", "TASK", "LABELS", "ACCURACY, %")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON with everything that is known, such as the weights.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON with all facts about each model, such as its weights."
+)
 def models(*, as_json: bool) -> None:
     """List the models that are known by name."""
     if as_json:
@@ -51,12 +53,16 @@ def pull(name: str) -> None:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--labels", type=click.Path(path_type=Path), help="Store the class names in this file, one per line.")
-@click.option("--size", type=int, help="Side of a classifier's crop, or short side for segmentation, in pixels.")
-@click.option("--crop", type=float, help="Share of the short side that a classifier's crop keeps, from 0 to 1.")
-@click.option("--interpolation", help="bicubic or bilinear; only bilinear for segmentation.")
-@click.option("--mean", metavar="R/G/B", help="Mean of each channel on the scale 0 to 1, such as 0.5/0.5/0.5.")
-@click.option("--std", metavar="R/G/B", help="Standard deviation of each channel on the scale 0 to 1.")
-@click.option("--half", is_flag=True, help="Store half precision, which halves the size.")
+@click.option(
+    "--size", type=int, help="Store the side of a classifier's crop, or the short side for segmentation, in pixels."
+)
+@click.option(
+    "--crop", type=float, help="Store the share of the short side that a classifier's crop keeps, from 0 to 1."
+)
+@click.option("--interpolation", help="Store the interpolation: bicubic or bilinear; only bilinear for segmentation.")
+@click.option("--mean", metavar="R/G/B", help="Store the mean of each channel, from 0 to 1, such as 0.5/0.5/0.5.")
+@click.option("--std", metavar="R/G/B", help="Store the standard deviation of each channel, on the same scale.")
+@click.option("--half", is_flag=True, help="Store the weights in half precision, which halves the size.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 def convert(
     source: Path, target: Path, *, labels: Path | None, half: bool, force: bool, **values: str | float | None

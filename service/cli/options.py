@@ -31,11 +31,19 @@ def run_options(task: AnyTask, *, batch: int) -> Callable[[Command], Command]:
     """Return a decorator that adds the flags of every command that runs a model. `batch` is the default batch size."""
     default = DEFAULT_MODELS[task.model_task]
     flags = (
-        click.option("--model", default=default, show_default=True, help="NAME, or NAME=FILE"),
-        click.option("--labels", type=click.Path(path_type=Path), help="File with the class names, one per line"),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N"),
+        click.option("--model", default=default, show_default=True, help="Run this model: NAME, or NAME=FILE"),
         click.option(
-            "--batch", type=click.IntRange(1, 1024), default=batch, show_default=True, help="Images run together"
+            "--labels", type=click.Path(path_type=Path), help="Read the class names from this file, one per line"
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, help="Run on this device: auto, cpu, cuda or cuda:N"
+        ),
+        click.option(
+            "--batch",
+            type=click.IntRange(1, 1024),
+            default=batch,
+            show_default=True,
+            help="Run this many images in a batch",
         ),
     )
 

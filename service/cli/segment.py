@@ -1,4 +1,4 @@
-"""`twins segment`: images to masks in a folder, without a server."""
+"""`twins segment` writes the masks of images to a folder, without a server."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -40,14 +40,16 @@ class Line:
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Folder of the masks")
+@click.option(
+    "--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Write the masks to this folder"
+)
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(list(FORMATS)),
     default="png",
     show_default=True,
-    help="Format of masks",
+    help="Write the masks in this format",
 )
 @task_options(SegmentOptions)
 @run_options(SEGMENT, batch=4)
@@ -81,7 +83,7 @@ def segment(  # noqa: PLR0913 - one for each flag
     SEGMENT.check(wanted, local.card)
     renderer.check(local.card)
     screen = Console()
-    found = watched(run(files, local, SEGMENT, wanted, keep=renderer.needs_image), len(files), screen)
+    found = with_progress(run(files, local, SEGMENT, wanted, keep_image=renderer.needs_image), len(files), screen)
     failed = 0
     targets = name_files(files, output, SUFFIXES[renderer.media_types[0]])
     for ran, target in zip(found, targets, strict=True):
@@ -92,7 +94,7 @@ def segment(  # noqa: PLR0913 - one for each flag
         sys.exit(EXIT_SOME_FAILED)
 
 
-def watched(found: Iterator[ImageResult], total: int, screen: Console) -> Iterable[ImageResult]:
+def with_progress(found: Iterator[ImageResult], total: int, screen: Console) -> Iterable[ImageResult]:
     """Yield the same results and show a progress bar if a person would see it."""
     bar = screen if screen.is_terminal else Console(stderr=True)
     return track(found, "segmenting", total, console=bar, disable=total < 2 or not bar.is_terminal)

@@ -1,4 +1,4 @@
-"""`twins serve`: every setting is a flag."""
+"""`twins serve` starts the service. Every setting is a flag."""
 
 import sys
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def setting_options(command: Command) -> Command:
     """Add one flag per setting. `service.settings` checks the values."""
     for name, field in reversed(Settings.model_fields.items()):
-        command = click.option(*declaration(name, field), **appearance(name, field))(command)
+        command = click.option(*declaration(name, field), **help_options(name, field))(command)
     return command
 
 
@@ -39,13 +39,13 @@ def declaration(name: str, field: FieldInfo) -> tuple[str, str]:
     return (f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag), name
 
 
-def appearance(name: str, field: FieldInfo) -> dict[str, Any]:
+def help_options(name: str, field: FieldInfo) -> dict[str, Any]:
     """Return the options of a flag for its help text."""
     several = name in FLAG_NAMES or name in ("labels", "preprocess")
     default = default_text(field.default)
     shown = f"{field.description} [{PREFIX}{name.upper()}" + (f"; default {default}]" if default else "]")
-    looks: dict[str, Any] = {"help": shown, "default": None, "multiple": several}
-    return looks if field.annotation is bool else {**looks, "metavar": name.upper().rpartition("_")[2], "type": str}
+    options: dict[str, Any] = {"help": shown, "default": None, "multiple": several}
+    return options if field.annotation is bool else {**options, "metavar": name.upper().rpartition("_")[2], "type": str}
 
 
 def default_text(default: object) -> str:

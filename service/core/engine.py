@@ -1,6 +1,6 @@
-"""The engine: it handles a call from admission to answer, in the same way for every protocol.
+"""The engine handles a call from admission to answer, in the same way for every protocol.
 
-Limits, deadlines, keys, counting and logging happen here and nowhere else. `service.core.pipeline` has the steps of an
+Limits, deadlines, keys, counting and logging are handled only here. `service.core.pipeline` has the steps of an
 image.
 """
 
@@ -49,7 +49,7 @@ class Engine:
         self.pipeline = Pipeline(settings, pool, self.admission, threads=threads)
         self.trusted_networks = settings.trusted_networks
         self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
-        self.stopping = False  # not ready any more, but still serving
+        self.stopping = False  # not ready, but still serving
         self.closing = asyncio.Event()  # set when streams have to end
         self.on_ready_change: list[Callable[[bool], None]] = []
         pool.on_change.append(self.notify_readiness)
@@ -58,11 +58,11 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Return whether new clients should come here."""
+        """Return whether this frontend is ready for new clients."""
         return self.pool.ready > 0 and not self.stopping
 
     def start_draining(self) -> None:
-        """Turn not ready, but keep serving."""
+        """Report not ready, but keep serving."""
         self.stopping = True
         self.notify_readiness()
 
@@ -71,7 +71,7 @@ class Engine:
         self.closing.set()
 
     def notify_readiness(self) -> None:
-        """Call everything that shows readiness."""
+        """Call the functions in `on_ready_change`."""
         for notify in self.on_ready_change:
             notify(self.ready)
 
@@ -79,7 +79,7 @@ class Engine:
 
     @contextmanager
     def call(self, caller: Caller) -> Iterator[Outcome]:
-        """Cover a call from its headers to its answer; count and log it once. Raise nothing but ServiceError."""
+        """Cover a call from its headers to its answer; count and log it once. Raise only ServiceError."""
         longest_s = self.settings.request_timeout_s
         timeout_s = longest_s if caller.timeout_s is None else min(caller.timeout_s, longest_s)
         with self.memory.open() as memory:
@@ -109,7 +109,7 @@ class Engine:
         return known
 
     def failed_image(self, error: Exception, outcome: Outcome) -> ServiceError:
-        """Count an image that failed, and return the error that its client sees, without the frames it came from."""
+        """Count an image that failed, and return the error that its client sees, without its traceback."""
         known = self.service_error(error, outcome)
         outcome.image_codes[known.code] += 1
         return known.with_traceback(None)
@@ -123,17 +123,17 @@ class Engine:
                 return BadRequest(str(error))
             case TimeoutError():
                 return DeadlineExceeded(f"no answer within {outcome.deadline - outcome.caller.arrived:g} s")
-        log.error("unforeseen error", request_id=outcome.caller.request_id, exc_info=error)
+        log.error("unexpected error", request_id=outcome.caller.request_id, exc_info=error)
         return Internal("see the server's log under this request's id")
 
     def refused(self, caller: Caller, code: str) -> None:
-        """Count and log what never became a call, such as a request to an unknown path."""
+        """Count and log a request that is rejected before a call starts, such as one to an unknown path."""
         with self.memory.open() as memory:
             self.record(Outcome(caller, caller.arrived, memory, code=code))
 
     @contextmanager
     def count_refusal(self, caller: Caller) -> Iterator[None]:
-        """Count and log the refusal of a stream. The requests of a stream that is accepted are calls of their own."""
+        """Count and log a stream that is rejected. The requests of an accepted stream are separate calls."""
         try:
             yield
         except ServiceError as error:
@@ -141,7 +141,7 @@ class Engine:
             raise
 
     def record(self, outcome: Outcome) -> None:
-        """Count and log a call. Its code is also that of each image that has none of its own."""
+        """Count and log a call. Images without a code of their own are counted under its code."""
         duration_s = asyncio.get_running_loop().time() - outcome.caller.arrived
         protocol = outcome.caller.protocol
         metrics.request(outcome.model, protocol, outcome.code, duration_s)
@@ -155,7 +155,7 @@ class Engine:
     async def predict(self, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
         """Return the answer or error of every image, in order. Raise ServiceError if the whole call fails.
 
-        Images that are not ready at the deadline get DeadlineExceeded; if no image has anything else, the call does.
+        Images that are not answered by the deadline get DeadlineExceeded. If all images do, the call raises it.
         """
         outcome.images = len(call.images)
         card = self.card(call.model, call.task)
@@ -183,7 +183,7 @@ class Engine:
     async def answer(
         self, data: Input | ServiceError, card: Card, call: Call, outcome: Outcome
     ) -> Answer | ServiceError:
-        """Return the answer or the error of one image, and count it. Whatever fails here leaves other images alone."""
+        """Return the answer or the error of one image, and count it. An error does not affect the other images."""
         try:
             if isinstance(data, ServiceError):
                 raise data
@@ -197,7 +197,7 @@ class Engine:
     # ------------------------------------------------------------------ rules
 
     def authenticate(self, key: str | None) -> str:
-        """Return the name of a caller's key. Raise Unauthenticated unless it is one of the settings', if any."""
+        """Return the name of a caller's key. Raise Unauthenticated if keys are set and this is none of them."""
         return self.keys.name_of(key)
 
     def served(self) -> list[Card]:
@@ -221,13 +221,13 @@ class Engine:
         return card
 
     def check_number(self, images: tuple[object, ...]) -> None:
-        """Refuse too few and too many images."""
+        """Raise BadRequest for a call without images, and TooLarge for too many."""
         if not images:
-            raise BadRequest("no image in the request")
+            raise BadRequest("the request has no image")
         most = min(self.settings.max_images, self.settings.max_queue)
         if len(images) > most:
             setting = "max_images" if most == self.settings.max_images else "max_queue"
-            raise TooLarge(f"{len(images)} images in a request; the service is set to take at most {most} ({setting})")
+            raise TooLarge(f"the request has {len(images)} images; the limit is {most} ({setting})")
 
     def check_options(self, call: Call, card: Card) -> None:
         """Raise BadOption for options that the model cannot serve, before any image costs anything."""

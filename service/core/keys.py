@@ -1,4 +1,4 @@
-"""API keys: which ones open the service, and the names by which the log calls them."""
+"""The API keys that the service accepts, and their names in the log."""
 
 import hmac
 import re
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from service.errors import Unauthenticated
 
 NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<secret>.+)", re.DOTALL)
-"""A key with a name. A bearer token has no colon (RFC 6750), so a plain key does not look like this."""
+"""Matches a key with a name. A bearer token has no colon (RFC 6750), so a key without a name does not match."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key, and the name that the log shows instead of it."""
+    """A key and its name, which appears in the log instead of the key."""
 
     name: str
     secret: bytes
 
 
 class ApiKeys:
-    """The keys of the settings, each given as KEY or NAME:KEY. Without any, every caller may come in."""
+    """The keys in the settings, each given as KEY or NAME:KEY. If there are none, every caller is accepted."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.keys = tuple(parse(text, number) for number, text in enumerate(texts, start=1))
@@ -36,6 +36,6 @@ class ApiKeys:
 
 
 def parse(text: str, number: int) -> ApiKey:
-    """Return the key in a setting; one without a name is called by its number."""
+    """Return the key in a setting. A key without a name is named after its number."""
     named = NAMED.fullmatch(text)
     return ApiKey(named["name"], named["secret"].encode()) if named else ApiKey(f"key-{number}", text.encode())

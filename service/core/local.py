@@ -35,7 +35,7 @@ log = logs.get()
 
 @dataclass(frozen=True)
 class Queued:
-    """One sample in the queue; `tag` is what its caller calls it."""
+    """One sample in the queue, with the caller's tag for it."""
 
     sample: Sample
     tag: Any
@@ -43,7 +43,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class SampleResult:
-    """One sample's share of a batch. Times are the event loop's, in seconds."""
+    """One sample's part of a batch. Times are those of the event loop, in seconds."""
 
     output: Output | SampleError
     started: float
@@ -52,16 +52,16 @@ class SampleResult:
 
 
 class Observer:
-    """Is called around every batch. The default does nothing."""
+    """Receives the events of a pool. The methods of this class do nothing."""
 
     async def batch_starts(self, tags: Sequence[Any]) -> None:
-        """Called before the samples with these tags go to the device."""
+        """Handle the start of a batch, before the samples with these tags go to the device."""
 
     def batch_ended(self, model: str, size: int, infer_s: float) -> None:
-        """Called when a batch has run."""
+        """Handle the end of a batch."""
 
     def device_lost(self, error: DeviceLost) -> None:
-        """Called when the device does not work any more, before any sample of the batch is answered."""
+        """Handle the loss of the device, before any sample of the batch is answered."""
 
 
 class LocalPool:
@@ -78,7 +78,7 @@ class LocalPool:
         has_upcoming: Callable[[], bool] = lambda: False,
         observer: Observer | None = None,
     ) -> None:
-        """`open_backend` runs in the device's thread; `max_batch` is None for what each task prefers."""
+        """`open_backend` runs in the device's thread. If `max_batch` is None, each task has its own default."""
         self.open_backend, self.configured_batch = open_backend, max_batch
         self.observer = observer or Observer()
         self.models: dict[str, BatchRunner] = {}
@@ -91,7 +91,7 @@ class LocalPool:
             max_batch=self.max_batch,
             max_delay_s=max_delay_s,
             has_upcoming=has_upcoming,
-            group=lambda key: key[0],  # every model has its own turns, whatever the shapes of its samples
+            group=lambda key: key[0],  # models take turns, whatever the layouts of their samples
         )
 
     # ------------------------------------------------------------------ models
@@ -103,7 +103,7 @@ class LocalPool:
     async def load(self, reference: ModelReference, *, labels_file: Path | None = None, warm_up: bool = True) -> Card:
         """Load a model and warm it up; it takes samples after that. Raise TwinsError."""
         loop = asyncio.get_running_loop()
-        # not in the device's thread: other models go on while a file is read
+        # not in the device's thread, so that other models run while a file is read
         loading = partial(self.backend.load, reference, labels_file=labels_file)
         model = await loop.run_in_executor(None, loading)
         runner = BatchRunner(model, self.backend.device.kind, max_batch=self.configured_batch)
@@ -125,7 +125,7 @@ class LocalPool:
         await self.in_device_thread(runner.unload)
 
     def notify(self) -> None:
-        """Call everything that shows what this pool serves."""
+        """Call the functions in `on_change`."""
         for notify in self.on_change:
             notify()
 
@@ -210,7 +210,7 @@ class LocalPool:
         return await asyncio.get_running_loop().run_in_executor(self.device_thread, function, *arguments)
 
     def busy_s(self) -> float:
-        """Return how long the device has been in one batch."""
+        """Return how long the current batch has been running."""
         return time.monotonic() - self.busy_since if self.busy_since is not None else 0.0
 
     def close(self) -> None:
@@ -220,7 +220,7 @@ class LocalPool:
 
 @contextmanager
 def service_errors() -> Iterator[None]:
-    """Raise what a sample failed with as a ServiceError."""
+    """Convert errors of a sample to ServiceError."""
     try:
         yield
     except ServiceError:
@@ -231,6 +231,6 @@ def service_errors() -> Iterator[None]:
     except NonFiniteOutput as error:
         log.error("the network's output is not finite", detail=str(error))
         raise Internal("the model computed no finite scores for this image") from error
-    except Exception as error:  # whatever a batch raised
+    except Exception as error:  # any error of the network
         log.error("forward failed", exc_info=error)
         raise Internal("the model failed on this image") from error

@@ -60,7 +60,7 @@ class MemoryAccount:
     ) -> None:
         with self.budget.changed:
             self.ended = True
-            self.leave()
+            self.release_if_unused()
 
     def reserve(self, size_bytes: int) -> None:
         """Reserve memory that is about to be allocated. Raise Overloaded or TooLarge if the limit would be exceeded."""
@@ -89,7 +89,7 @@ class MemoryAccount:
             yield
         finally:
             with self.budget.changed:
-                self.leave()
+                self.release_if_unused()
 
     @contextmanager
     def working(self, size_bytes: int) -> Iterator[None]:
@@ -119,8 +119,8 @@ class MemoryAccount:
         self.budget.reserved_bytes += size_bytes
         self.budget.changed.notify_all()
 
-    def leave(self) -> None:
-        """Release everything once the account is no longer used. The caller holds the lock."""
+    def release_if_unused(self) -> None:
+        """Remove one user, and release everything after the last one. The caller holds the lock."""
         self.users -= 1
         if not self.users:
             self.add(-self.size_bytes)

@@ -48,7 +48,7 @@ class Prepared:
 
     @property
     def size_bytes(self) -> int:
-        """Return the memory that it takes until its answer is there."""
+        """Return the memory that it takes until it is answered."""
         image_bytes = IMAGE_BYTES * self.image.width * self.image.height if self.image else 0
         return self.sample.pixels.nbytes + image_bytes
 
@@ -69,7 +69,7 @@ class Pipeline:
         upcoming = self.admission.preparing
         pooled = await self.pool.submit(card.name, prepared.sample, expires=deadline, upcoming=upcoming)
         self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
-        self.admission.hear(pooled.worker, pooled.waiting_elsewhere)
+        self.admission.record_remote_queue(pooled.worker, pooled.queued_for_others)
         output_bytes = sum(array.nbytes for array in pooled.output.arrays)
         memory.count(output_bytes)
         began = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""The interface to what runs samples: one or many workers, in this process or in others."""
+"""The interface for running samples, in this process or in worker processes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ RETRY_AFTER_S = 2  # about how long a worker takes to come back
 
 @dataclass(frozen=True)
 class PoolOutput:
-    """A sample's output, and where its time went. Seconds."""
+    """A sample's output, and its times in seconds."""
 
     output: Output
     queue_s: float
     infer_s: float
     batch_size: int
     worker: str = ""  # the worker that ran the sample
-    waiting_elsewhere: Mapping[str, int] = field(default_factory=dict)  # other frontends' samples there, by model
+    queued_for_others: Mapping[str, int] = field(default_factory=dict)  # samples of other frontends there, by model
 
 
 class Pool(Protocol):
-    """Runs samples. The engine knows nothing else of devices and workers."""
+    """Runs samples. It hides devices and workers from the engine."""
 
-    on_change: list[Callable[[], None]]  # called after every change of what follows
+    on_change: list[Callable[[], None]]  # called after every change of the properties below
 
     @property
     def cards(self) -> Mapping[str, Card]:
@@ -47,7 +47,8 @@ class Pool(Protocol):
     async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
         """Return one sample's output of one model. Raise ServiceError.
 
-        `expires` is on the machine's monotonic clock; `upcoming` is how many samples the caller is preparing besides.
+        `expires` is a time of the monotonic clock. `upcoming` is the number of samples that the caller is still
+        preparing.
         """
 
     def close(self) -> None:

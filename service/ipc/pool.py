@@ -1,4 +1,4 @@
-"""A pool of worker processes: sends samples to the least busy one, and sends them again when a worker dies."""
+"""A pool of worker processes: sends samples to the least busy one, and retries them when a worker exits."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ from twins.tasks import encode_params
 from twins.tasks.sample import Output, Sample
 
 MAX_CRASHES = 2  # a sample that was on the device in so many crashes gets an error and is not sent again
-MAX_LOSSES = 5  # the same for a sample that only waited in those workers, since its caller cannot wait forever
+MAX_LOSSES = 5  # the same for a sample that only waited in those workers
 
 log = logs.get()
 
@@ -36,7 +36,7 @@ WORKER_ERRORS = {error.code: error for error in (DeadlineExceeded, Internal, Ove
 
 
 class WorkerLost(Exception):
-    """The worker died with the sample in flight. If it was `running` on the device, it may be the cause."""
+    """The worker exited with the sample in flight. If it was `running` on the device, it may be the cause."""
 
     def __init__(self, worker: str, *, running: bool) -> None:
         super().__init__(worker)
@@ -62,7 +62,7 @@ class WorkerConnection:
         return any(status.name == model and status.state in SERVING for status in self.info.models)
 
     async def ask(self, job: Job, sample: Sample) -> PoolOutput:
-        """Return one sample's output. Raise ServiceError, and WorkerLost if the worker dies first."""
+        """Return one sample's output. Raise ServiceError, and WorkerLost if the worker exits first."""
         answer: asyncio.Future[PoolOutput] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = answer
         self.in_flight[job.model] += 1
@@ -81,7 +81,7 @@ class WorkerConnection:
             self.running.discard(job.id)
 
     async def receive(self) -> None:
-        """Hand the worker's answers to the calls that wait for them."""
+        """Pass the worker's answers to the calls that wait for them."""
         while True:
             message, arrays = await self.client.receive()
             if isinstance(message, Running):
@@ -93,15 +93,15 @@ class WorkerConnection:
             if answer is None or answer.done():  # abandoned meanwhile
                 continue
             if isinstance(message, Done):
-                elsewhere = {model: max(0, n - self.in_flight[model]) for model, n in message.waiting.items()}
-                answer.set_result(pool_output(message, arrays, self.name, elsewhere))
+                queued_for_others = {model: max(0, n - self.in_flight[model]) for model, n in message.waiting.items()}
+                answer.set_result(pool_output(message, arrays, self.name, queued_for_others))
             else:
                 answer.set_exception(worker_error(message))
 
     def on_broken(self, task: asyncio.Task[None]) -> None:
-        """Close the connection when its receive loop fails: no answer would arrive any more."""
+        """Close the connection when its receive loop fails, because no further answers would arrive."""
         if not task.cancelled() and (error := task.exception()):
-            log.error("connection broke", worker=self.name, exc_info=error)
+            log.error("connection failed", worker=self.name, exc_info=error)
             self.close()
             self.report_broken(self)
 
@@ -122,7 +122,7 @@ class ProcessPool:
     """The pool of all worker processes. `update` applies each change that the supervisor reports."""
 
     def __init__(self, frontend: str) -> None:
-        """`frontend` is the name of this process, by which workers know whose jobs to drop when it dies."""
+        """`frontend` is the name of this process. Workers drop its jobs by this name when it exits."""
         self.frontend = frontend
         self.cards: dict[str, Card] = {}
         self.on_change: list[Callable[[], None]] = []
@@ -166,12 +166,12 @@ class ProcessPool:
         return WorkerConnection(worker, identity, self.reconnect)
 
     def reconnect(self, broken: WorkerConnection) -> None:
-        """Replace a connection that broke though its worker lives."""
+        """Replace a connection that failed although its worker is alive."""
         if self.connections.get(broken.name) is broken:
             self.connections[broken.name] = self.connect(broken.info)
 
     async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
-        """Return one sample's output, from another worker if the first one dies. Raise ServiceError."""
+        """Return one sample's output. If a worker exits, retry on another one. Raise ServiceError."""
         crashes, params = 0, encode_params(sample.params)
         for losses in range(MAX_LOSSES):
             connection = await self.least_busy(model)
@@ -205,11 +205,11 @@ class ProcessPool:
 
 
 def worker_error(failed: Failed) -> ServiceError:
-    """Return a worker's error as clients get it."""
+    """Return the error that a client gets for a worker's error."""
     kind = WORKER_ERRORS.get(failed.code, Internal)
     return kind(failed.detail, retry_after_s=RETRY_AFTER_S if issubclass(kind, Refused) else None)
 
 
-def pool_output(done: Done, arrays: tuple[Array, ...], worker: str, elsewhere: Mapping[str, int]) -> PoolOutput:
-    """Return a worker's answer as the engine takes it."""
-    return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size, worker, elsewhere)
+def pool_output(done: Done, arrays: tuple[Array, ...], worker: str, queued_for_others: Mapping[str, int]) -> PoolOutput:
+    """Return a worker's answer as a pool output."""
+    return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size, worker, queued_for_others)

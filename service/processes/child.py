@@ -1,4 +1,4 @@
-"""Functions of all child processes, which report to the supervisor and end when it ends."""
+"""Functions for all child processes, which report to the supervisor and exit when it has exited."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from service.settings import Settings
 from twins.zoo.models import ModelReference
 
 HEARTBEAT_S = 0.5
-ACK_TIMEOUT_S = 5.0  # for the supervisor to receive the last message, which is lost if the process ends at once
+ACK_TIMEOUT_S = 5.0  # for the supervisor to confirm the last message, which an immediate exit would lose
 CONTROL = "control"  # the supervisor's name in the run-time folder
 EXIT_BROKEN, EXIT_FATAL = 1, 3
 
@@ -26,7 +26,10 @@ log = logs.get()
 
 @dataclass(frozen=True)
 class ChildConfig:
-    """All that a child needs to know. It arrives on standard input, so that API keys are on no disk and in no list."""
+    """The configuration of a child process.
+
+    It arrives on standard input, so that API keys appear neither in files nor in process lists.
+    """
 
     name: str  # "worker-0.2": its process slot, and how many processes were in it before
     folder: str  # the private run-time folder
@@ -51,8 +54,8 @@ def decode(data: bytes) -> ChildConfig:
     return msgspec.json.decode(data, type=ChildConfig, dec_hook=lambda kind, value: kind(value))
 
 
-def plain(settings: Settings) -> dict[str, Any]:
-    """Return the settings with their API keys readable, for `ChildConfig`."""
+def settings_with_keys(settings: Settings) -> dict[str, Any]:
+    """Return the settings with the API keys as text, for `ChildConfig`."""
     return {**settings.model_dump(), "api_keys": [key.get_secret_value() for key in settings.api_keys]}
 
 
@@ -61,7 +64,7 @@ def start(main: Callable[[ChildConfig, Settings, ClientSocket], Coroutine[Any, A
     config = decode(sys.stdin.buffer.read())
     settings = Settings.model_validate(config.settings)
     logs.configure(settings, process=config.role, on_drop=metrics.log_line_dropped)
-    # A terminal sends its interrupt to the whole process group. The supervisor decides which process ends when.
+    # A terminal interrupts the whole process group, but the supervisor decides when each process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -71,28 +74,28 @@ def start(main: Callable[[ChildConfig, Settings, ClientSocket], Coroutine[Any, A
     try:
         asyncio.run(run())
     except Exception as error:
-        leave(EXIT_BROKEN, error)
+        exit_process(EXIT_BROKEN, error)
 
 
-def leave(code: int, error: BaseException | None = None) -> NoReturn:
-    """Log the error, if there is one, and end the process at once."""
+def exit_process(code: int, error: BaseException | None = None) -> NoReturn:
+    """Log the error, if any, and end the process immediately."""
     if error is not None:
-        log.error("process broke", exc_info=error)
+        log.error("process failed", exc_info=error)
     logs.flush()
     os._exit(code)
 
 
 async def report_fatal(control: ClientSocket, why: str) -> NoReturn:
-    """Tell the supervisor that this process cannot start, and end it."""
+    """Report to the supervisor that this process cannot start, and end the process."""
     await control.send(Fatal(why))
     with suppress(TimeoutError):
         async with asyncio.timeout(ACK_TIMEOUT_S):
             await wait_for_stop(control)
-    leave(EXIT_FATAL)
+    exit_process(EXIT_FATAL)
 
 
 async def wait_for_stop(control: ClientSocket) -> None:
-    """Return when the supervisor says that this process is not needed any more."""
+    """Return when the supervisor sends Stop."""
     while not isinstance((await control.receive())[0], Stop):
         pass
 
@@ -100,10 +103,10 @@ async def wait_for_stop(control: ClientSocket) -> None:
 async def send_heartbeats(
     config: ChildConfig, control: ClientSocket, busy_s: Callable[[], float] = lambda: 0.0
 ) -> None:
-    """Tell the supervisor that this process is alive, until cancelled; end the process if the supervisor is gone."""
+    """Send heartbeats to the supervisor until cancelled. End the process if the supervisor has exited."""
     while True:
         if os.getppid() != config.parent:
-            leave(EXIT_BROKEN)
+            exit_process(EXIT_BROKEN)
         metrics.restore_files()
         metrics.process_memory(config.role)
         await control.send(Heartbeat(busy_s()))

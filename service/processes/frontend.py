@@ -1,4 +1,4 @@
-"""A process that speaks HTTP and gRPC and owns no device. It never imports torch."""
+"""The frontend process: it serves HTTP and gRPC. It uses no device and never imports torch."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ log = logs.get()
 
 
 async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """Serve until the supervisor says stop, then answer everything in flight. Raises RuntimeError if a part ends."""
+    """Serve until SIGTERM, then answer everything in flight. Raises RuntimeError if a server or a task ends early."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     metrics.version(__version__)
@@ -61,7 +61,7 @@ async def wait_for_stop(stop: asyncio.Event, running: dict[str, asyncio.Task[Non
 
 
 async def follow(control: ClientSocket, engine: Engine, pool: ProcessPool) -> None:
-    """Keep the pool informed of the workers and models, and release the models that are to be unloaded."""
+    """Update the pool from the supervisor's messages, and release the models that are to be unloaded."""
     releasing: dict[str, asyncio.Task[None]] = {}
     while True:
         message, _ = await control.receive()
@@ -75,13 +75,13 @@ async def follow(control: ClientSocket, engine: Engine, pool: ProcessPool) -> No
 
 
 async def release(name: str, control: ClientSocket, engine: Engine) -> None:
-    """Tell the supervisor when all calls for a model that accepts no new ones are answered."""
+    """Wait until all calls for a drained model are answered, and report that to the supervisor."""
     await engine.admission.wait_until_idle(name)
     await control.send(Released(name))
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:
-    """Report not ready and serve on for a moment. Then accept no connections, and answer what is in flight."""
+    """Report not ready and keep serving for the drain delay. Then accept no connections, and answer all calls."""
     log.info("draining", seconds=engine.settings.drain_delay_s)
     engine.start_draining()
     await asyncio.sleep(engine.settings.drain_delay_s)

@@ -72,7 +72,7 @@ def find() -> dict[str, Any]:
             gpu = nvml.nvmlDeviceGetHandleByIndex(number)
             metrics.gpu_found(str(number), nvml.nvmlDeviceGetUUID(gpu), nvml.nvmlDeviceGetName(gpu))
         except nvml.NVMLError as error:  # a lost GPU must not hide the others
-            log.warning("GPU cannot be watched", gpu=number, detail=str(error))
+            log.warning("cannot read the GPU", gpu=number, detail=str(error))
             continue
         gpus[str(number)] = gpu
     return gpus

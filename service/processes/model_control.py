@@ -1,4 +1,7 @@
-"""Loads and unloads models while the service runs: tells the workers, and waits for the frontends to answer."""
+"""Loads and unloads models while the service runs.
+
+It sends the messages to the workers, and waits until the frontends have answered all calls for a model.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +18,7 @@ log = logs.get()
 
 
 class ModelControl:
-    """Keeps the workers at what should be served. `publish` tells the frontends."""
+    """Makes every worker load and unload models until it has those to serve. `publish` informs the frontends."""
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class ModelControl:
         await self.finish()
 
     async def on_models(self, slot: ProcessSlot, message: WorkerModels) -> None:
-        """Take over what a worker holds. A model that fails on one worker is withdrawn from all of them."""
+        """Record the model states of a worker. A model that fails on one worker is withdrawn from all of them."""
         slot.models = {status.name: status for status in message.models}
         if not slot.ready:
             return
@@ -55,12 +58,12 @@ class ModelControl:
         await self.update(slot)
 
     async def on_released(self, slot: ProcessSlot, message: Released) -> None:
-        """Note that a frontend has answered all calls for a model."""
+        """Record that a frontend has answered all calls for a model."""
         slot.released.add(message.name)
         await self.finish()
 
     async def finish(self) -> None:
-        """Unload the models that no frontend needs any more."""
+        """Unload the models that no frontend needs anymore."""
         frontends = [slot for slot in self.slots.values() if slot.ready and not slot.is_worker]
         for name in tuple(self.models.draining):
             if all(name in slot.released for slot in frontends):
@@ -72,15 +75,15 @@ class ModelControl:
                 await self.publish()
 
     async def update_workers(self) -> None:
-        """Tell all workers what they must change."""
+        """Send all workers the changes that they must make."""
         for slot in self.slots.values():
             if slot.is_worker:
                 await self.update(slot)
 
     async def update(self, slot: ProcessSlot) -> None:
-        """Tell one worker what it must change. One that is not ready yet is told when it is."""
+        """Send one worker the changes that it must make. A worker that is not ready gets them when it is."""
         if not slot.ready:
             return
         for message in self.models.changes(slot.models):
-            slot.note(message)
+            slot.record_change(message)
             await self.control.send(slot.name.encode(), message)

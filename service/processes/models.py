@@ -20,7 +20,7 @@ def parse_references(settings: Settings) -> tuple[ModelReference, ...]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise SettingsError(f"the model {twice} is given twice")
     for text in settings.labels:
-        owner(text, references)
+        model_of(text, references)
     if unknown := preprocessing.keys() - set(names):
         raise SettingsError(f"preprocess: no model {min(unknown)} is served")
     return references
@@ -46,13 +46,17 @@ def labels_file_for(reference: ModelReference, settings: Settings) -> Path | Non
     """Return the file with the class names of a model, if one is given."""
     references = parse_references(settings)
     return next(
-        (Path(text.rpartition("=")[2]) for text in settings.labels if owner(text, references).name == reference.name),
+        (
+            Path(text.rpartition("=")[2])
+            for text in settings.labels
+            if model_of(text, references).name == reference.name
+        ),
         None,
     )
 
 
-def owner(text: str, references: tuple[ModelReference, ...]) -> ModelReference:
-    """Return the model that `MODEL=FILE` or `FILE` is about. Raises SettingsError."""
+def model_of(text: str, references: tuple[ModelReference, ...]) -> ModelReference:
+    """Return the model that `MODEL=FILE` or `FILE` belongs to. Raises SettingsError."""
     name, equals, _ = text.rpartition("=")
     candidates = [
         reference

@@ -1,8 +1,8 @@
 """The private folder of one running service: the sockets between its processes, and its metric files.
 
-It lies below the directory for temporary files, which hosts clean. A lock on the folder keeps systemd from doing so.
-Where another program deletes it nevertheless, `restore` makes it again, and every process puts its own files back.
-The same lock shows whose folder is abandoned: the kernel releases it when the supervisor ends, however it ends.
+It is in the directory for temporary files, which many hosts clean regularly. A lock on the folder prevents systemd from
+deleting it. If another program deletes it, `restore` creates it again, and every process restores its own files. The
+lock also shows which folders are abandoned, because the kernel releases it whenever the supervisor exits.
 """
 
 import fcntl
@@ -15,13 +15,13 @@ from pathlib import Path
 from service.settings import SettingsError
 
 PREFIX = "twins-"
-OWNER = "supervisor.pid"  # this file marks the folders of this program
+MARKER = "supervisor.pid"  # this file marks the folders of this program
 MAX_PATH = 80  # characters; the system's limit is 107 for a socket, whose name follows
 ATTEMPTS = 5
 
 
 class RuntimeFolder:
-    """A folder that this process has created and holds the lock of."""
+    """A folder that this process has created and locked."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path, self.lock = path, lock
@@ -33,15 +33,15 @@ class RuntimeFolder:
         return self.path / "metrics"
 
     def fill(self) -> None:
-        """Create what belongs into the folder from the start, where it is missing."""
+        """Create the metrics folder and the marker file if they are missing."""
         self.metrics.mkdir(exist_ok=True)
-        if not (owner := self.path / OWNER).exists():
-            owner.write_text(f"{os.getpid()}\n", "ascii")
+        if not (marker := self.path / MARKER).exists():
+            marker.write_text(f"{os.getpid()}\n", "ascii")
 
     def restore(self) -> None:
         """Create the folder again if it has been deleted. Raises OSError."""
         if not is_locked_by(self.lock, self.path):
-            with suppress(FileExistsError):  # one of another user fails below: it cannot be locked or written to
+            with suppress(FileExistsError):  # a folder of another user cannot be locked, so it fails below
                 self.path.mkdir(mode=0o700)
             lock = try_lock(self.path)
             if lock is None:
@@ -57,7 +57,7 @@ class RuntimeFolder:
 
 
 def create() -> RuntimeFolder:
-    """Create a folder, and delete those that supervisors which were killed have left. Raises SettingsError."""
+    """Create a folder, and delete those of supervisors that were killed. Raises SettingsError."""
     try:
         remove_abandoned(Path(tempfile.gettempdir()))
         for _ in range(ATTEMPTS):  # another process that starts may take the lock first, and delete the folder
@@ -78,7 +78,7 @@ def create() -> RuntimeFolder:
 def remove_abandoned(parent: Path) -> None:
     """Delete the folders of this user's services whose supervisor is gone."""
     for path in parent.glob(f"{PREFIX}*"):
-        if (path / OWNER).is_file() and (lock := try_lock(path)) is not None:
+        if (path / MARKER).is_file() and (lock := try_lock(path)) is not None:
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
 

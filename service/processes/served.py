@@ -1,4 +1,4 @@
-"""Which models should be served, which are, and what a worker must do about the difference.
+"""Keeps the list of models to serve, and computes what each worker must load or unload.
 
 A model is announced when a worker has warmed it up. It is withdrawn in steps: first the frontends accept no new calls
 for it and answer those in flight, then the workers unload it.
@@ -30,7 +30,7 @@ class ServedModels:
         return tuple(self.cards[name] for name in self.wanted if name in self.cards and name not in self.draining)
 
     def add(self, reference: ModelReference) -> None:
-        """Want a model. One that is served under this name stays as it is until it is unloaded."""
+        """Add a model to serve. If the name is served already, its model stays until it is unloaded."""
         self.wanted.setdefault(reference.name, reference)
 
     def drain(self, name: str) -> None:
@@ -39,24 +39,24 @@ class ServedModels:
             self.draining.add(name)
 
     def remove(self, name: str) -> None:
-        """Stop to want a model, when its last call is answered."""
+        """Remove a drained model after its last call is answered."""
         self.draining.discard(name)
         self.wanted.pop(name, None)
         self.cards.pop(name, None)
 
     def record(self, cards: Iterable[Card]) -> None:
-        """Note the models that a worker has ready."""
+        """Record the cards of the models that a worker has ready."""
         self.cards |= {card.name: card for card in cards if card.name in self.wanted}
 
     def seen_by_frontends(self, held: Mapping[str, ModelStatus]) -> tuple[ModelStatus, ...]:
-        """Return what a worker holds. A model that is being drained is unloading for the frontends already."""
+        """Return the models of a worker as frontends see them: a model that is being drained is unloading."""
         return tuple(
             ModelStatus(status.name, status.version, "unloading") if status.name in self.draining else status
             for status in held.values()
         )
 
     def changes(self, held: Mapping[str, ModelStatus]) -> list[LoadModel | UnloadModel]:
-        """Return what to tell a worker that holds these models. It is told nothing of one that it is changing."""
+        """Return the messages for a worker that holds these models. Models that it is changing get none."""
         loads = [LoadModel(reference) for reference in self.references if reference.name not in held]
-        settled = [status for status in held.values() if status.state in ("ready", "failed")]
-        return [*loads, *(UnloadModel(status.name) for status in settled if status.name not in self.wanted)]
+        unchanging = [status for status in held.values() if status.state in ("ready", "failed")]
+        return [*loads, *(UnloadModel(status.name) for status in unchanging if status.name not in self.wanted)]

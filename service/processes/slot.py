@@ -1,4 +1,4 @@
-"""A process slot: the process that is in it now, its health and its history. The supervisor keeps one for each role."""
+"""The process slot of one role: its current process, with the health and the history of that process."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ class ProcessSlot:
 
     @property
     def number(self) -> int:
-        """Return the place among the slots of this kind, counted from 0."""
+        """Return the index among the slots of this kind, from 0."""
         return int(self.role.rpartition("-")[2])
 
     @property
@@ -62,13 +62,13 @@ class ProcessSlot:
         return bool(self.device)
 
     @property
-    def settled(self) -> bool:
-        """Return whether it is known how the start has ended: the process is ready, or it cannot start."""
+    def start_finished(self) -> bool:
+        """Return whether the start has ended: the process is ready, or it cannot start."""
         return self.ready or self.cannot_start
 
     @property
     def backoff_s(self) -> float:
-        """Return how long to wait before the next process: not at all the first time, then longer and longer."""
+        """Return how long to wait before the next start: 0 after the first exit, then twice as long each time."""
         return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self.exits - 2)) if self.exits > 1 else 0.0
 
     async def spawn(
@@ -124,7 +124,7 @@ class ProcessSlot:
         self.has_served, self.cannot_start = True, False
 
     def mark_exited(self) -> None:
-        """Record that the process has exited, and whether the next one can be expected to serve soon."""
+        """Record that the process has exited, and whether the next one will probably serve soon."""
         stable = self.ready and time.monotonic() - self.ready_since > STABLE_S
         self.exits = 1 if stable else self.exits + 1
         self.early_exits = 0 if self.ready else self.early_exits + 1
@@ -133,8 +133,8 @@ class ProcessSlot:
         self.state = "recovering" if known_good else "broken" if self.early_exits > 1 else "loading"
         self.ready = False
 
-    def note(self, message: LoadModel | UnloadModel) -> None:
-        """Record a change that the worker is told to make, so that it is told once."""
+    def record_change(self, message: LoadModel | UnloadModel) -> None:
+        """Record a change that is sent to the worker, so that it is sent only once."""
         if isinstance(message, LoadModel):
             name, version = message.reference.name, message.reference.sha256 or ""
             self.models[name] = ModelStatus(name, version, "loading")

@@ -23,7 +23,7 @@ from service.ipc.transport import (
     WorkerStates,
     address,
 )
-from service.processes.child import CONTROL, plain
+from service.processes.child import CONTROL, settings_with_keys
 from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
 from service.processes.model_control import ModelControl
@@ -34,9 +34,9 @@ from service.settings import Settings
 from twins.zoo.models import ModelReference
 
 EXIT_OK, EXIT_MODEL, EXIT_CUT_OFF, EXIT_BROKEN = 0, 3, 4, 5
-FOLDER_S = 0.5  # between two looks at the run-time folder
-KILL_AFTER_S = 5.0  # kill a worker this long after it was asked to stop
-MARGIN_S = 5.0  # for a frontend to end by itself, after the last of its clients
+FOLDER_S = 0.5  # between two checks of the run-time folder
+KILL_AFTER_S = 5.0  # until a worker that was sent Stop is killed
+MARGIN_S = 5.0  # for a frontend to exit after its last answer
 
 log = logs.get()
 
@@ -52,8 +52,8 @@ class Supervisor:
         self.model_control = ModelControl(self.models, self.control, self.slots, self.publish)
         self.requests: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
-        self.cut_off = asyncio.Event()
-        self.leaving = asyncio.Event()  # workers are not needed any more
+        self.kill_now = asyncio.Event()
+        self.workers_stopping = asyncio.Event()
         self.code = EXIT_OK
         self.announced = False
 
@@ -68,7 +68,7 @@ class Supervisor:
         return [slot for slot in self.slots.values() if not slot.is_worker]
 
     async def run(self) -> int:
-        """Serve until a signal says stop, and return the exit code."""
+        """Serve until a signal stops the service, and return the exit code."""
         loop = asyncio.get_running_loop()
         for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(kind, self.on_signal)
@@ -101,7 +101,7 @@ class Supervisor:
         self.supervising[slot.role].add_done_callback(self.on_broken)
 
     def watch_gpus(self) -> None:
-        """Start to read the GPUs, unless none may be used."""
+        """Start reading the metrics of the GPUs, unless the service uses only the CPU."""
         if set(self.settings.device) != {"cpu"}:
             from service.processes import gpu
 
@@ -117,30 +117,30 @@ class Supervisor:
             await asyncio.sleep(FOLDER_S)
 
     def on_broken(self, task: asyncio.Task[None]) -> None:
-        """End the service when a task of the supervisor fails: nothing would watch the processes any more."""
+        """End the service when a task of the supervisor fails, because the processes are no longer watched."""
         if task.cancelled() or (error := task.exception()) is None:
             return
-        log.error("supervisor broke", exc_info=error)
+        log.error("supervisor failed", exc_info=error)
         self.end(EXIT_BROKEN)
 
     def end(self, code: int) -> None:
         """End the service at once, with that exit code."""
         self.code = code
-        self.cut_off.set()
+        self.kill_now.set()
         self.stopping.set()
 
     def on_signal(self) -> None:
         """Drain the service at the first signal, and end it at the second."""
         if self.stopping.is_set():
-            self.cut_off.set()
+            self.kill_now.set()
         self.stopping.set()
 
     # ------------------------------------------------------------------ one process
 
     async def supervise(self, slot: ProcessSlot) -> None:
-        """Keep a process in a slot as long as one is needed there."""
+        """Keep a process running in a slot while one is needed there."""
         while self.needed(slot):
-            process = await slot.spawn(self.folder.path, plain(self.settings), self.models.references)
+            process = await slot.spawn(self.folder.path, settings_with_keys(self.settings), self.models.references)
             reason = await slot.watch(process, self.settings)
             metrics.process_gone(slot.pid)
             if not self.needed(slot):
@@ -148,11 +148,11 @@ class Supervisor:
             await self.handle_exit(slot, reason)
 
     def needed(self, slot: ProcessSlot) -> bool:
-        """Return whether a slot needs a process: workers until the last answer, frontends until the service stops."""
-        return not (self.leaving if slot.is_worker else self.stopping).is_set()
+        """Return whether a slot needs a process: a worker until the last answer, a frontend until the service stops."""
+        return not (self.workers_stopping if slot.is_worker else self.stopping).is_set()
 
     async def handle_exit(self, slot: ProcessSlot, reason: str) -> None:
-        """Tell the other side that a process is gone, and wait before the next one if they exit early."""
+        """Report the exit to the processes that used this one, and wait before the next start."""
         slot.mark_exited()
         if slot.cannot_start:
             self.end_if_nothing_serves(EXIT_BROKEN)
@@ -166,10 +166,10 @@ class Supervisor:
         metrics.restarted(slot.role, reason)
         log.warning("restarting", role=slot.role, reason=reason, in_s=slot.backoff_s)
         self.announce()
-        await wait_until_set(self.leaving if slot.is_worker else self.stopping, slot.backoff_s)
+        await wait_until_set(self.workers_stopping if slot.is_worker else self.stopping, slot.backoff_s)
 
     def end_if_nothing_serves(self, code: int) -> None:
-        """End a service that cannot start. One that has served goes on, and retries what cannot start."""
+        """End a service that cannot start. A service that has been ready retries instead."""
         if self.stopping.is_set():
             return
         for group in (self.workers, self.frontends):
@@ -213,7 +213,7 @@ class Supervisor:
         task.add_done_callback(self.on_broken)
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:
-        """Fix the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
+        """Record the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
         slot.device = message.device
         kind, _, _ = message.device.partition(":")
         for number in range(1, message.device_count if self.settings.device == ("auto",) else 0):
@@ -221,7 +221,7 @@ class Supervisor:
                 self.add(ProcessSlot(role, f"{kind}:{number}"))
 
     async def on_ready(self, slot: ProcessSlot, message: Ready) -> None:
-        """Record that a process serves, and tell the frontends."""
+        """Record that a process is ready, and inform the frontends."""
         slot.mark_ready()
         if slot.is_worker:
             self.models.record(message.cards)
@@ -231,14 +231,14 @@ class Supervisor:
         self.announce()
 
     async def on_fatal(self, slot: ProcessSlot, message: Fatal) -> None:
-        """Record that a process cannot start. It is started again later, unless nothing can start at all."""
+        """Record that a process cannot start. It is started again later, unless no process can start."""
         log.error("cannot start", role=slot.role, detail=message.detail)
         slot.cannot_start = True
         await self.control.send(slot.name.encode(), Stop())
         self.end_if_nothing_serves(EXIT_MODEL if slot.is_worker else EXIT_BROKEN)
 
     async def publish(self) -> None:
-        """Tell every frontend the states of all workers."""
+        """Send every frontend the states of all workers."""
         infos = tuple(
             WorkerInfo(w.name, address(self.folder.path, w.name), w.state, self.models.seen_by_frontends(w.models))
             for w in self.workers
@@ -251,7 +251,7 @@ class Supervisor:
     def announce(self) -> None:
         """Log once that the service has started, and where it listens."""
         ready = [slot for slot in self.workers if slot.ready]
-        if self.announced or not ready or not all(slot.settled for slot in self.slots.values()):
+        if self.announced or not ready or not all(slot.start_finished for slot in self.slots.values()):
             return
         self.announced = True
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -272,13 +272,13 @@ class Supervisor:
         metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
         for slot in self.frontends:
             slot.send(signal.SIGTERM)
-        in_time = await wait_or_kill(self.frontends, self.supervising, longest_s, self.cut_off)
-        self.leaving.set()
+        in_time = await wait_or_kill(self.frontends, self.supervising, longest_s, self.kill_now)
+        self.workers_stopping.set()
         for slot in self.workers:
             if not slot.ready:  # it does not receive messages while it loads
                 slot.send(signal.SIGKILL)
             await self.control.send(slot.name.encode(), Stop())
-        await wait_or_kill(self.workers, self.supervising, KILL_AFTER_S, self.cut_off)
+        await wait_or_kill(self.workers, self.supervising, KILL_AFTER_S, self.kill_now)
         code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)
         log.info("stopped", code=code)
         return code

@@ -1,4 +1,4 @@
-"""The process that owns a device: a pool in this process, and a socket that frontends send jobs to."""
+"""The worker process: it owns a device and runs the jobs that frontends send to its socket."""
 
 import asyncio
 import time
@@ -51,13 +51,15 @@ Tag = tuple[bytes, int]  # a frontend's address, and the job's id there
 
 
 class Worker(Observer):
-    """One device with all models on it, behind a socket."""
+    """Runs the models on one device for all frontends."""
 
     def __init__(self, config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
         self.config, self.settings, self.control = config, settings, control
         self.jobs: dict[Tag, asyncio.Task[None]] = {}
-        self.gone: set[str] = set()  # the names of frontends that have died; no other process ever has these names
-        self.upcoming: dict[bytes, tuple[int, float]] = {}  # by frontend: how many, and when it said so
+        self.gone: set[str] = set()  # names of frontends that have exited, which are never used again
+        self.upcoming: dict[
+            bytes, tuple[int, float]
+        ] = {}  # by frontend: the number of samples, and when it was reported
         self.server_socket = ServerSocket(address(config.folder, config.name))
         self.models: dict[str, ModelStatus] = {}
         self.changing = asyncio.Lock()  # one model is loaded or unloaded at a time, in the order of the messages
@@ -77,7 +79,7 @@ class Worker(Observer):
         return open_backend(Plan(device, self.settings.precision, self.settings.compile, threads))
 
     def has_upcoming(self) -> bool:
-        """Return whether a frontend is preparing samples, as far as it has said lately."""
+        """Return whether a frontend has recently reported samples that it is still preparing."""
         now, lately_s = time.monotonic(), self.settings.max_delay_ms / 1000
         self.upcoming = {peer: (n, at) for peer, (n, at) in self.upcoming.items() if n and now - at <= lately_s}
         return bool(self.upcoming)
@@ -85,7 +87,7 @@ class Worker(Observer):
     # ------------------------------------------------------------------ life
 
     async def run(self) -> None:
-        """Load the models, report ready, and serve until the supervisor says stop."""
+        """Load the models, report ready, and serve until the supervisor sends Stop."""
         heartbeats = asyncio.create_task(child.send_heartbeats(self.config, self.control, self.pool.busy_s))
         try:
             await self.pool.open()
@@ -103,9 +105,9 @@ class Worker(Observer):
         stopping = asyncio.create_task(self.follow())
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
-            child.leave(child.EXIT_BROKEN, next(iter(done)).exception())
-        # Nothing is in flight any more, and an interpreter that holds a device is slow to exit.
-        child.leave(0)
+            child.exit_process(child.EXIT_BROKEN, next(iter(done)).exception())
+        # Nothing is in flight, and a normal exit of an interpreter that holds a device is slow.
+        child.exit_process(0)
 
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""
@@ -125,16 +127,16 @@ class Worker(Observer):
         await self.report(reference, "ready")
 
     async def report(self, reference: ModelReference, state: ModelState) -> None:
-        """Tell the supervisor the new state of a model."""
+        """Send the supervisor the new state of a model."""
         self.models[reference.name] = ModelStatus(reference.name, reference.sha256 or "", state)
         await self.report_all()
 
     async def report_all(self) -> None:
-        """Tell the supervisor the states of all models."""
+        """Send the supervisor the states of all models."""
         await self.control.send(WorkerModels(tuple(self.models.values()), tuple(self.pool.cards.values())))
 
     async def load_while_serving(self, reference: ModelReference) -> None:
-        """Load a further model. If that fails, the others go on."""
+        """Load a further model. A failure does not affect the other models."""
         async with self.changing:
             try:
                 await self.load(reference)
@@ -145,7 +147,7 @@ class Worker(Observer):
                 await self.report(reference, "failed")
 
     async def unload(self, name: str) -> None:
-        """Free the memory of a model. The supervisor asks for it when the last call is answered."""
+        """Free the memory of a model, after its last call is answered."""
         async with self.changing:
             status = self.models.pop(name)
             if status.state == "ready":
@@ -154,7 +156,7 @@ class Worker(Observer):
             await self.report_all()
 
     async def gauges(self) -> None:
-        """Keep the gauges current while nothing happens."""
+        """Update the gauges regularly, even without requests."""
         while True:
             self.server_socket.restore()
             metrics.queue_depth(self.config.role, self.pool.batcher.depth)
@@ -163,7 +165,7 @@ class Worker(Observer):
             await asyncio.sleep(GAUGES_S)
 
     async def follow(self) -> None:
-        """Handle the supervisor's messages until it says stop."""
+        """Handle the supervisor's messages until it sends Stop."""
         while not isinstance(message := (await self.control.receive())[0], Stop):
             if isinstance(message, FrontendGone):
                 self.drop_frontend(message.name)
@@ -173,26 +175,26 @@ class Worker(Observer):
                 self.start(self.unload(message.name))
 
     def start(self, change: Coroutine[Any, Any, None]) -> None:
-        """Load or unload a model in the background. A failure that nobody expects ends the process."""
+        """Load or unload a model in the background. An unexpected error ends the process."""
         task = asyncio.create_task(change)
         self.changes.add(task)
         task.add_done_callback(self.on_changed)
 
     def on_changed(self, task: asyncio.Task[None]) -> None:
-        """Forget a change that is done."""
+        """Remove a change that has ended, and end the process if it failed."""
         self.changes.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            child.leave(child.EXIT_BROKEN, error)
+            child.exit_process(child.EXIT_BROKEN, error)
 
     # ------------------------------------------------------------------ jobs
 
     def drop_frontend(self, name: str) -> None:
-        """Drop the jobs of a frontend that has died, also those that are still to be received."""
+        """Cancel the jobs of a frontend that has exited, and ignore those that still arrive."""
         self.gone.add(name)
-        orphans = [task for (peer, _), task in self.jobs.items() if frontend_of(peer) == name]
-        for task in orphans:
+        abandoned = [task for (peer, _), task in self.jobs.items() if frontend_of(peer) == name]
+        for task in abandoned:
             task.cancel()
-        log.info("dropped the jobs of a frontend that has died", frontend=name, jobs=len(orphans))
+        log.info("dropped the jobs of a frontend that has died", frontend=name, jobs=len(abandoned))
 
     async def receive(self) -> None:
         """Start the jobs that arrive, and cancel those that are abandoned."""
@@ -209,7 +211,7 @@ class Worker(Observer):
                 self.jobs[peer, message.id].cancel()
 
     def discard_job(self, tag: Tag, _: asyncio.Task[None]) -> None:
-        """Forget a job that has ended."""
+        """Remove a job that has ended."""
         del self.jobs[tag]
 
     async def answer(self, peer: bytes, job: Job, arrays: tuple[Array, ...]) -> None:
@@ -226,9 +228,9 @@ class Worker(Observer):
     # ------------------------------------------------------------------ around a batch
 
     async def batch_starts(self, tags: Sequence[Tag]) -> None:
-        """Tell the frontends which of their samples go to the device, in case the process dies there."""
+        """Report the samples that go to the device to their frontends, in case this process crashes."""
         for peer in {peer for peer, _ in tags}:
-            await self.server_socket.send(peer, Running(tuple(id_ for owner, id_ in tags if owner == peer)))
+            await self.server_socket.send(peer, Running(tuple(id_ for sender, id_ in tags if sender == peer)))
         metrics.queue_depth(self.config.role, self.pool.batcher.depth)
 
     def batch_ended(self, model: str, size: int, infer_s: float) -> None:
@@ -237,9 +239,9 @@ class Worker(Observer):
         metrics.worker_busy(self.config.role, infer_s)
 
     def device_lost(self, error: DeviceLost) -> NoReturn:
-        """Exit: frontends send the samples to another worker, and the supervisor starts the next process."""
+        """End the process. Frontends then retry the samples on another worker, and the supervisor restarts this one."""
         log.error("device lost", detail=str(error))
-        child.leave(EXIT_DEVICE_LOST)
+        child.exit_process(EXIT_DEVICE_LOST)
 
 
 def frontend_of(peer: bytes) -> str:

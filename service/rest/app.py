@@ -189,13 +189,13 @@ async def disconnected(request: Request) -> None:
 def add_models(app: FastAPI, engine: Engine) -> None:
     """Add the routes that describe the models."""
 
-    @app.get("/models", tags=["models"], summary="The models served", openapi_extra=documents.MODELS)
+    @app.get("/models", tags=["models"], summary="List the served models", openapi_extra=documents.MODELS)
     async def list_models(request: Request) -> Response:
         async with open_call(request, engine):
             models = [listed(card) for card in engine.served()]
             return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
 
-    @app.get("/models/{name}", tags=["models"], summary="A model's card", openapi_extra=documents.MODEL)
+    @app.get("/models/{name}", tags=["models"], summary="Show the card of a model", openapi_extra=documents.MODEL)
     async def show_model(request: Request, name: str) -> Response:
         async with open_call(request, engine):
             card = engine.card(name)
@@ -208,18 +208,32 @@ def add_models(app: FastAPI, engine: Engine) -> None:
 def add_operations(app: FastAPI, engine: Engine) -> None:
     """Add health, metrics and descriptions of the API, which need no key."""
 
-    @app.get("/livez", tags=["operations"], summary="Alive", openapi_extra=documents.STATUS)
+    @app.get(
+        "/livez", tags=["operations"], summary="Check whether the process is alive", openapi_extra=documents.STATUS
+    )
     async def live() -> Response:
         return Response(msgspec.json.encode(Status("alive")), media_type=JSON)
 
-    @app.get("/readyz", tags=["operations"], summary="Ready for requests", openapi_extra=documents.READY)
-    @app.get("/healthz", tags=["operations"], summary="The same as /readyz", openapi_extra=documents.READY)
+    @app.get(
+        "/readyz", tags=["operations"], summary="Check whether the service is ready", openapi_extra=documents.READY
+    )
+    @app.get(
+        "/healthz",
+        tags=["operations"],
+        summary="Check whether the service is ready, like /readyz",
+        openapi_extra=documents.READY,
+    )
     async def ready() -> Response:
         word = "stopping" if engine.stopping else "ready" if engine.ready else "loading"
         body = Readiness(word, WorkerCount(engine.pool.ready, engine.pool.expected))
         return Response(msgspec.json.encode(body), 200 if engine.ready else 503, media_type=JSON)
 
-    @app.get("/metrics", tags=["operations"], summary="For Prometheus", openapi_extra=documents.METRICS)
+    @app.get(
+        "/metrics",
+        tags=["operations"],
+        summary="Read the metrics in the Prometheus format",
+        openapi_extra=documents.METRICS,
+    )
     async def show_metrics() -> Response:
         text = await asyncio.get_running_loop().run_in_executor(None, metrics.render)
         return Response(text, media_type=metrics.CONTENT_TYPE)

@@ -67,7 +67,7 @@ async def unwrap(
     body = b"".join([chunk async for chunk in chunks])
     if media_type == b"application/json":
         if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before decoding makes a million strings
-            raise TooLarge(f"the request has more than {settings.max_images} images, or far too many options")
+            raise TooLarge(f"the request has more than {settings.max_images} images, or too many options")
         reserve_bytes(len(body))  # for the strings and the images in them
         return await asyncio.to_thread(unwrap_json, body, form)  # decoding megabytes would block the event loop
     check_form_label(media_type, body)
@@ -91,17 +91,17 @@ def check_encoding(headers: Headers) -> None:
 
 
 def check_length(headers: Headers, max_bytes: int) -> None:
-    """Raise TooLarge by the announced length, before the body is read."""
+    """Raise TooLarge if Content-Length exceeds the limit, before the body is read."""
     announced = headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large(max_bytes)
 
 
 def check_form_label(media_type: bytes, body: bytes) -> None:
-    """Raise UnsupportedMedia for a body that is labelled as an URL-encoded form and is not an image.
+    """Raise UnsupportedMedia for a body with the content type of a URL-encoded form that is not an image.
 
-    curl labels every body so. `--data-binary` leaves an image intact, and each image format has zero bytes in its
-    header; `-d @FILE` removes them, and a real form has none.
+    curl sends every body with this content type. `--data-binary` does not change an image, and every image format has
+    zero bytes in its header. `-d @FILE` removes zero bytes, and a real form has none.
     """
     if media_type == b"application/x-www-form-urlencoded" and body and b"\0" not in body:
         raise UnsupportedMedia(f"the body is not an image; `curl -d @FILE` alters the file's bytes: {USE_A_FORM}")

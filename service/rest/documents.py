@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI document that types alone do not give."""
+"""The parts of the OpenAPI document that FastAPI cannot derive from types."""
 
 from typing import Any
 
@@ -15,8 +15,9 @@ DESCRIPTION = """Classifies, segments and embeds images with Twins vision transf
 
 `curl -F image=@cat.jpg localhost:8000/classify`
 
-Errors are problem documents (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`, which is yours if you
-sent one, and predictions carry `Server-Timing`. `X-Request-Timeout: SECONDS` sets a deadline."""
+Errors are problem documents (RFC 9457) with a stable `code`. Every answer has the header
+`X-Request-ID`, with the value from the request if there is one. Predictions also have `Server-Timing`. The header
+`X-Request-Timeout: SECONDS` sets a deadline."""
 
 REFERENCE = "#/components/schemas/{name}"
 RENDERERS = [renderer for endpoint in ENDPOINTS.values() for renderer in endpoint.renderers.values()]
@@ -43,14 +44,14 @@ def problem(*codes: int) -> dict[str, Any]:
 PROBLEMS = {
     400: "The request is malformed, or an option is out of range",
     401: "The API key is missing or wrong",
-    404: "Unknown model",
+    404: "No such model is served",
     406: "The client accepts none of the available response formats",
     408: "The request did not arrive before its deadline",
     413: "The bytes, pixels, frames or number of images exceed a limit",
-    415: "Not an image of a supported type, or a compressed body",
+    415: "The image type is not supported, or the body is compressed",
     422: "The image cannot be decoded",
     429: "Too many images are waiting; see Retry-After",
-    500: "Internal error",
+    500: "The service failed; see its log",
     503: "The service is loading or stopping, or no worker is alive; see Retry-After",
     504: "The deadline has passed or cannot be met",
 }
@@ -60,9 +61,14 @@ HEADERS = [
         "name": "X-Request-Timeout",
         "in": "header",
         "schema": {"type": "number", "exclusiveMinimum": 0},
-        "description": "Deadline in seconds.",
+        "description": "Sets the deadline, in seconds.",
     },
-    {"name": "X-Request-ID", "in": "header", "schema": {"type": "string"}, "description": "Returned with the answer."},
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "Sets the id of the request, which the answer repeats.",
+    },
 ]
 
 
@@ -97,7 +103,7 @@ def success(endpoint: Endpoint) -> dict[str, Any]:
     several = [{"type": "array", "items": {"anyOf": [each, SCHEMA[Failure]]}} for each in answers]
     files = [media_type for each in renderers for media_type in each.media_types if media_type != JSON]
     return {
-        "description": "The answer. For several images a list in order, with an error in place of a bad image",
+        "description": "The answer to one image. Several images get a list in order, with an error for each bad image",
         "headers": {"Server-Timing": {"schema": {"type": "string"}}},
         "content": {
             JSON: {"schema": {"anyOf": [*answers, *several]}},
@@ -113,21 +119,29 @@ def schema(kind: Any) -> dict[str, Any]:
 
 def form(options: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a multipart body: images and options."""
-    images = {"type": "array", "items": BINARY, "description": "One image file or several."}
+    images = {"type": "array", "items": BINARY, "description": "One or several image files."}
     return {"type": "object", "required": ["image"], "properties": {"image": images, **options}}
 
 
 INFERENCE: dict[str, Any] = {name: inference(endpoint) for name, endpoint in ENDPOINTS.items()}
 
-MODELS: dict[str, Any] = {"responses": {"200": answer(ModelList, "The models"), **problem(401, 503)}}
-MODEL: dict[str, Any] = {"responses": {"200": answer(Card, "The card"), **problem(401, 404, 503)}}
-MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # of models that ship
-STATUS: dict[str, Any] = {"responses": {"200": answer(Status, "Alive")}}
+MODELS: dict[str, Any] = {"responses": {"200": answer(ModelList, "The served models"), **problem(401, 503)}}
+MODEL: dict[str, Any] = {"responses": {"200": answer(Card, "The card of the model"), **problem(401, 404, 503)}}
+MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # of packaged models
+STATUS: dict[str, Any] = {"responses": {"200": answer(Status, "The process is alive")}}
 READY: dict[str, Any] = {
-    "responses": {"200": answer(Readiness, "Ready"), "503": answer(Readiness, "Loading or stopping")}
+    "responses": {
+        "200": answer(Readiness, "The service is ready for requests"),
+        "503": answer(Readiness, "The service is loading or stopping"),
+    }
 }
 METRICS: dict[str, Any] = {
-    "responses": {"200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    "responses": {
+        "200": {
+            "description": "The metrics in the Prometheus format",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    }
 }
 
 
@@ -135,7 +149,7 @@ FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")  # of errors that
 
 
 def add(app: FastAPI) -> None:
-    """Add our schemas to the application's document."""
+    """Add the schemas of this module to the application's document."""
     generate = app.openapi
 
     def complete() -> dict[str, Any]:

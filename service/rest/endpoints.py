@@ -18,7 +18,7 @@ from twins.tasks.options import Option, declared
 from twins.tasks.task import AnyTask
 
 FORMAT = "format"
-MODEL = Option("model", str, None, "A name from /models; by default the first model that can run the task.")
+MODEL = Option("model", str, None, "Run this model from /models. The default is the first model that can run the task.")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def endpoint(task: AnyTask) -> Endpoint:
     renderers = RENDERERS[task.name]
     options = {MODEL.name: MODEL, **declared(task.options)}
     if len(renderers) > 1:
-        described = "Format of the answer, which takes precedence over the Accept header."
+        described = "Return the answer in this format. This takes precedence over the Accept header."
         options[FORMAT] = Option(FORMAT, str, None, described, choices=tuple(renderers))
     return Endpoint(task, renderers, options, body(f"{task.name.title()}Body", options))
 

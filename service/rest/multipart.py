@@ -24,13 +24,13 @@ class Part:
 
 
 class FormParser(MultiPartParser):
-    """A parser that keeps files in memory, takes every image part for a file, and notices a missing end."""
+    """A parser that keeps files in memory, treats every image part as a file, and detects a missing end."""
 
     spool_max_size = 0  # 0 keeps a temporary file in memory, however large it is
     ended = False
 
     def on_headers_finished(self) -> None:
-        """Mark images and other files as files; the framework does so only for parts with a file name."""
+        """Mark images and other files as files. The framework does this only for parts with a file name."""
         part = self._current_part
         disposition = bytes(part.content_disposition or b"")
         _, options = parse_options_header(disposition)

@@ -14,14 +14,14 @@ from service.core.engine import Engine
 from service.core.ids import choose_id
 from service.core.request_log import log_request
 
-MALFORMED = "malformed"  # the key in a request's state under which the parser says what is wrong with the body
+MALFORMED = "malformed"  # the key in a request's state for the parser's message about a malformed body
 OUTCOME = "outcome"  # the key in a request's state of the outcome to log
 MAX_PATH = 200  # characters of an unknown path in the log
 
 
 @dataclass
-class Traffic:
-    """The status of a response, and the sizes of both bodies."""
+class TransferSizes:
+    """The sizes of the bodies of a request and its response, and the status."""
 
     status: int = 0
     bytes_in: int = 0
@@ -47,22 +47,22 @@ class RequestScope:
         self.app, self.engine = app, engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request as ASGI has it."""
+        """Handle an ASGI request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
         request_id = state.setdefault("request_id", choose_id(given_id(scope["headers"])))
 
-        traffic = Traffic()
+        sizes = TransferSizes()
 
         async def receive_counted() -> Message:
             message = await receive()
-            traffic.count_received(message)
+            sizes.count_received(message)
             return message
 
         async def send_with_headers(message: Message) -> None:
-            traffic.count_sent(message)
+            sizes.count_sent(message)
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -74,9 +74,9 @@ class RequestScope:
             await self.app(routed(scope), receive_counted, send_with_headers)
         finally:
             if (outcome := state.get(OUTCOME)) is not None:  # probes of health and metrics have none
-                outcome.status = str(traffic.status)
-                outcome.bytes_in = traffic.bytes_in
-                outcome.bytes_out = 0 if scope["method"] == "HEAD" else traffic.bytes_out
+                outcome.status = str(sizes.status)
+                outcome.bytes_in = sizes.bytes_in
+                outcome.bytes_out = 0 if scope["method"] == "HEAD" else sizes.bytes_out
                 log_request(outcome)
 
 

@@ -14,7 +14,7 @@ from service.rest.app import build
 from service.rest.protocol import Protocol
 
 # how long to wait for requests over connections that are open when listening ends
-LINGER_S, LONGEST_LINGER_S = 0.3, 2.0
+LATE_S, LONGEST_LATE_S = 0.3, 2.0
 BACKLOG = 2048
 
 
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: the frontend decides when to stop."""
+        """Install no signal handlers, because the frontend decides when to stop."""
         yield
 
     async def start(self, listener: socket.socket) -> None:
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
             raise RuntimeError("the HTTP server ended as it started")
 
     async def wait(self) -> None:
-        """Return when the server has ended, for whatever reason."""
+        """Return when the server has ended."""
         if self.serving:
             await asyncio.wait({self.serving})
             await self.serving
@@ -74,24 +74,24 @@ class Server(uvicorn.Server):
             await self.serving
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, then give requests that are on their way over open connections a moment to arrive."""
+        """Stop listening, and wait a short time for requests that are in transit over open connections."""
         waiting = [opened for listener in sockets or [] for opened in accept_all(listener)]
         for server in self.servers:
             server.close()
         for opened in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self.protocol, opened)
-        await self.linger()
+        await self.wait_for_late_requests()
         await super().shutdown(sockets)
 
-    async def linger(self) -> None:
-        """Wait for requests on their way: a moment for all, longer for connections without any request so far."""
+    async def wait_for_late_requests(self) -> None:
+        """Wait for requests that are in transit: LATE_S, or LONGEST_LATE_S for connections without a request so far."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while (waited_s := loop.time() - began) < LINGER_S or (waited_s < LONGEST_LINGER_S and self.has_fresh()):  # noqa: ASYNC110
-            await asyncio.sleep(LINGER_S / 10)  # uvicorn has no event for the start of a request
+        while loop.time() - began < (LONGEST_LATE_S if self.has_unused_connection() else LATE_S):  # noqa: ASYNC110
+            await asyncio.sleep(LATE_S / 10)  # uvicorn has no event for the start of a request
 
-    def has_fresh(self) -> bool:
-        """Return whether a connection is open that has had no request."""
+    def has_unused_connection(self) -> bool:
+        """Return whether any open connection has had no request."""
         return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
 
     def protocol(self) -> asyncio.Protocol:

@@ -25,7 +25,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """The models served; the first model of a task is its default."""
+    """The served models. The first model of a task is its default."""
 
     models: list[ModelEntry]
 

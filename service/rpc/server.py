@@ -68,9 +68,9 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Accept no new calls, and return when the calls in flight are answered.
 
-        The library cancels calls that have arrived but that it has not handed over yet. Answers are therefore held back
-        until all calls are handed over and the clients know of the end; a client that waits for an answer sends
-        nothing.
+        The library cancels calls that have arrived but have not been passed to a handler. Therefore answers are delayed
+        until all calls have been passed on and the clients have been notified. A client that waits for an answer
+        sends no further call.
         """
         self.servicer.answering.clear()
         await self.wait_for_quiet()

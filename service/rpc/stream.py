@@ -38,15 +38,15 @@ class Stream(Generic[Request, Item]):
     async def answers(
         self, requests: AsyncIterator[Request], caller: Caller, memory: MemoryAccount
     ) -> AsyncIterator[Item]:
-        """Yield the answers to the requests in the order in which they are ready. Those not fetched count as memory."""
+        """Yield the answers in the order in which they are ready. Answers that are not fetched count as memory."""
         ready: asyncio.Queue[Item | None] = asyncio.Queue()
-        places = asyncio.Semaphore(WIDTH)
-        reading = asyncio.create_task(self.answer_all(requests, caller, ready, places, memory))
+        free_slots = asyncio.Semaphore(WIDTH)
+        reading = asyncio.create_task(self.answer_all(requests, caller, ready, free_slots, memory))
         try:
             while (answer := await ready.get()) is not None:
                 yield answer
                 memory.release(answer.ByteSize())
-                places.release()  # an answer that is not fetched keeps its place, and the client has to wait
+                free_slots.release()  # until an answer is fetched, it takes a slot, and the client has to wait
             await reading  # raises its error, if there was one
         finally:
             reading.cancel()
@@ -56,7 +56,7 @@ class Stream(Generic[Request, Item]):
         requests: AsyncIterator[Request],
         caller: Caller,
         ready: "asyncio.Queue[Item | None]",
-        places: asyncio.Semaphore,
+        free_slots: asyncio.Semaphore,
         memory: MemoryAccount,
     ) -> None:
         """Put an answer to each request into the queue, and None after the last one."""
@@ -69,7 +69,7 @@ class Stream(Generic[Request, Item]):
         try:
             async with asyncio.TaskGroup() as group:
                 async for request in until(self.closing, requests):
-                    await places.acquire()
+                    await free_slots.acquire()
                     group.create_task(answer(request))
         finally:
             ready.put_nowait(None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.processes.child import ChildConfig, decode, plain
+from service.processes.child import ChildConfig, decode, settings_with_keys
 from service.settings import PREFIX, Settings, SettingsError, flag_name, load
 from twins.images.decode import Limits
 from twins.zoo.models import ModelReference
@@ -203,7 +203,7 @@ def test_the_only_key_in_a_file_may_not_be_a_bare_number(config):
 def test_children_get_the_same_settings():
     settings = load({"api_keys": (SECRET,), "models": ("own=x.pth",)}, environ={})
     models = (ModelReference("own", Path("x.pth"), Path("/x.pth"), "00ff"),)
-    config = decode(ChildConfig("worker-0.0", "folder", 1, 0, plain(settings), models).encode())
+    config = decode(ChildConfig("worker-0.0", "folder", 1, 0, settings_with_keys(settings), models).encode())
     assert Settings.model_validate(config.settings) == settings
     assert config.models == models
 

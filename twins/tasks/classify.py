@@ -29,7 +29,7 @@ class ClassifyOptions(Options):
     """The options of a request."""
 
     top_k: Annotated[
-        int, Describe("Number of classes to return; a model with fewer classes returns all of them.", 1, TOP_K_LIMIT)
+        int, Describe("Return this many classes, or all of them if the model has fewer.", 1, TOP_K_LIMIT)
     ] = 5
 
 

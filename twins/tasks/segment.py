@@ -27,7 +27,7 @@ class SegmentOptions(Options):
 
     size: Annotated[
         Literal["original", "model"],
-        Describe("Size of the mask: the original image's, or that of the network's input."),
+        Describe("Return the mask in this size: that of the original image or that of the network's input."),
     ] = "original"
     classes: Annotated[
         tuple[str, ...], Describe("Keep only these classes, given by name or id; by default all are kept.")
@@ -38,9 +38,9 @@ class SegmentOptions(Options):
     confidence: Annotated[bool, Describe("Return the mean confidence of each class.")] = False
     masks: Annotated[
         Literal["rle", "polygons", "png", "none"],
-        Describe("Form of the masks in a JSON answer: COCO run lengths, polygons, one PNG in base64, or none."),
+        Describe("Return the masks in JSON in this form: COCO run lengths, polygons, one PNG in base64, or none."),
     ] = "rle"
-    opacity: Annotated[float, Describe("Opacity of the mask in an overlay.", minimum=0, maximum=1)] = 0.55
+    opacity: Annotated[float, Describe("Set the opacity of the mask in an overlay.", minimum=0, maximum=1)] = 0.55
 
 
 @dataclass(frozen=True)

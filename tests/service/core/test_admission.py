@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.core.admission import HEARD_S, LONGEST_RETRY_S, Admission, MeanTime
+from service.core.admission import LONGEST_RETRY_S, REMOTE_QUEUE_S, Admission, MeanTime
 from service.errors import DeadlineExceeded, Overloaded
 from tests.clock import now, run
 
@@ -144,12 +144,12 @@ def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
         run(scene())
 
 
-def check(admission: Admission, *, model: str = "", left_s: float, hear: dict[str, int] | None = None, after_s=0.0):
-    """Ask for admission of an image, some time after a worker has said what waits for other frontends."""
+def check(admission: Admission, *, model: str = "", left_s: float, remote: dict[str, int] | None = None, after_s=0.0):
+    """Ask for admission of an image, some time after a worker has reported the queues of other frontends."""
 
     async def scene() -> None:
-        if hear:
-            admission.hear("worker-0", hear)
+        if remote:
+            admission.record_remote_queue("worker-0", remote)
         await asyncio.sleep(after_s)
         admission.check(1, model=model, deadline=now() + left_s, workers=1)
 
@@ -177,11 +177,11 @@ def test_the_advised_wait_includes_the_images_that_wait_to_be_decoded(admission)
 
 def test_samples_of_other_frontends_delay_a_call(admission):
     with pytest.raises(DeadlineExceeded):
-        check(paced(admission, 0.5), left_s=1.9, hear={"": 4})
+        check(paced(admission, 0.5), left_s=1.9, remote={"": 4})
 
 
 def test_what_a_worker_said_about_other_frontends_is_forgotten(admission):
-    check(paced(admission, 0.5), left_s=0.1, hear={"": 4}, after_s=HEARD_S)
+    check(paced(admission, 0.5), left_s=0.1, remote={"": 4}, after_s=REMOTE_QUEUE_S)
 
 
 def test_many_images_of_a_slow_model_delay_a_quick_one_by_one_batch(admission):

@@ -112,14 +112,14 @@ async def test_a_failed_image_is_freed_at_once(engine, pool, kind):
     await until(lambda: sys.getrefcount(data) == before)  # a thread may still be leaving the last function
 
 
-ENDINGS = ("answered", "bad image", "late", "cancelled", "worker's error", "unforeseen error", "refused option")
+ENDINGS = ("answered", "bad image", "late", "cancelled", "worker's error", "unexpected error", "refused option")
 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_no_memory_is_reserved_after_any_mixture_of_calls(make, pool, seed):
     chance = random.Random(seed)
     engine = make(decode_threads=2, max_held_bytes=100_000, max_body_bytes=1024)
-    pool.faults = {"worker's error": errors.Internal("the model failed"), "unforeseen error": RuntimeError("bug")}
+    pool.faults = {"worker's error": errors.Internal("the model failed"), "unexpected error": RuntimeError("bug")}
 
     async def one(ending: str) -> None:
         await asyncio.sleep(chance.random() / 100)

@@ -397,4 +397,4 @@ async def test_an_answer_says_what_waits_in_the_worker_for_other_frontends(pool,
     await workers[0].answer(peer, job, waiting={"nano": 5, "masks": 3})
     answer = await first
     second.cancel()
-    assert (answer.worker, answer.waiting_elsewhere) == ("a", {"nano": 3, "masks": 3})
+    assert (answer.worker, answer.queued_for_others) == ("a", {"nano": 3, "masks": 3})

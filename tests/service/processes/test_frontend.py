@@ -49,10 +49,10 @@ def free_ports():
 async def supervisor(tmp_path, monkeypatch):
     """Return the socket that a frontend reports to; it never ends the process of the test."""
 
-    def leave(code, error=None):
+    def exit_process(code, error=None):
         raise Left(code)
 
-    monkeypatch.setattr(child, "leave", leave)
+    monkeypatch.setattr(child, "exit_process", exit_process)
     listening = ServerSocket(address(tmp_path, CONTROL))
     yield listening
     listening.close()
