@@ -36,8 +36,16 @@ class ModelControl:
         except TwinsError as error:
             log.error("model not loaded", model=reference.name, detail=str(error))
             return
+        if self.in_use(resolved.name):
+            detail = "a model of this name is served or still unloading; unload it first"
+            log.error("model not loaded", model=resolved.name, detail=detail)
+            return
         self.models.add(resolved)
         await self.update_workers()
+
+    def in_use(self, name: str) -> bool:
+        """Return whether a model of this name is served, or a worker still holds one."""
+        return name in self.models.wanted or any(name in slot.models for slot in self.slots.values())
 
     async def unload(self, name: str) -> None:
         """Withdraw a model. The workers unload it when every frontend has answered its calls."""

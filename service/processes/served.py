@@ -30,8 +30,8 @@ class ServedModels:
         return tuple(self.cards[name] for name in self.wanted if name in self.cards and name not in self.draining)
 
     def add(self, reference: ModelReference) -> None:
-        """Add a model to serve. If the name is served already, its model stays until it is unloaded."""
-        self.wanted.setdefault(reference.name, reference)
+        """Add a model to serve. Its name must not be in use."""
+        self.wanted[reference.name] = reference
 
     def drain(self, name: str) -> None:
         """Accept no new calls for a model."""

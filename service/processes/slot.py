@@ -40,6 +40,7 @@ class ProcessSlot:
     ready_since: float = 0.0
     has_served: bool = False  # whether any process in this slot has been ready
     cannot_start: bool = False  # as the process itself said, or as it exited early again and again
+    failure: str = ""  # why it cannot start: the process's own words, or how it exited
     early_exits: int = 0  # in a row, before it was ready
     exits: int = 0  # in a row, without a stable time between
     state: WorkerState = "loading"
@@ -121,7 +122,7 @@ class ProcessSlot:
     def mark_ready(self) -> None:
         """Record that the process serves."""
         self.ready, self.ready_since, self.early_exits, self.state = True, time.monotonic(), 0, "ready"
-        self.has_served, self.cannot_start = True, False
+        self.has_served, self.cannot_start, self.failure = True, False, ""
 
     def mark_exited(self) -> None:
         """Record that the process has exited, and whether the next one will probably serve soon."""

@@ -155,6 +155,7 @@ class Supervisor:
         """Report the exit to the processes that used this one, and wait before the next start."""
         slot.mark_exited()
         if slot.cannot_start:
+            slot.failure = slot.failure or reason
             self.end_if_nothing_serves(EXIT_BROKEN)
         if slot.is_worker:
             metrics.worker_up(slot.role, up=False)
@@ -174,7 +175,7 @@ class Supervisor:
             return
         for group in (self.workers, self.frontends):
             if all(slot.cannot_start and not slot.has_served for slot in group):
-                log.error("the service cannot start", roles=[slot.role for slot in group])
+                log.error("the service cannot start", reasons={slot.role: slot.failure for slot in group})
                 self.end(code)
 
     # ------------------------------------------------------------------ messages of the processes
@@ -233,7 +234,7 @@ class Supervisor:
     async def on_fatal(self, slot: ProcessSlot, message: Fatal) -> None:
         """Record that a process cannot start. It is started again later, unless no process can start."""
         log.error("cannot start", role=slot.role, detail=message.detail)
-        slot.cannot_start = True
+        slot.cannot_start, slot.failure = True, message.detail
         await self.control.send(slot.name.encode(), Stop())
         self.end_if_nothing_serves(EXIT_MODEL if slot.is_worker else EXIT_BROKEN)
 

@@ -7,6 +7,9 @@ import difflib
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from python_multipart.multipart import parse_options_header
@@ -172,10 +175,7 @@ def joined(options: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def unwrap_json(body: bytes, form: type[ImageBody]) -> BodyContent:
     """Return the content of a JSON body. Raises BadRequest."""
-    try:
-        given = msgspec.json.decode(body, type=form)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the JSON body is malformed: {error}") from error
+    given = read_fields(body, form)
     if (given.image is None) == (given.images is None):
         raise BadRequest('the JSON body needs either "image" or "images"')
     texts = {"image": given.image or ""} if given.images is None else enumerated(given.images)
@@ -185,6 +185,50 @@ def unwrap_json(body: bytes, form: type[ImageBody]) -> BodyContent:
         several=given.images is not None,
         options={name: as_text(value) for name, value in options.items() if value is not None},
     )
+
+
+def read_fields(body: bytes, form: type[ImageBody]) -> ImageBody:
+    """Return the fields of a JSON body. Raises BadRequest."""
+    kinds = field_kinds(form)
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError as error:
+        raise BadRequest('the JSON body must be an object, such as {"image": "…"}') from error
+    except msgspec.DecodeError as error:
+        reason = str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "it ends too early")
+        raise BadRequest(f"the body is not valid JSON: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise BadRequest("the JSON body is not UTF-8") from error
+    except RecursionError as error:
+        raise BadRequest("the JSON body is nested too deeply") from error
+    check_names(fields, kinds)
+    return form(**{name: read_field(name, value, kinds[name]) for name, value in fields.items()})
+
+
+@cache
+def field_kinds(form: type[ImageBody]) -> dict[str, Any]:
+    """Return the type of each field of a JSON body."""
+    return get_type_hints(form)
+
+
+def read_field(name: str, value: msgspec.Raw, kind: Any) -> Any:
+    """Return the value of a field of a JSON body. Raises BadRequest."""
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        (given,) = (each for each in get_args(kind) if each is not NoneType)
+        raise BadRequest(f"{name} must be {JSON_KINDS[given]}") from error
+
+
+JSON_KINDS: dict[Any, str] = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list[str]: "a list of strings",
+    list[str | int]: "a list of strings and whole numbers",
+}
+"""What a field of a JSON body must be, by its type."""
 
 
 def enumerated(texts: list[str]) -> dict[str, str]:

@@ -387,6 +387,8 @@ def test_a_broken_checkpoint_ends_the_service_with_its_exit_code(unstartable):
 def test_a_broken_checkpoint_is_named_in_the_log(unstartable):
     (event,) = unstartable.events("cannot start")
     assert "broken.pth: this is a text file, not a checkpoint" in event["detail"]
+    (last,) = unstartable.events("the service cannot start")
+    assert last["reasons"] == {"worker-0": event["detail"]}
 
 
 def test_a_broken_checkpoint_leaves_no_traceback(unstartable):

@@ -70,11 +70,6 @@ def test_a_model_that_is_still_loading_or_unloading_is_left_alone(models):
     assert models.changes(held(first="unloading", second="ready")) == []
 
 
-def test_a_model_whose_name_is_taken_does_not_replace_the_one_that_is_served(models):
-    models.add(ModelReference("first", Path("other.pth"), Path("/other.pth"), "ffff"))
-    assert models.wanted["first"] == reference("first")
-
-
 def test_a_model_that_nobody_wants_any_more_is_not_announced_again(models):
     models.remove("first")
     models.record([card("first")])

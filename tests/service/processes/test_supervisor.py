@@ -1,6 +1,7 @@
 """The decisions of the supervisor on devices and on the end of the service. No process is started."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.ipc.transport import DeviceChosen, Fatal
 from service.processes import runtime_folder
@@ -95,3 +96,21 @@ async def test_a_service_that_cannot_start_at_all_ends(supervise, role, code):
     await supervisor.on_fatal(supervisor.slots[role], Fatal("no"))
     assert supervisor.stopping.is_set()
     assert supervisor.code == code
+
+
+async def test_the_last_error_of_a_service_that_cannot_start_has_the_reason(supervise):
+    supervisor = supervise(device=("cpu",))
+    with capture_logs() as lines:
+        await supervisor.on_fatal(supervisor.slots["worker-0"], Fatal("own.pth: this is a text file"))
+    assert lines[-1]["event"] == "the service cannot start"
+    assert lines[-1]["reasons"] == {"worker-0": "own.pth: this is a text file"}
+
+
+async def test_a_process_that_exits_early_again_and_again_has_its_exit_as_the_reason(supervise):
+    supervisor = supervise(device=("cpu",))
+    with capture_logs() as lines:
+        while not supervisor.stopping.is_set():
+            supervisor.slots["worker-0"].exits = 0  # no pause before the next process
+            await supervisor.handle_exit(supervisor.slots["worker-0"], "SIGSEGV")
+    (last,) = (line for line in lines if line["event"] == "the service cannot start")
+    assert last["reasons"] == {"worker-0": "SIGSEGV"}

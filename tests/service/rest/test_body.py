@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
-from service.rest.body import BodyContent, check_names, from_base64, unwrap
+from service.rest.body import BodyContent, check_names, field_kinds, from_base64, read_field, unwrap
 from service.rest.endpoints import ENDPOINTS
 from service.rest.multipart import MAX_FIELD_BYTES, MAX_FIELDS
 from service.settings import Settings
@@ -298,6 +298,35 @@ def test_no_charset_of_a_form_breaks_the_parser(charset):
 )
 def test_malformed_json_is_a_bad_request(body):
     assert type(refusal(body, "application/json")) is BadRequest
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"image": ', "the body is not valid JSON: it ends too early"),
+        (b"{'image'}", "the body is not valid JSON: object keys must be strings (byte 1)"),
+        (b'{"\xff": 1}', "the JSON body is not UTF-8"),
+        (b"[" * 100_000, 'the JSON body must be an object, such as {"image": "…"}'),
+        (b'{"images": ' + b"[" * 100_000, "the JSON body is nested too deeply"),
+        (b'{"image": 5}', "image must be a string"),
+        (b'{"images": [5]}', "images must be a list of strings"),
+        (b'{"image": "aGk=", "top_k": "x"}', "top_k must be a whole number"),
+    ],
+)
+def test_what_is_wrong_with_a_json_body_is_said_in_words(body, detail):
+    assert refusal(body, "application/json").detail == detail
+
+
+def test_a_misspelt_field_in_json_gets_the_hint_that_it_gets_in_the_query():
+    error = refusal(as_json(image=encoded(), topk=1), "application/json")
+    assert error.detail == "no option is called 'topk'; did you mean top_k?"
+
+
+@pytest.mark.parametrize("task", ENDPOINTS)
+def test_each_type_of_a_json_field_has_a_description(task):
+    for kind in field_kinds(ENDPOINTS[task].body).values():
+        with pytest.raises(BadRequest, match="must be"):
+            read_field("field", msgspec.Raw(b"{}"), kind)
 
 
 @pytest.mark.parametrize("text", ["a", "aG k=", "a*k=", "ÄÖÜ=", "aGk==", "%%%", "cat.jpg"])

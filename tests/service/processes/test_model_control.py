@@ -1,0 +1,100 @@
+"""Loading and unloading of models: what the supervisor sends to the workers, and what it rejects."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.ipc.transport import LoadModel, Message, ModelStatus, UnloadModel
+from service.processes.model_control import ModelControl
+from service.processes.served import ServedModels
+from service.processes.slot import ProcessSlot
+from twins.zoo import hub
+from twins.zoo.models import ModelReference
+
+
+class RecordingSocket:
+    """A control socket that keeps what it would send."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    async def send(self, _: bytes, message: Message) -> None:
+        self.sent.append(message)
+
+
+async def publish() -> None:
+    """Send the frontends nothing."""
+
+
+@pytest.fixture
+def socket():
+    return RecordingSocket()
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "own.pth"
+    path.write_bytes(b"one version")
+    return path
+
+
+@pytest.fixture
+def control(socket, file):
+    """Return a control with one worker, which has the model `own` ready."""
+    reference = hub.resolve(ModelReference("own", file))
+    worker = ProcessSlot("worker-0", "cpu", generation=0)
+    worker.mark_ready()
+    worker.models = {"own": ModelStatus("own", reference.sha256, "ready")}
+    frontend = ProcessSlot("frontend-0", generation=0)
+    frontend.mark_ready()
+    return ModelControl(ServedModels([reference]), socket, {"worker-0": worker, "frontend-0": frontend}, publish)
+
+
+async def load(control: ModelControl, name: str, file: Path) -> list[dict]:
+    """Load a model, and return the log lines."""
+    with capture_logs() as lines:
+        await control.load(ModelReference(name, file))
+    return lines
+
+
+def assert_rejected(lines: list[dict]) -> None:
+    """Assert that the log has the error that says what to do."""
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["model"]) == ("model not loaded", "error", "own")
+    assert "unload it first" in line["detail"]
+
+
+async def test_a_further_model_is_loaded_by_the_workers(control, socket, file):
+    assert await load(control, "other", file) == []
+    assert socket.sent == [LoadModel(hub.resolve(ModelReference("other", file)))]
+
+
+async def test_another_version_of_a_model_that_is_served_is_rejected_with_a_log_line(control, socket, file):
+    served = control.models.wanted["own"]
+    file.write_bytes(b"another version")
+    assert_rejected(await load(control, "own", file))
+    assert socket.sent == []
+    assert control.models.wanted["own"] == served
+
+
+async def test_a_model_that_is_draining_is_not_loaded_again_without_a_log_line(control, socket, file):
+    await control.unload("own")
+    assert control.models.draining == {"own"}
+    assert_rejected(await load(control, "own", file))
+    assert socket.sent == []
+
+
+async def test_a_model_that_a_worker_still_unloads_is_not_loaded_again_without_a_log_line(control, socket, file):
+    control.slots["frontend-0"].released.add("own")
+    await control.unload("own")
+    assert socket.sent == [UnloadModel("own")]
+    assert_rejected(await load(control, "own", file))
+
+
+async def test_a_model_is_loaded_again_once_all_workers_have_unloaded_it(control, socket, file):
+    control.slots["frontend-0"].released.add("own")
+    await control.unload("own")
+    control.slots["worker-0"].models = {}
+    assert await load(control, "own", file) == []
+    assert [type(message) for message in socket.sent] == [UnloadModel, LoadModel]
