@@ -53,3 +53,17 @@ def test_a_port_that_is_no_number_is_noticed_too(checkout):
 def test_free_ports_let_it_go_on_in_silence(checkout):
     ran = make(checkout, "ports", TWINS_HTTP_PORT=0, TWINS_GRPC_PORT=0)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_ports_in_the_settings_file_are_the_ones_that_are_checked(checkout, taken, tmp_path):
+    (tmp_path / "twins.toml").write_text(f"http_port = {taken}\ngrpc_port = 0\n")
+    ran = make(checkout, "ports", TWINS_CONFIG=tmp_path / "twins.toml")
+    assert f"{taken}: " in ran.stderr
+    assert ran.stderr.count("make serve: ") == 1
+    ran = make(checkout, "ports", TWINS_CONFIG=tmp_path / "twins.toml", TWINS_HTTP_PORT=0)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_one_port_for_both_protocols_is_noticed(checkout):
+    ran = make(checkout, "serve", TWINS_HTTP_PORT=8123, TWINS_GRPC_PORT=8123)
+    assert "TWINS_HTTP_PORT and TWINS_GRPC_PORT are both 8123; choose two different ports" in ran.stderr

@@ -3,8 +3,28 @@
 import os
 import socket
 import sys
+import tomllib
+from pathlib import Path
 
 PORTS = {"TWINS_HTTP_PORT": 8000, "TWINS_GRPC_PORT": 8001}
+
+
+def settings() -> dict[str, object]:
+    """Return the values in the settings file. `twins serve` says what is wrong with a file that cannot be read."""
+    path = os.environ.get("TWINS_CONFIG")
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}
+
+
+FILE = settings()
+
+
+def from_file(variable: str, default: int) -> int:
+    """Return the port in the settings file that a variable replaces, or the default."""
+    port = FILE.get(variable.removeprefix("TWINS_").lower())
+    return port if isinstance(port, int) else default
 
 
 def problem(variable: str, default: int) -> str | None:
@@ -12,7 +32,7 @@ def problem(variable: str, default: int) -> str | None:
     text = os.environ.get(variable, str(default))
     if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
         return f"{variable} must be a whole number from 0 to 65535, not {text!r}"
-    host = os.environ.get("TWINS_HOST", "127.0.0.1")
+    host = os.environ.get("TWINS_HOST") or str(FILE.get("host", "127.0.0.1"))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, int(text)), family=family):
@@ -26,7 +46,11 @@ def problem(variable: str, default: int) -> str | None:
 
 def main() -> None:
     """Exit with an error message if a port cannot be used."""
-    if problems := [found for variable, default in PORTS.items() if (found := problem(variable, default))]:
+    ports = {variable: from_file(variable, default) for variable, default in PORTS.items()}
+    chosen = {os.environ.get(variable, str(port)) for variable, port in ports.items()}
+    if len(chosen) < len(ports) and chosen != {"0"}:
+        sys.exit(f"make serve: {' and '.join(ports)} are both {chosen.pop()}; choose two different ports")
+    if problems := [found for variable, port in ports.items() if (found := problem(variable, port))]:
         sys.exit("\n".join(f"make serve: {found}" for found in problems))
 
 
