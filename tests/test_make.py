@@ -40,9 +40,15 @@ def make(checkout, target: str, **variables: object) -> subprocess.CompletedProc
 def test_a_port_that_is_taken_is_noticed_before_anything_is_installed(checkout, taken):
     ran = make(checkout, "serve", TWINS_HTTP_PORT=taken, TWINS_GRPC_PORT=0)
     assert ran.returncode != 0
-    assert f"make serve: cannot listen on port {taken}: Address already in use" in ran.stderr
-    assert "TWINS_HTTP_PORT=8080 make serve" in ran.stderr
+    said = f"make serve: cannot listen on 127.0.0.1:{taken}: another program uses this port; choose another one"
+    assert f"{said}, as in `TWINS_HTTP_PORT=8080 make serve`" in ran.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_an_address_that_this_machine_does_not_have_is_named(checkout):
+    ran = make(checkout, "serve", TWINS_HOST="192.0.2.1", TWINS_HTTP_PORT=0, TWINS_GRPC_PORT=0)
+    assert "cannot listen on 192.0.2.1:0: " in ran.stderr
+    assert "set TWINS_HOST to an address of this machine" in ran.stderr
 
 
 def test_a_port_that_is_no_number_is_noticed_too(checkout):

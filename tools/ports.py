@@ -1,5 +1,6 @@
 """Checks that the ports of `make serve` are free. It needs Python alone, since it runs before anything is installed."""
 
+import errno
 import os
 import socket
 import sys
@@ -7,6 +8,12 @@ import tomllib
 from pathlib import Path
 
 PORTS = {"TWINS_HTTP_PORT": 8000, "TWINS_GRPC_PORT": 8001}
+
+REMEDIES = {
+    errno.EADDRINUSE: "another program uses this port; choose another one, as in `{example}`",
+    errno.EACCES: "this user may not listen on this port; choose one above 1023, as in `{example}`",
+}
+OTHER_REMEDY = "{reason}; set TWINS_HOST to an address of this machine"
 
 
 def settings() -> dict[str, object]:
@@ -38,10 +45,9 @@ def problem(variable: str, default: int) -> str | None:
         with socket.create_server((host, int(text)), family=family):
             return None
     except OSError as error:
-        reason = error.strerror or str(error)
-        return (
-            f"cannot listen on port {text}: {reason}; choose another one, as in `{variable}={default + 80} make serve`"
-        )
+        remedy = REMEDIES.get(error.errno or 0, OTHER_REMEDY)
+        example = f"{variable}={default + 80} make serve"
+        return f"cannot listen on {host}:{text}: {remedy.format(example=example, reason=error.strerror or error)}"
 
 
 def main() -> None:

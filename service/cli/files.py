@@ -1,5 +1,6 @@
 """The files that the commands write: one per image, in a folder."""
 
+import errno
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -12,13 +13,20 @@ from twins.render.renderer import JPEG, JSON, NPY, PNG
 SUFFIXES = {PNG: ".png", JPEG: ".jpg", JSON: ".json", NPY: ".npy"}
 """By media type."""
 
+NO_FOLDER = {
+    errno.EEXIST: "this is a file; give a folder",
+    errno.ENOTDIR: "a part of this path is a file; give a folder",
+}
+"""Why a folder cannot be made, for the errors that a user can mend."""
+
 
 def make_folder(path: Path) -> None:
     """Make the output folder. Raises UsageError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.UsageError(f"--output {path}: {error.strerror or error}") from error
+        reason = NO_FOLDER.get(error.errno or 0, error.strerror or error)
+        raise click.UsageError(f"--output {path}: {reason}") from error
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ def parse_references(settings: Settings) -> tuple[ModelReference, ...]:
     for text in settings.labels:
         model_of(text, references)
     if unknown := preprocessing.keys() - set(names):
-        raise SettingsError(f"preprocess: no model {min(unknown)} is served")
+        raise SettingsError(f"--preprocess: no model {min(unknown)} is served")
     return references
 
 
@@ -32,13 +32,13 @@ def parse_preprocess(settings: Settings) -> dict[str, Preprocessing]:
     for text in settings.preprocess:
         name, colon, values = text.partition(":")
         if not (name and colon):
-            raise SettingsError(f"preprocess {text}: name the model and its values as MODEL:{SYNTAX}")
+            raise SettingsError(f"--preprocess {text}: name the model and its values as MODEL:{SYNTAX}")
         if name in found:
-            raise SettingsError(f"preprocess: the model {name} is given twice")
+            raise SettingsError(f"--preprocess: the model {name} is given twice")
         try:
             found[name] = parse_preprocessing(values)
         except BadOption as error:
-            raise SettingsError(f"preprocess {text}: {error}") from error
+            raise SettingsError(f"--preprocess {text}: {error}") from error
     return found
 
 
@@ -66,5 +66,7 @@ def model_of(text: str, references: tuple[ModelReference, ...]) -> ModelReferenc
     if len(candidates) == 1:
         return candidates[0]
     if equals:
-        raise SettingsError(f"labels {text}: no model {name} is served")
-    raise SettingsError(f"labels {text}: say whose, as MODEL={text}; own checkpoints served: {len(candidates)}")
+        raise SettingsError(f"--labels {text}: no model {name} is served")
+    if not candidates:
+        raise SettingsError(f"--labels {text}: no checkpoint of your own is served; add --model NAME=FILE")
+    raise SettingsError(f"--labels {text}: several checkpoints of your own are served; write --labels MODEL={text}")

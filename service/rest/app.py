@@ -28,6 +28,11 @@ from twins import __version__
 from twins.render.renderer import JSON
 
 MARKDOWN = "text/markdown"
+DETAILS = {
+    404: "the path {path} does not exist; /docs lists the paths",
+    405: "the path {path} does not accept {method}; it accepts {allowed}",
+}
+"""What clients read when no route takes their request, by status."""
 PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
 """The source of the gRPC interface, from which clients generate their code."""
 
@@ -63,7 +68,10 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
             if request.method == "OPTIONS":
                 engine.refused(caller_of(request, engine), "ok")
                 return Response(status_code=204, headers=headers)
-        problem = problems.describe_status(error.status_code, scope.request_id(request))
+        detail = DETAILS.get(error.status_code, "").format(
+            path=scope.path(request), method=request.method, allowed=headers.get("Allow")
+        )
+        problem = problems.describe_status(error.status_code, scope.request_id(request), detail)
         engine.refused(caller_of(request, engine), problem.code)
         return problems.encode(problem, headers)
 

@@ -101,3 +101,9 @@ def test_impossible_options_are_wrong_usage(model, tmp_path, case):
 def test_a_folder_that_cannot_be_created_is_wrong_usage(model, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file/masks" in refused(USAGE, "segment", CAT, "--output", tmp_path / "file" / "masks", "--model", model)
+
+
+def test_an_output_that_is_a_file_is_wrong_usage(model, tmp_path):
+    (tmp_path / "masks.png").write_text("")
+    said = refused(USAGE, "segment", CAT, "--output", tmp_path / "masks.png", "--model", model)
+    assert "this is a file; give a folder" in said

@@ -182,8 +182,13 @@ def test_a_body_without_a_length_is_refused_at_the_limit(client):
 
 
 def test_unknown_paths_and_methods_are_problems_too(client):
-    assert client.get("/nowhere").json()["code"] == "not_found"
-    assert client.get("/classify").json()["code"] == "method_not_allowed"
+    unknown, method = client.get("/nowhere").json(), client.get("/classify").json()
+    assert (unknown["code"], unknown["detail"]) == (
+        "not_found",
+        "the path /nowhere does not exist; /docs lists the paths",
+    )
+    assert method["code"] == "method_not_allowed"
+    assert method["detail"] == "the path /classify does not accept GET; it accepts OPTIONS, POST"
 
 
 def test_the_models_and_their_cards_are_listed(client):

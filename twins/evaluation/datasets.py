@@ -159,8 +159,8 @@ def masked_images(folder: Path) -> tuple[MaskLayout, list[MaskedImage]]:
     """Return the layout and the images with their masks, in order. Raise DatasetError if a mask is missing."""
     layout = next((each for each in MASK_LAYOUTS if (folder / each.images).is_dir()), None)
     if layout is None:
-        known = " or ".join(f"{each.images}/ with {each.masks}/" for each in MASK_LAYOUTS)
-        raise DatasetError(f"{folder}: the folder has neither {known}")
+        known = ", and no ".join(f"{each.images}/ with {each.masks}/" for each in MASK_LAYOUTS)
+        raise DatasetError(f"{folder}: the folder has no {known}")
     found = [MaskedImage(path, folder / layout.masks / f"{path.stem}.png") for path in images(folder / layout.images)]
     missing = [pair.mask for pair in found if not pair.mask.is_file()]
     if not found or missing:

@@ -65,17 +65,19 @@ def test_labels_with_a_name_belong_to_that_model():
 
 
 def test_labels_that_could_belong_to_several_models_are_rejected():
-    with pytest.raises(SettingsError, match=r"MODEL=flowers\.txt"):
+    with pytest.raises(SettingsError, match=r"^--labels flowers\.txt: several .* write --labels MODEL=flowers\.txt$"):
         parse_references(settings("own=x.pth", "other=y.pth", labels=("flowers.txt",)))
 
 
 def test_labels_that_belong_to_no_model_are_rejected():
-    with pytest.raises(SettingsError, match="own checkpoints served: 0"):
+    with pytest.raises(
+        SettingsError, match=r"^--labels flowers\.txt: no checkpoint of your own is served; add --model NAME=FILE$"
+    ):
         parse_references(settings("twins_svt_nano", labels=("flowers.txt",)))
 
 
 def test_labels_of_a_model_that_is_not_served_are_rejected():
-    with pytest.raises(SettingsError, match="no model othre is served"):
+    with pytest.raises(SettingsError, match=r"^--labels othre=a\.txt: no model othre is served$"):
         parse_references(settings("own=x.pth", labels=("othre=a.txt",)))
 
 
@@ -87,11 +89,11 @@ def test_preprocessing_values_belong_to_the_model_that_they_name():
 @pytest.mark.parametrize(
     ("preprocess", "words"),
     [
-        (("othre:size=96",), "no model othre is served"),
-        (("size=96",), "MODEL:size="),
-        ((":size=96",), "MODEL:size="),
-        (("own:size=96", "own:crop=0.5"), "own is given twice"),
-        (("own:size=large",), "'large' is not a value for size"),
+        (("othre:size=96",), "^--preprocess: no model othre is served"),
+        (("size=96",), "^--preprocess size=96: .*MODEL:size="),
+        ((":size=96",), "^--preprocess :size=96: .*MODEL:size="),
+        (("own:size=96", "own:crop=0.5"), "^--preprocess: the model own is given twice"),
+        (("own:size=large",), "^--preprocess own:size=large: 'large' is not a value for size"),
     ],
 )
 def test_preprocessing_values_that_are_wrong_are_refused(preprocess, words):

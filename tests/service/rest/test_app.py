@@ -27,3 +27,15 @@ def test_an_unexpected_error_outside_any_call_is_a_problem_counted_and_logged(cl
     assert response.headers["x-request-id"] == response.json()["request_id"] == "odd-1"
     assert "disk" not in response.text
     assert [line["code"] for line in lines if line.get("request_id") == "odd-1"] == ["internal"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "detail"),
+    [
+        ("GET", "/no{where}", "the path /no%7Bwhere%7D does not exist; /docs lists the paths"),
+        ("GET", "/classify", "the path /classify does not accept GET; it accepts OPTIONS, POST"),
+        ("DELETE", "/models", "the path /models does not accept DELETE; it accepts GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_request_without_a_route_is_answered_with_what_exists(client, method, path, detail):
+    assert client.request(method, path).json()["detail"] == detail

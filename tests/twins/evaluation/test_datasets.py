@@ -159,7 +159,8 @@ def test_an_image_without_a_mask_is_named(tmp_path):
 
 
 def test_an_unknown_layout_is_rejected_with_the_known_ones(tmp_path):
-    with pytest.raises(DatasetError, match=r"images/validation/ with annotations/validation/ or images/ with masks/"):
+    layouts = r"no images/validation/ with annotations/validation/, and no images/ with masks/$"
+    with pytest.raises(DatasetError, match=layouts):
         datasets.masked_images(tmp_path)
 
 
