@@ -42,11 +42,11 @@ def classes(found: scores.ClassificationScores) -> str:
             str(each.images),
             percent(each.top1),
             span(each.interval),
-            f"{each.taken_for} {each.taken_for_images / each.images:.0%}" if each.taken_for else "",
+            f"{each.confused_with} {each.confused_with_images / each.images:.0%}" if each.confused_with else "",
         )
         for each in sorted(found.classes, key=lambda each: -each.top1)
     )
-    return table(("class", "right", "images", "top-1 %", "95 % interval", "most often taken for"), rows)
+    return table(("class", "right", "images", "top-1 %", "95 % interval", "most often confused with"), rows)
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:

@@ -1,6 +1,6 @@
-"""How long /classify waits beside eight clients of /segment: `python -m bench.fairness`.
+"""Measures the latency of /classify while eight clients use /segment: `python -m bench.fairness`.
 
-Starts the service with the models that ship, on the CPU, and measures it in closed loop: each client sends its next
+Starts the service with the packaged models, on the CPU, and measures it in closed loop: each client sends its next
 request when the last one is answered. The loads with and without the classifying client alternate, so that a machine
 that is slow for a while is slow for both. Prints a table, and the same figures as one JSON object.
 """
@@ -27,7 +27,7 @@ STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 
 @dataclass(frozen=True)
 class Answer:
-    """How long one answer took, as its client and as the service measured it."""
+    """The time of one answer, as measured by its client and by the service."""
 
     took_s: float
     stages_ms: Mapping[str, float]
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """The answers that some clients got in one interval."""
+    """The answers to some clients in one interval."""
 
     classify: Sequence[Answer] = ()
     segment: Sequence[Answer] = ()
@@ -44,7 +44,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is reported."""
+    """The reported figures."""
 
     classify_alone_ms: float  # p50 of one client of /classify
     mask_alone_ms: float  # p50 of one client of /segment
@@ -55,7 +55,7 @@ class Figures:
     ratio_to_mask_alone: float
     masks_per_s: float  # with eight clients of /segment
     masks_per_s_beside_classify: float
-    throughput_kept: float  # the share of the first that the second is
+    throughput_kept: float  # the second divided by the first
     classify_stages_ms: Mapping[str, float]  # p50 of each stage of /classify beside eight clients of /segment
 
 
@@ -71,7 +71,7 @@ async def client(http: httpx.AsyncClient, path: str, until: float) -> list[Answe
 
 
 async def load(base: str, seconds: float, *, classifiers: int = 0, segmenters: int = 0) -> Load:
-    """Return the answers that so many clients got."""
+    """Return the answers to this number of clients."""
     async with httpx.AsyncClient(base_url=base, timeout=60) as http, asyncio.TaskGroup() as group:
         began = time.perf_counter()
         until = began + seconds
@@ -102,7 +102,7 @@ def measure(base: str, seconds: float, rounds: int) -> Figures:
 
 
 def figures(runs: dict[str, list[Load]]) -> Figures:
-    """Return what the loads amount to."""
+    """Return the figures of all loads."""
     alone = statistics.median(run.masks_per_s for run in runs["masks"])
     beside = statistics.median(run.masks_per_s for run in runs["both"])
     mask_alone_ms = p50_ms(answer for run in runs["mask"] for answer in run.segment)

@@ -6,7 +6,7 @@ import torch
 
 from tests.golden import cases
 from tests.golden.cases import seeded_state
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.variants import Family, Variant
@@ -18,7 +18,7 @@ CLASSES = 5
 def tiny(folder: Path, classes: int = CLASSES) -> Path:
     """Write the checkpoint of a network with a few thousand weights."""
     with torch.device("meta"):
-        network = Segmenter(Trunk(TINY, Family(stage_norms=True)), Pyramid(TINY.dims, 32), FpnHead(32, 16, classes))
+        network = Segmenter(Backbone(TINY, Family(stage_norms=True)), Pyramid(TINY.dims, 32), FpnHead(32, 16, classes))
     keys = [(key, tuple(value.shape)) for key, value in network.state_dict().items()]
     path = folder / f"tiny-{classes}.pth"
     torch.save({"state_dict": seeded_state(keys)}, path)

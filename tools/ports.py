@@ -1,4 +1,4 @@
-"""Checks that the ports of `make serve` are free. It needs Python alone, since it runs before anything is installed."""
+"""Checks that the ports of `make serve` are free, using only the standard library: nothing is installed yet."""
 
 import errno
 import os
@@ -51,7 +51,7 @@ def problem(variable: str, default: int) -> str | None:
 
 
 def main() -> None:
-    """Exit with an error message if a port cannot be used."""
+    """Check both ports, and exit with an error message if one cannot be used."""
     ports = {variable: from_file(variable, default) for variable, default in PORTS.items()}
     chosen = {os.environ.get(variable, str(port)) for variable, port in ports.items()}
     if len(chosen) < len(ports) and chosen != {"0"}:

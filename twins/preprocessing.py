@@ -56,18 +56,18 @@ class Preprocessing:
         if self.std is not None and not all(0 < value <= 1 for value in self.std):
             raise BadOption(f"std is {joined(self.std)}; each value must be greater than 0 and at most 1. {SCALE}")
 
-    def or_else(self, other: "Preprocessing") -> "Preprocessing":
-        """Return these values, and those of `other` where these are missing."""
+    def with_defaults(self, defaults: "Preprocessing") -> "Preprocessing":
+        """Return these values, with those of `defaults` where these are missing."""
         mine = {name: value for name, value in asdict(self).items() if value is not None}
-        return Preprocessing(**{**asdict(other), **mine})
+        return Preprocessing(**{**asdict(defaults), **mine})
 
 
 NO_VALUES = Preprocessing()
 IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 DEFAULTS: dict[TaskName, Preprocessing] = {
-    "classify": Preprocessing(size=224, crop=0.9, interpolation="bicubic").or_else(IMAGENET),
-    "segment": Preprocessing(size=512, interpolation="bilinear").or_else(IMAGENET),
+    "classify": Preprocessing(size=224, crop=0.9, interpolation="bicubic").with_defaults(IMAGENET),
+    "segment": Preprocessing(size=512, interpolation="bilinear").with_defaults(IMAGENET),
 }
 """Values that apply where no source gives any. A task uses the values that have a default."""
 
@@ -87,7 +87,7 @@ def choose(task: TaskName, given: dict[Source, Preprocessing]) -> Chosen:
     Raises BadOption for a value from the user that the task does not use, and for an interpolation that it cannot do.
     """
     layers = {source: given.get(source, NO_VALUES) for source in get_args(Source)}
-    layers["default"] = layers["default"].or_else(DEFAULTS[task])
+    layers["default"] = layers["default"].with_defaults(DEFAULTS[task])
     used = [field.name for field in fields(Preprocessing) if getattr(DEFAULTS[task], field.name) is not None]
     unused = [name for name, value in asdict(layers["flag"]).items() if value is not None and name not in used]
     if unused:

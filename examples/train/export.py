@@ -20,7 +20,7 @@ def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
     """Save a classifier with its class names. Underscores become spaces."""
     state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     names = tuple(name.replace("_", " ") for name in classes)
-    preprocessing = Preprocessing(classify.INPUT_SIDE, classify.CROP, "bicubic").or_else(IMAGENET)
+    preprocessing = Preprocessing(classify.INPUT_SIDE, classify.CROP, "bicubic").with_defaults(IMAGENET)
     write(state, Declared(Family(), classify.CROP, preprocessing, names), path)
 
 
@@ -29,7 +29,7 @@ def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     colours = tuple(label.colour for label in classes if label.colour)
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
-    preprocessing = Preprocessing(segment.INPUT_SIDE, interpolation="bilinear").or_else(IMAGENET)
+    preprocessing = Preprocessing(segment.INPUT_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
     write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names, palette), path)
 
 

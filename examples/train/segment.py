@@ -18,7 +18,7 @@ from examples.train.pairs import IGNORE_INDEX, Pairs
 from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.checkpoints.checkpoint import Checkpoint
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.conv import ConvNormRelu
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
@@ -34,16 +34,16 @@ DICE_WEIGHT = 1.0  # weight of the Dice loss relative to the cross-entropy
 
 
 def build(variant: Variant, classes: int, classifier: Checkpoint | None) -> Segmenter:
-    """Build a network for training. Its trunk starts with the weights of the classifier, if there is one."""
-    network = Segmenter(Trunk(variant, Family()), Pyramid(variant.dims, WIDTH), FpnHead(WIDTH, CHANNELS, classes))
+    """Build a network for training. Its backbone starts with the weights of the classifier, if there is one."""
+    network = Segmenter(Backbone(variant, Family()), Pyramid(variant.dims, WIDTH), FpnHead(WIDTH, CHANNELS, classes))
     for module in list(network.modules()):
         if isinstance(module, ConvNormRelu):
             module.bn = nn.BatchNorm2d(module.conv.out_channels)  # a batch norm that updates its statistics
     if classifier is not None:
-        trunk = {
+        backbone = {
             key: value.float() for key, value in classifier.state.items() if not key.startswith(("norm.", "head."))
         }
-        network.backbone.load_state_dict(trunk)
+        network.backbone.load_state_dict(backbone)
     return network
 
 

@@ -84,7 +84,7 @@ def convert(
     checkpoint.build(found)  # only a file that can be served is written
     declared = replace(found.declared, **read_labels(found.classes, labels))
     chosen = choose(found.task, {"flag": given, **declared.layers})
-    declared = replace(declared, preprocessing=given.or_else(declared.preprocessing))
+    declared = replace(declared, preprocessing=given.with_defaults(declared.preprocessing))
     checkpoint.save(replace(found, declared=declared), target, half=half)
     click.echo(f"{target}: {found.variant_name}, {found.classes} classes, from {found.format}")
     click.echo(f"preprocessing: {describe(chosen)}")

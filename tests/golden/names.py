@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.upernet import UperHead
@@ -26,10 +26,10 @@ def network(variant: str, head: str) -> Segmenter:
     """Return a published network without values."""
     row = VARIANTS[variant]
     with torch.device("meta"):
-        trunk = Trunk(row, Family(stage_norms=row.kind == "svt"))
+        backbone = Backbone(row, Family(stage_norms=row.kind == "svt"))
         if head == "fpn":
-            return Segmenter(trunk, Pyramid(row.dims, 256), FpnHead(256, 128, CLASSES))
-        return Segmenter(trunk, torch.nn.Identity(), UperHead(row.dims, 512, CLASSES))
+            return Segmenter(backbone, Pyramid(row.dims, 256), FpnHead(256, 128, CLASSES))
+        return Segmenter(backbone, torch.nn.Identity(), UperHead(row.dims, 512, CLASSES))
 
 
 def shapes(variant: str, head: str) -> dict[str, tuple[int, ...]]:

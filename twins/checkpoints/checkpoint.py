@@ -16,13 +16,13 @@ from twins.checkpoints import formats, metadata
 from twins.checkpoints.formats import Format
 from twins.checkpoints.metadata import Declared
 from twins.checkpoints.project_metadata import read_timm_config
-from twins.checkpoints.reading import State, read, some
+from twins.checkpoints.reading import State, read, shorten
 from twins.errors import CheckpointError
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.table import HEADS
 from twins.network.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Kind, Variant
 
-TRUNK = "backbone."  # the prefix of the trunk's parameters in a segmentation network
+BACKBONE = "backbone."  # the prefix of the backbone's parameters in a segmentation network
 TIMM_CONFIG = "config.json"  # in the directory of the weights
 TIMM_TASK: TaskName = "classify"  # of all of timm's models
 
@@ -78,7 +78,7 @@ def with_timm_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     if config is None or config.architecture != f"twins_{checkpoint.variant_name}":
         return checkpoint
     declared = checkpoint.declared
-    preprocessing = declared.preprocessing.or_else(config.preprocessing)
+    preprocessing = declared.preprocessing.with_defaults(config.preprocessing)
     return replace(checkpoint, declared=replace(declared, preprocessing=preprocessing))
 
 
@@ -89,10 +89,10 @@ def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
     found = formats.recognise(list(state))
     if found is None:
         raise CheckpointError(
-            f"this is not a Twins checkpoint in a known format ({known_formats()}); its keys look like {some(state)}"
+            f"this is not a Twins checkpoint in a known format ({known_formats()}); its keys look like {shorten(state)}"
         )
     state = rename(state, found)
-    variant = infer_variant(trunk(state))
+    variant = infer_variant(backbone_state(state))
     head = infer_head(state)
     return Checkpoint(
         state=state,
@@ -108,10 +108,12 @@ def rename(state: State, source: Format) -> State:
     """Return the same tensors under this project's names. Raises CheckpointError unless every key has one rule."""
     matches = {key: [(rule, m) for rule in source.rules if (m := re.fullmatch(rule.pattern, key))] for key in state}
     if unknown := [key for key, found in matches.items() if len(found) != 1]:
-        raise CheckpointError(f"the file looks like a {source.name} checkpoint, but has unknown keys: {some(unknown)}")
+        raise CheckpointError(
+            f"the file looks like a {source.name} checkpoint, but has unknown keys: {shorten(unknown)}"
+        )
     renamed = [pair for key, ((rule, found),) in matches.items() for pair in apply(rule, found, state[key])]
     if twice := [key for key, count in Counter(key for key, _ in renamed).items() if count > 1]:
-        raise CheckpointError(f"two keys of the file stand for one parameter: {some(twice)}")
+        raise CheckpointError(f"two keys of the file stand for one parameter: {shorten(twice)}")
     return dict(renamed)
 
 
@@ -136,9 +138,9 @@ def infer_head(state: State) -> HeadName:
     return found
 
 
-def trunk(state: State) -> State:
-    """Return the trunk's parameters without their prefix."""
-    inner = {key.removeprefix(TRUNK): tensor for key, tensor in state.items() if key.startswith(TRUNK)}
+def backbone_state(state: State) -> State:
+    """Return the backbone's parameters without their prefix."""
+    inner = {key.removeprefix(BACKBONE): tensor for key, tensor in state.items() if key.startswith(BACKBONE)}
     return inner or state
 
 
@@ -147,17 +149,17 @@ def infer_variant(state: State) -> Variant:
 
     The window size leaves no trace in the weights; it is the same in all published networks.
     """
-    dims = four(state[f"patch_embeds.{s}.proj.weight"].shape[0] for s in stages(state))
-    depths = four(len({key.split(".")[2] for key in state if key.startswith(f"blocks.{s}.")}) for s in range(4))
+    dims = four_stages(state[f"patch_embeds.{s}.proj.weight"].shape[0] for s in stages(state))
+    depths = four_stages(len({key.split(".")[2] for key in state if key.startswith(f"blocks.{s}.")}) for s in range(4))
     kind: Kind = "svt" if any(key.endswith("attn.qkv.weight") for key in state) else "pcpvt"
-    heads = four(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
+    heads = four_stages(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
     if 0 in dims or any(dim % count for dim, count in zip(dims, heads, strict=True)):
         raise CheckpointError(
             f"its stages have {dims} channels, which is not a multiple of the {CHANNELS_PER_HEAD[kind]} of one head"
         )
     hidden = (state.get(f"blocks.{s}.0.mlp.fc1.weight") for s in range(4))
-    ratios = four(0 if fc1 is None else fc1.shape[0] // dim for fc1, dim in zip(hidden, dims, strict=True))
-    reductions = four(reduction(state, s) for s in range(4))
+    ratios = four_stages(0 if fc1 is None else fc1.shape[0] // dim for fc1, dim in zip(hidden, dims, strict=True))
+    reductions = four_stages(reduction(state, s) for s in range(4))
     return Variant(dims, depths, heads, ratios, reductions, window=WINDOW if kind == "svt" else None)
 
 
@@ -165,7 +167,7 @@ def stages(state: State) -> range:
     """Return the indices of the four stages. Raises CheckpointError if one has no patch embedding."""
     missing = [key for s in range(4) if (key := f"patch_embeds.{s}.proj.weight") not in state]
     if missing:
-        raise CheckpointError(f"lacks {some(missing)}")
+        raise CheckpointError(f"lacks {shorten(missing)}")
     return range(4)
 
 
@@ -175,7 +177,7 @@ def reduction(state: State, stage: int) -> int:
     return next((int(tensor.shape[-1]) for tensor in convs), 1)
 
 
-def four(values: Iterable[int]) -> Four:
+def four_stages(values: Iterable[int]) -> Four:
     """Return four values as a tuple of known length."""
     a, b, c, d = values
     return a, b, c, d
@@ -196,10 +198,10 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     ]
     if complaints:
         raise CheckpointError(
-            f"does not fit the network that it resembles most, {closest(checkpoint.variant)}: {some(complaints)}"
+            f"does not fit the network that it resembles most, {closest(checkpoint.variant)}: {shorten(complaints)}"
         )
     if broken := [key for key, tensor in checkpoint.state.items() if not torch.isfinite(tensor).all()]:
-        raise CheckpointError(f"holds values that are not finite numbers, in {some(broken)}")
+        raise CheckpointError(f"holds values that are not finite numbers, in {shorten(broken)}")
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
     if isinstance(network, Segmenter):
         network.fold()

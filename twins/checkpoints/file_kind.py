@@ -1,4 +1,4 @@
-"""Recognise the kind of a file by its content, so that a wrong file is named before PyTorch reads it."""
+"""Recognises the kind of a file by its content, so that the error for a wrong file says what it is."""
 
 import zipfile
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from twins.errors import CheckpointError
 
 FileKind = Literal["safetensors", "pickle"]
 
-HEAD = 1024  # bytes that are looked at
+HEAD = 1024  # bytes that are read to recognise a file
 LENGTH = 8  # bytes of the number that starts a safetensors file: the length of the JSON header behind it
 MAX_HEADER = 100_000_000  # bytes of that header, as the format limits it
 TEXT_CONTROLS = b"\t\n\r\f\b\x1b"
@@ -22,27 +22,29 @@ SAVE_STATE_DICT = "Save the weights with `torch.save(model.state_dict(), PATH)`.
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A kind of file that people give by mistake, recognised by its first bytes."""
+class WrongFile:
+    """A kind of file that is often given instead of a checkpoint, recognised by its first bytes."""
 
     starts_with: bytes  # in lower case
     description: str
     remedy: str
 
 
-MISTAKES = (
-    Mistake(b"<!doctype html", "an HTML page", "The download returned a web page instead of the file. Try it again."),
-    Mistake(b"<html", "an HTML page", "The download returned a web page instead of the file. Try it again."),
-    Mistake(b"version https://git-lfs", "a Git LFS pointer", "Fetch the file that it stands for with `git lfs pull`."),
-    Mistake(b"\x1f\x8b", "a gzip archive", "Unpack it, and give the checkpoint in it."),
-    Mistake(b"\x89hdf", "an HDF5 file", "Only PyTorch and safetensors files can be read."),
-    Mistake(b"\x89png", "an image", "Give a checkpoint as NAME=FILE."),
-    Mistake(b"\xff\xd8\xff", "an image", "Give a checkpoint as NAME=FILE."),
+WRONG_FILES = (
+    WrongFile(b"<!doctype html", "an HTML page", "The download returned a web page instead of the file. Try it again."),
+    WrongFile(b"<html", "an HTML page", "The download returned a web page instead of the file. Try it again."),
+    WrongFile(
+        b"version https://git-lfs", "a Git LFS pointer", "Fetch the file that it stands for with `git lfs pull`."
+    ),
+    WrongFile(b"\x1f\x8b", "a gzip archive", "Unpack it, and give the checkpoint in it."),
+    WrongFile(b"\x89hdf", "an HDF5 file", "Only PyTorch and safetensors files can be read."),
+    WrongFile(b"\x89png", "an image", "Give a checkpoint as NAME=FILE."),
+    WrongFile(b"\xff\xd8\xff", "an image", "Give a checkpoint as NAME=FILE."),
 )
 
 
 def identify(path: Path) -> FileKind:
-    """Return how to read the file at `path`, whatever its name ends in.
+    """Return how to read the file at `path`, whatever its suffix is.
 
     Raises CheckpointError, which says what the file is and what to do, if it cannot be a checkpoint.
     """
@@ -63,8 +65,8 @@ def identify_head(head: bytes, path: Path) -> FileKind:
     if not head:
         raise CheckpointError(f"the file is empty. {DOWNLOAD_AGAIN}")
     start = head.lstrip().lower()
-    if mistake := next((mistake for mistake in MISTAKES if start.startswith(mistake.starts_with)), None):
-        raise CheckpointError(f"this is {mistake.description}, not a checkpoint. {mistake.remedy}")
+    if wrong := next((each for each in WRONG_FILES if start.startswith(each.starts_with)), None):
+        raise CheckpointError(f"this is {wrong.description}, not a checkpoint. {wrong.remedy}")
     if head[LENGTH : LENGTH + 1] == b"{" and int.from_bytes(head[:LENGTH], "little") <= MAX_HEADER:
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
@@ -94,7 +96,7 @@ def is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # a character that is cut off at the end is none of the file's faults
+        if error.start < len(head) - 3:  # the last character may be incomplete, since only the head is read
             return False
     return all(byte >= 32 or byte in TEXT_CONTROLS for byte in head)
 

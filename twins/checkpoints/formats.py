@@ -49,7 +49,7 @@ class Format:
 
 
 W = r"(weight|bias)"
-TRUNK = r"(?:backbone\.)?"  # a wrapper may have prefixed the trunk but not the head
+BACKBONE = r"(?:backbone\.)?"  # a wrapper may have prefixed the backbone but not the head
 
 DENSE = r"(?:decode_head|neck)\..*"  # keys that only segmentation networks have
 
@@ -58,12 +58,12 @@ TIMM = Format(
     recognised_by=(r"(backbone\.)?blocks\.0\.0\.norm1\.weight",),
     excluded_by=DENSE,
     rules=(
-        Rule(TRUNK + rf"(patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
-        Rule(TRUNK + rf"(pos_block\.\d\.proj\.0\.{W})", r"\1"),
-        Rule(TRUNK + rf"(blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
-        Rule(TRUNK + rf"(blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
-        Rule(TRUNK + rf"(blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
-        Rule(TRUNK + rf"(norm\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(pos_block\.\d\.proj\.0\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(norm\.{W})", r"\1"),
         Rule(rf"(head\.{W})", r"\1"),
     ),
     families={"pcpvt": Family(), "svt": Family()},
@@ -75,14 +75,14 @@ MMPRETRAIN = Format(
     recognised_by=(r"(backbone\.)?stages\.0\.0\.norm1\.weight",),
     excluded_by=DENSE,
     rules=(
-        Rule(TRUNK + rf"patch_embeds\.(\d)\.projection\.{W}", r"patch_embeds.\1.proj.\2"),
-        Rule(TRUNK + rf"patch_embeds\.(\d)\.norm\.{W}", r"patch_embeds.\1.norm.\2"),
-        Rule(TRUNK + rf"position_encodings\.(\d)\.proj\.{W}", r"pos_block.\1.proj.0.\2"),
-        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.(norm1|norm2)\.{W}", r"blocks.\1.\2.\3.\4"),
-        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.attn\.(q|kv|qkv|proj|sr|norm)\.{W}", r"blocks.\1.\2.attn.\3.\4"),
-        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"blocks.\1.\2.mlp.fc1.\3"),
-        Rule(TRUNK + rf"stages\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"blocks.\1.\2.mlp.fc2.\3"),
-        Rule(TRUNK + rf"norm_after_stage3\.{W}", r"norm.\1"),
+        Rule(BACKBONE + rf"patch_embeds\.(\d)\.projection\.{W}", r"patch_embeds.\1.proj.\2"),
+        Rule(BACKBONE + rf"patch_embeds\.(\d)\.norm\.{W}", r"patch_embeds.\1.norm.\2"),
+        Rule(BACKBONE + rf"position_encodings\.(\d)\.proj\.{W}", r"pos_block.\1.proj.0.\2"),
+        Rule(BACKBONE + rf"stages\.(\d)\.(\d+)\.(norm1|norm2)\.{W}", r"blocks.\1.\2.\3.\4"),
+        Rule(BACKBONE + rf"stages\.(\d)\.(\d+)\.attn\.(q|kv|qkv|proj|sr|norm)\.{W}", r"blocks.\1.\2.attn.\3.\4"),
+        Rule(BACKBONE + rf"stages\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"blocks.\1.\2.mlp.fc1.\3"),
+        Rule(BACKBONE + rf"stages\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"blocks.\1.\2.mlp.fc2.\3"),
+        Rule(BACKBONE + rf"norm_after_stage3\.{W}", r"norm.\1"),
         Rule(rf"head\.fc\.{W}", r"head.\1"),
     ),
     families={
@@ -111,7 +111,7 @@ AUTHORS_SEG = Format(
         Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
         Rule(rf"(backbone\.blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
         Rule(rf"(backbone\.norm_list\.\d\.{W})", r"\1"),
-        Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # left over from the classifier that the trunk was trained as
+        Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # left over from the classifier that the backbone was trained as
         *DENSE_HEAD,
     ),
     families={
@@ -125,21 +125,21 @@ MMSEG = Format(
     name="mmsegmentation",
     recognised_by=(r"(backbone\.)?layers\.0\.0\.norm1\.weight",),
     rules=(
-        Rule(TRUNK + rf"patch_embeds\.(\d)\.projection\.{W}", r"backbone.patch_embeds.\1.proj.\2"),
-        Rule(TRUNK + rf"patch_embeds\.(\d)\.norm\.{W}", r"backbone.patch_embeds.\1.norm.\2"),
-        Rule(TRUNK + rf"position_encodings\.(\d)\.proj\.{W}", r"backbone.pos_block.\1.proj.0.\2"),
-        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.(norm1|norm2)\.{W}", r"backbone.blocks.\1.\2.\3.\4"),
+        Rule(BACKBONE + rf"patch_embeds\.(\d)\.projection\.{W}", r"backbone.patch_embeds.\1.proj.\2"),
+        Rule(BACKBONE + rf"patch_embeds\.(\d)\.norm\.{W}", r"backbone.patch_embeds.\1.norm.\2"),
+        Rule(BACKBONE + rf"position_encodings\.(\d)\.proj\.{W}", r"backbone.pos_block.\1.proj.0.\2"),
+        Rule(BACKBONE + rf"layers\.(\d)\.(\d+)\.(norm1|norm2)\.{W}", r"backbone.blocks.\1.\2.\3.\4"),
         Rule(
-            TRUNK + rf"layers\.(\d)\.(\d+)\.attn\.attn\.in_proj_{W}",
+            BACKBONE + rf"layers\.(\d)\.(\d+)\.attn\.attn\.in_proj_{W}",
             (r"backbone.blocks.\1.\2.attn.q.\3", r"backbone.blocks.\1.\2.attn.kv.\3"),
             parts=(1, 2),
         ),
-        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.attn\.attn\.out_proj\.{W}", r"backbone.blocks.\1.\2.attn.proj.\3"),
-        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.attn\.(qkv|proj|sr|norm)\.{W}", r"backbone.blocks.\1.\2.attn.\3.\4"),
-        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"backbone.blocks.\1.\2.mlp.fc1.\3"),
-        Rule(TRUNK + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"backbone.blocks.\1.\2.mlp.fc2.\3"),
-        Rule(TRUNK + rf"norm_list\.(\d)\.{W}", r"backbone.norm_list.\1.\2"),
-        Rule(TRUNK + rf"norm\.{W}", DROP),  # left over in the converted backbones
+        Rule(BACKBONE + rf"layers\.(\d)\.(\d+)\.attn\.attn\.out_proj\.{W}", r"backbone.blocks.\1.\2.attn.proj.\3"),
+        Rule(BACKBONE + rf"layers\.(\d)\.(\d+)\.attn\.(qkv|proj|sr|norm)\.{W}", r"backbone.blocks.\1.\2.attn.\3.\4"),
+        Rule(BACKBONE + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.0\.0\.{W}", r"backbone.blocks.\1.\2.mlp.fc1.\3"),
+        Rule(BACKBONE + rf"layers\.(\d)\.(\d+)\.ffn\.layers\.1\.{W}", r"backbone.blocks.\1.\2.mlp.fc2.\3"),
+        Rule(BACKBONE + rf"norm_list\.(\d)\.{W}", r"backbone.norm_list.\1.\2"),
+        Rule(BACKBONE + rf"norm\.{W}", DROP),  # left over in the converted backbones
         *DENSE_HEAD,
     ),
     families={

@@ -144,7 +144,7 @@ def holds_weights(value: object) -> bool:
 
 def module_state(module: Inert) -> State:
     """Return what the state dict of a pickled model would be, and the buffers of its preprocessor."""
-    return plain(
+    return check_tensors(
         {
             name: value
             for name, value, persistent in inert.named_values(module)
@@ -157,7 +157,7 @@ def top_level_state(content: Mapping[Any, Any]) -> State:
     """Return the tensors of a mapping. Raises CheckpointError if it has none."""
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if state:
-        return plain(state)
+        return check_tensors(state)
     if not content:
         raise CheckpointError(f"holds an empty state dict. {SAVE_STATE_DICT}")
     known = ", ".join(formats.CONTAINERS)
@@ -165,7 +165,9 @@ def top_level_state(content: Mapping[Any, Any]) -> State:
     advice = SAVE_STATE_DICT
     if candidates:
         advice = f"Save what looks like a state dict alone: `torch.save(content[{candidates[0]!r}], PATH)`."
-    raise CheckpointError(f"has weights neither at the top nor under {known}; its keys are {some(content)}. {advice}")
+    raise CheckpointError(
+        f"has weights neither at the top nor under {known}; its keys are {shorten(content)}. {advice}"
+    )
 
 
 def is_state(value: object) -> bool:
@@ -174,8 +176,8 @@ def is_state(value: object) -> bool:
     return is_mapping or inert.is_module(value)
 
 
-def plain(state: State) -> State:
-    """Return the same tensors if all are ordinary ones. Raises CheckpointError."""
+def check_tensors(state: State) -> State:
+    """Return the same tensors. Raises CheckpointError if any is quantised, complex, sparse or without values."""
     for key, tensor in state.items():
         if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
             raise CheckpointError(
@@ -184,8 +186,8 @@ def plain(state: State) -> State:
     return state
 
 
-def some(names: Iterable[object]) -> str:
-    """Return the first few names of many, for a message."""
+def shorten(names: Iterable[object]) -> str:
+    """Return the first few names, and the number of further ones, for a message."""
     shown = [str(name) for name in names]
     more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
     return ", ".join(shown[:SHOWN]) + more

@@ -13,7 +13,7 @@ from twins.network.variants import Family, Variant
 PATCHES = (4, 2, 2, 2)
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """Four stages. Each has a patch embedding, blocks, and a position convolution after its first block."""
 
     def __init__(self, variant: Variant, family: Family) -> None:

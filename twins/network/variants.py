@@ -58,7 +58,7 @@ class Family:
     eps: float = 1e-6  # of the norms in the blocks and of the last norm
     patch_eps: float = 1e-5  # of the norms in the patch embeddings
     reduction_eps: float = 1e-5  # of the norm after the sub-sampling convolution
-    stage_norms: bool = False  # whether the trunk has a norm after each stage (SVT for dense prediction)
+    stage_norms: bool = False  # whether the backbone has a norm after each stage (SVT for dense prediction)
 
     def __post_init__(self) -> None:
         if self.edge not in get_args(Edge) or self.rounding not in get_args(Rounding):

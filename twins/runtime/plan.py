@@ -8,9 +8,9 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A device and how to use it."""
+    """How to run a model: the device, its precision and its threads."""
 
     device: str = "cpu"  # "cpu", "cuda" or "cuda:N"
     precision: Precision = "auto"
     compile: bool = False
-    threads: int = 0  # processor threads of a CPU device; 0: what the backend's library chooses
+    threads: int = 0  # threads of a CPU device; 0 means the default of the backend's library

@@ -35,7 +35,7 @@ class ClassifyOptions(Options):
 
 @dataclass(frozen=True)
 class ClassifyParams(Params):
-    """Classification needs to know nothing about a sample."""
+    """The parameters of a sample. Classification has none."""
 
     task: ClassVar[str] = "classify"
 

@@ -27,7 +27,7 @@ class EmbedOptions(Options):
 
 @dataclass(frozen=True)
 class EmbedParams(Params):
-    """Embedding needs to know nothing about a sample."""
+    """The parameters of a sample. Embedding has none."""
 
     task: ClassVar[str] = "embed"
 
@@ -40,7 +40,7 @@ class Embedding:
 
 
 class Embed(Task[EmbedOptions, Embedding]):
-    """The pooled features of an image, from any classifier."""
+    """Embeds images: returns their pooled features, from any classifier."""
 
     name = "embed"
     summary = "Return the pooled features of images"
@@ -50,7 +50,7 @@ class Embed(Task[EmbedOptions, Embedding]):
     max_batch: ClassVar[Mapping[str, int]] = {"cuda": 32, "cpu": 8}
 
     def check(self, options: EmbedOptions, card: Card) -> None:
-        """Accept all options: they do not depend on the model."""
+        """Accept all options, which do not depend on the model."""
 
     def preprocess(self, image: DecodedImage, card: Card, options: EmbedOptions) -> Sample:  # noqa: ARG002
         """Return the image resized and cropped as for classification."""

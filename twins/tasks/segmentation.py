@@ -1,4 +1,4 @@
-"""A segmentation mask, and what can be counted in it."""
+"""The segmentation mask, its regions and their statistics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From what a user asks for to a network and its card."""
+"""Loads the network and the card of a model reference."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Loaded:
 
 
 def load(reference: ModelReference, *, labels_file: Path | None = None) -> Loaded:
-    """Fetch, read and build a model. Raises TwinsError for every mistake that a user can make."""
+    """Fetch, read and build a model. Raises TwinsError if the file, the labels or the values are wrong."""
     found, path = read(reference)
     try:
         network = checkpoint.build(found)
@@ -52,11 +52,11 @@ def read(reference: ModelReference) -> tuple[Checkpoint, Path]:
     found = checkpoint.load(path)
     entry = ZOO.get(reference.name)
     if entry is not None:
-        expect(entry, found, reference, path)
+        check_architecture(entry, found, reference, path)
     return found, path
 
 
-def expect(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: Path) -> None:
+def check_architecture(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: Path) -> None:
     """Raise CheckpointError if a file holds another variant or head than its name says."""
     if (found.variant_name, found.head) == (entry.variant, entry.head):
         return
@@ -66,11 +66,11 @@ def expect(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: 
     )
     other = next(same, None)
     hint = f" The closest variant is {nearest[0]}: --model {other}={path}" if other else " Is the file complete?"
-    raise CheckpointError(f"{path} is not {reference.name}: its shapes say {describe(found)}.{hint}")
+    raise CheckpointError(f"{path} is not {reference.name}: it contains {describe(found)}.{hint}")
 
 
 def describe(found: Checkpoint) -> str:
-    """Return an architecture in words."""
+    """Return a description of an architecture."""
     variant = found.variant
     return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}, head {found.head}"
 

@@ -86,8 +86,8 @@ class ZooEntry:
 class ModelReference:
     """A model that a user asks for: the name of a zoo entry, or any name for a checkpoint of the user's own.
 
-    `twins.zoo.hub.resolve` adds the file with the weights and its sha256. Whoever loads the model from then on gets
-    these bytes or an error.
+    `twins.zoo.hub.resolve` adds the file with the weights and its sha256. From then on, loading the model
+    returns these weights or fails.
     """
 
     name: str
@@ -105,7 +105,7 @@ def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sh
     return ZooEntry(
         variant=variant,
         labels="imagenet1k",
-        preprocessing=Preprocessing(size=224, crop=0.9, interpolation="bicubic").or_else(IMAGENET),
+        preprocessing=Preprocessing(size=224, crop=0.9, interpolation="bicubic").with_defaults(IMAGENET),
         source=HubFile(f"timm/twins_{variant}.in1k", revision, sha256),
         licence="Apache-2.0",
         exif_orientation=False,
@@ -127,7 +127,7 @@ def ade20k(variant: str, head: HeadName, file: str, single_scale: float, multi_s
     return ZooEntry(
         variant=variant,
         labels="ade20k",
-        preprocessing=Preprocessing(size=512, interpolation="bilinear").or_else(IMAGENET),
+        preprocessing=Preprocessing(size=512, interpolation="bilinear").with_defaults(IMAGENET),
         source=Url(f"{OPENMMLAB}/{folder}/{file}.pth", sha256),
         licence="Apache-2.0",
         exif_orientation=True,
@@ -158,7 +158,7 @@ ZOO: dict[str, ZooEntry] = {
     "twins_svt_nano": ZooEntry(
         variant="svt_nano",
         labels="nano13",
-        preprocessing=Preprocessing(size=112, crop=0.9, interpolation="bicubic").or_else(IMAGENET),
+        preprocessing=Preprocessing(size=112, crop=0.9, interpolation="bicubic").with_defaults(IMAGENET),
         source=Packaged(
             "twins_svt_nano.safetensors", sha256="20269ba1db29ed0dc8ec0ee876641da07ece427c6a0a9c283b5300126077f6d2"
         ),
@@ -172,7 +172,7 @@ ZOO: dict[str, ZooEntry] = {
     "twins_svt_nano_fpn": ZooEntry(
         variant="svt_nano",
         labels="nano3",
-        preprocessing=Preprocessing(size=224, interpolation="bilinear").or_else(IMAGENET),
+        preprocessing=Preprocessing(size=224, interpolation="bilinear").with_defaults(IMAGENET),
         source=Packaged(
             "twins_svt_nano_fpn.safetensors", sha256="7b592d731caec172c76cc366e0dc0868f54b39218295d38621087c592d794114"
         ),

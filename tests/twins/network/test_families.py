@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.conv import ConvNormRelu, fold
 from twins.network.layers import WindowAttention
 from twins.network.variants import Family, Variant
@@ -29,29 +29,29 @@ def test_the_mask_applies_only_where_both_sides_are_padded(size, differs):
     [("floor", [(75, 100), (37, 50), (18, 25), (9, 12)]), ("ceil", [(75, 100), (38, 50), (19, 25), (10, 13)])],
 )
 def test_rounding_determines_the_map_size_of_sizes_that_do_not_divide(rounding, sizes):
-    trunk = Trunk(TINY, Family(rounding=rounding))
-    assert [tuple(x.shape[-2:]) for x in trunk.maps(torch.zeros(1, 3, 300, 400))] == sizes
+    backbone = Backbone(TINY, Family(rounding=rounding))
+    assert [tuple(x.shape[-2:]) for x in backbone.maps(torch.zeros(1, 3, 300, 400))] == sizes
 
 
 def test_stage_norms_feed_the_next_stage():
     torch.manual_seed(0)
-    trunk = Trunk(TINY, Family(stage_norms=True)).eval()
+    backbone = Backbone(TINY, Family(stage_norms=True)).eval()
     image = torch.randn(1, 3, 64, 64)
-    before = trunk.maps(image)
+    before = backbone.maps(image)
     with torch.no_grad():
-        trunk.norm_list[0].bias.add_(torch.randn(32))
-    after = trunk.maps(image)
+        backbone.norm_list[0].bias.add_(torch.randn(32))
+    after = backbone.maps(image)
     assert not torch.allclose(before[0], after[0])
     assert not torch.allclose(before[1], after[1])
 
 
 def test_there_are_no_stage_norms_by_default():
-    assert not [key for key in Trunk(TINY, Family()).state_dict() if key.startswith("norm_list")]
+    assert not [key for key in Backbone(TINY, Family()).state_dict() if key.startswith("norm_list")]
 
 
 def test_epsilon_is_that_of_the_family():
-    trunk = Trunk(TINY, Family(eps=1e-3, stage_norms=True))
-    assert {trunk.norm_list[0].eps, trunk.blocks[0][0].norm1.eps} == {1e-3}
+    backbone = Backbone(TINY, Family(eps=1e-3, stage_norms=True))
+    assert {backbone.norm_list[0].eps, backbone.blocks[0][0].norm1.eps} == {1e-3}
 
 
 def test_folding_a_batch_norm_changes_values_only_by_rounding():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.checkpoints import TINY_PCPVT, TINY_SVT
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.classify import Classifier
 from twins.network.layers import WindowAttention
 from twins.network.variants import VARIANTS, Family
@@ -67,13 +67,13 @@ def test_a_window_sees_nothing_outside_it():
 @pytest.mark.parametrize("variant", [TINY_SVT, TINY_PCPVT], ids=["svt", "pcpvt"])
 def test_rounding_determines_the_size_of_the_maps(variant, rounding, expected):
     with torch.inference_mode():
-        maps = Trunk(variant, Family(rounding=rounding)).maps(torch.zeros(1, 3, 300, 400))
+        maps = Backbone(variant, Family(rounding=rounding)).maps(torch.zeros(1, 3, 300, 400))
     assert [tuple(grid.shape[2:]) for grid in maps] == expected
 
 
 def test_the_first_maps_do_not_depend_on_the_number_of_maps():
-    trunk, images = Trunk(TINY_SVT, Family()), torch.randn(1, 3, 64, 64)
-    assert torch.equal(trunk.maps(images, count=2)[1], trunk.maps(images)[1])
+    backbone, images = Backbone(TINY_SVT, Family()), torch.randn(1, 3, 64, 64)
+    assert torch.equal(backbone.maps(images, count=2)[1], backbone.maps(images)[1])
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (230, 225), (32, 200)], ids=str)

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.golden import seeded
 from twins.card import MIN_SIDE, Card, Label, Normalisation
 from twins.errors import LabelsError
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.variants import Family, Variant
@@ -42,8 +42,8 @@ CARD = Card(
 @pytest.fixture(scope="module")
 def runner():
     torch.manual_seed(0)
-    trunk = Trunk(TINY, Family(edge="masked", rounding="ceil", eps=1e-5, stage_norms=True))
-    network = Segmenter(trunk, Pyramid(TINY.dims, 32), FpnHead(32, 16, len(LABELS)))
+    backbone = Backbone(TINY, Family(edge="masked", rounding="ceil", eps=1e-5, stage_norms=True))
+    network = Segmenter(backbone, Pyramid(TINY.dims, 32), FpnHead(32, 16, len(LABELS)))
     return TorchModel(Loaded(network.eval(), CARD), Plan())
 
 

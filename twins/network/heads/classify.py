@@ -5,12 +5,12 @@ Legend: B batch · N tokens · C channels · H W map · K classes
 
 from torch import Tensor, nn
 
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.variants import Family, Variant
 
 
-class Classifier(Trunk):
-    """The trunk with the classification head and the parameter names of the authors' code."""
+class Classifier(Backbone):
+    """The backbone with the classification head and the parameter names of the authors' code."""
 
     def __init__(self, variant: Variant, family: Family, classes: int) -> None:
         super().__init__(variant, family)

@@ -25,7 +25,7 @@ class Pyramid(nn.Module):
         self.fpn_convs = nn.ModuleList(Conv(channels, channels, 3) for _ in dims)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Return four maps B C H W at the strides of the trunk. maps: the four maps of the trunk, finest first."""
+        """Return four maps B C H W at the strides of the backbone. maps: those of the backbone, finest first."""
         levels = [conv(x) for conv, x in zip(self.lateral_convs, maps, strict=True)]
         for i in (2, 1, 0):
             levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from twins.card import HeadName
-from twins.network.backbone import Trunk
+from twins.network.backbone import Backbone
 from twins.network.heads.classify import Classifier
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
@@ -40,14 +40,14 @@ def fpn(variant: Variant, family: Family, state: State) -> nn.Module:
     width = rows(state, "neck.lateral_convs.0.conv.weight")
     channels = rows(state, "decode_head.scale_heads.0.0.conv.weight")
     head = FpnHead(width, channels, rows(state, "decode_head.conv_seg.weight"))
-    return Segmenter(Trunk(variant, family), Pyramid(variant.dims, width), head)
+    return Segmenter(Backbone(variant, family), Pyramid(variant.dims, width), head)
 
 
 def upernet(variant: Variant, family: Family, state: State) -> nn.Module:
     """Build UPerNet. The published models have 512 channels."""
     channels = rows(state, "decode_head.fpn_bottleneck.conv.weight")
     head = UperHead(variant.dims, channels, rows(state, "decode_head.conv_seg.weight"))
-    return Segmenter(Trunk(variant, family), nn.Identity(), head)
+    return Segmenter(Backbone(variant, family), nn.Identity(), head)
 
 
 HEADS: dict[HeadName, Head] = {

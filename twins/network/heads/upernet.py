@@ -32,7 +32,7 @@ class UperHead(nn.Module):
         self.conv_seg = nn.Conv2d(channels, classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return logits B K H W at the size of the finest map. maps: the four maps of the trunk, finest first."""
+        """Return logits B K H W at the size of the finest map. maps: the four maps of the backbone, finest first."""
         *fine, coarsest = maps
         levels = [conv(x) for conv, x in zip(self.lateral_convs, fine, strict=True)]
         levels.append(self.pool(coarsest))

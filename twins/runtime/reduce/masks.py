@@ -1,4 +1,4 @@
-"""From logits at a quarter of the input to a mask of any size, on the device.
+"""Reduces logits at a quarter of the input's size to a mask of any size, on the device.
 
 The logits are resized bilinearly twice, to the input's size and from there to the output's, as mmsegmentation does. A
 single resize would give other class edges. The output is computed in strips of rows, so that the whole logits never
@@ -26,23 +26,23 @@ REACH = 3  # neighbouring columns of the logits that one value of the output can
 
 
 @dataclass(frozen=True)
-class Sources:
-    """The sources of the rows of a resized map: two rows of the original map, and the share of the second."""
+class InterpolationRows:
+    """The rows of a map from which each row of a resized map is interpolated: two rows, and the share of the second."""
 
     upper: Tensor
     lower: Tensor
     share: Tensor
 
-    def rows(self, chosen: slice | Tensor) -> "Sources":
-        """Return the sources of some of the rows."""
-        return Sources(self.upper[chosen], self.lower[chosen], self.share[chosen])
+    def rows(self, chosen: slice | Tensor) -> "InterpolationRows":
+        """Return the entries of some rows of the resized map."""
+        return InterpolationRows(self.upper[chosen], self.lower[chosen], self.share[chosen])
 
 
 def reduce(logits: Tensor, samples: Sequence[Sample]) -> list[tuple[Tensor, ...]]:
     """Return for each sample its mask and, if its parameters ask for them, its confidences, both of Y X.
 
     logits: B K h w. A mask is uint8, or uint16 from 256 classes on. A confidence is the softmax score of the pixel's
-    class, 0 to 255. Each sample is reduced by itself, so that the other samples of a batch change nothing.
+    class, 0 to 255. Each sample is reduced by itself, so that its mask does not depend on the other samples of a batch.
     """
     return [reduce_one(each, sample) for each, sample in zip(logits, samples, strict=True)]
 
@@ -73,7 +73,10 @@ def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> I
     logits: K h w.
     """
     classes, height, width = logits.shape
-    first, second = sources(height, inner[0], logits.device), sources(inner[0], output[0], logits.device)
+    first, second = (
+        interpolation_rows(height, inner[0], logits.device),
+        interpolation_rows(inner[0], output[0], logits.device),
+    )
     count = max(1, STRIP_BYTES // (4 * classes * max(width, inner[1], output[1])))
     for start in range(0, output[0], count):
         here = second.rows(slice(start, start + count))
@@ -81,15 +84,15 @@ def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> I
         yield start, torch.lerp(upper, lower, here.share[:, None])
 
 
-def sources(size: int, target: int, device: torch.device) -> Sources:
-    """Return the sources for a side of `size` resized to `target`: PyTorch's bilinear rule without aligned corners."""
+def interpolation_rows(size: int, target: int, device: torch.device) -> InterpolationRows:
+    """Return the rows for a side of `size` resized to `target`, as PyTorch does without aligned corners."""
     scale = torch.tensor(size, dtype=torch.float32, device=device) / target
     at = ((torch.arange(target, dtype=torch.float32, device=device) + 0.5) * scale - 0.5).clamp(min=0)
     upper = at.long().clamp(max=size - 1)
-    return Sources(upper, (upper + 1).clamp(max=size - 1), at - upper)
+    return InterpolationRows(upper, (upper + 1).clamp(max=size - 1), at - upper)
 
 
-def blend(x: Tensor, here: Sources) -> Tensor:
+def blend(x: Tensor, here: InterpolationRows) -> Tensor:
     """Return the rows that `here` describes, K R w, in single precision. x: K h w."""
     return torch.lerp(x[:, here.upper].float(), x[:, here.lower].float(), here.share[:, None])
 
