@@ -63,20 +63,29 @@ class MemoryAccount:
             self.release_if_unused()
 
     def reserve(self, size_bytes: int) -> None:
-        """Reserve memory that is about to be allocated. Raise Overloaded or TooLarge if the limit would be exceeded."""
+        """Reserve memory that is about to be allocated. Raise Overloaded, TooLarge, or Cancelled if the call has ended.
+
+        Overloaded and TooLarge say that the limit would be exceeded.
+        """
         with self.budget.changed:
+            self.check_used()
             self.budget.check(size_bytes, self.size_bytes)
             self.add(size_bytes)
 
     def count(self, size_bytes: int) -> None:
-        """Count memory that exists already, even beyond the limit. Further reservations are then refused."""
+        """Count memory that exists already, even beyond the limit. Further reservations are then refused.
+
+        Raise Cancelled if the call has ended, since nothing would release the memory again.
+        """
         with self.budget.changed:
+            self.check_used()
             self.add(size_bytes)
 
     def release(self, size_bytes: int) -> None:
-        """Return a part of what was reserved or counted."""
+        """Return a part of what was reserved or counted, unless the account has returned everything already."""
         with self.budget.changed:
-            self.add(-size_bytes)
+            if self.users:
+                self.add(-size_bytes)
 
     @contextmanager
     def in_thread(self) -> Iterator[None]:
@@ -112,6 +121,11 @@ class MemoryAccount:
             with budget.changed:
                 budget.running -= 1
                 self.add(-size_bytes)
+
+    def check_used(self) -> None:
+        """Raise Cancelled if the account has ended and has returned everything. The caller holds the lock."""
+        if self.ended and not self.users:
+            raise Cancelled("the call has ended")
 
     def add(self, size_bytes: int) -> None:
         """Change what is reserved. The caller holds the lock."""

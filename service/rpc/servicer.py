@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
@@ -110,8 +111,9 @@ class Servicer(pb_grpc.TwinsServicer):
                 self.engine.authenticate(caller.key)
                 self.check_open()
             with self.engine.memory.open() as memory:
-                async for response in stream.answers(requests, caller, memory):
-                    yield response
+                async with aclosing(stream.answers(requests, caller, memory)) as responses:  # before the account ends
+                    async for response in responses:
+                        yield response
             self.check_open()
 
     def check_open(self) -> None:

@@ -50,6 +50,7 @@ class Stream(Generic[Request, Item]):
             await reading  # raises its error, if there was one
         finally:
             reading.cancel()
+            await asyncio.wait([reading])  # its answers use the memory account, which the caller closes next
 
     async def answer_all(
         self,

@@ -140,3 +140,13 @@ def test_a_thread_stops_waiting_when_its_call_ends(budget, threads):
         first.go_on.set()
         running.result(10)
     assert budget.reserved_bytes == 0
+
+
+def test_an_account_that_has_ended_takes_nothing_more_and_returns_nothing_twice(budget):
+    with budget.open() as account:
+        account.reserve(60)
+    for take in (account.reserve, account.count):
+        with pytest.raises(Cancelled):
+            take(10)
+    account.release(60)
+    assert budget.reserved_bytes == 0

@@ -1,15 +1,20 @@
 """Streams of requests: how many are in flight, and what a client that does not read costs."""
 
 import asyncio
+import gc
 from dataclasses import dataclass
 
 import pytest
 
 from service.core.call import Caller
+from service.core.engine import Engine
 from service.core.memory import MemoryAccount, MemoryBudget
 from service.errors import BadRequest
 from service.pb.twins.v1 import twins_pb2 as pb
+from service.rpc.servicer import Servicer
 from service.rpc.stream import WIDTH, Stream
+from service.settings import Settings
+from tests.service.core.engines import FakePool
 
 CALLER = Caller("stream", "grpc", 0.0)
 
@@ -107,3 +112,52 @@ async def test_answers_that_nobody_fetches_count_as_memory(asked):
 async def test_answers_that_are_fetched_count_no_more(asked):
     assert len([item async for item in asked.answers(20)]) == 20
     assert asked.memory.size_bytes == 0
+
+
+class Context:
+    """The context of a call without metadata and without a deadline."""
+
+    def invocation_metadata(self):
+        return ()
+
+    def time_remaining(self):
+        return None
+
+    def peer(self):
+        return "ipv4:127.0.0.1:1"
+
+    def set_trailing_metadata(self, _):
+        pass
+
+
+@pytest.mark.parametrize("answered", [0, 1], ids=["waiting for an answer", "writing an answer"])
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_stream_whose_client_leaves_gives_all_memory_back(turns, answered):
+    servicer, gate = Servicer(Engine(Settings(), FakePool())), asyncio.Event()
+
+    async def answer(request, _):
+        if int(request.id) >= answered:
+            await gate.wait()
+        return pb.ClassifyResponse(id=request.id)
+
+    async def requests():
+        for number in range(20):
+            yield pb.ClassifyRequest(id=str(number))
+        await asyncio.Event().wait()
+
+    async def call():
+        stream = Stream(answer, pb.ClassifyStreamResponse, asyncio.Event())
+        async for _ in servicer.stream(stream, requests(), Context()):
+            await asyncio.Event().wait()  # the client does not fetch it
+
+    calling = asyncio.create_task(call())
+    await asyncio.sleep(0.01)
+    calling.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    gate.set()  # the other answers become ready while the stream ends
+    await asyncio.wait([calling])
+    del calling
+    gc.collect()
+    await asyncio.sleep(0.01)
+    assert servicer.engine.memory.reserved_bytes == 0
