@@ -1,4 +1,4 @@
-"""A backend without a library behind it: models that answer at once, on a device with a chosen amount of memory."""
+"""A backend without a library: its models answer immediately, on a device with a chosen amount of memory."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from twins.tasks.sample import Output, Sample
 
 
 def card(name: str) -> Card:
-    """Return the card of a model that tells light from dark."""
+    """Return the card of a model that distinguishes light and dark images."""
     labels = (Label("dark"), Label("light"))
     return Card(name, "classify", "none", labels, Geometry(8, 8), Normalisation(), True, "tests", "none")
 
 
 class FakeModel:
-    """Answers with the first value of each sample. `fault` is raised instead; `too_large` never fits the device."""
+    """A model that returns the first value of each sample. It raises `fault` if set; `too_large` never fits."""
 
     def __init__(self, name: str, *, room: int = 64) -> None:
         self.card, self.room = card(name), room

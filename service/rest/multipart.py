@@ -48,7 +48,7 @@ class FormParser(MultiPartParser):
         )
 
     def on_end(self) -> None:
-        """Note that the closing boundary has come."""
+        """Record that the closing boundary has arrived."""
         self.ended = True
 
 

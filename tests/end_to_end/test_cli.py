@@ -53,19 +53,19 @@ def call(*arguments: object, stdin: bytes = b"") -> Done:
 
 
 def printed(*arguments: object, stdin: bytes = b"") -> str:
-    """What a call that goes well prints."""
+    """Return the output of a successful call."""
     done = call(*arguments, stdin=stdin)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
 
 def lines(*arguments: object, stdin: bytes = b"") -> list[dict]:
-    """What a call that goes well prints for programs."""
+    """Return the JSON lines that a successful call prints."""
     return [json.loads(line) for line in printed(*arguments, stdin=stdin).splitlines()]
 
 
 def refused(code: int, *arguments: object, how: Callable[..., Done] = call) -> str:
-    """What a call that ends with that exit code says, which is no traceback and not printed as a result."""
+    """Return the error message of a call with that exit code, which has no traceback and no output."""
     done = how(*arguments)
     said = done.stderr.decode()
     assert (done.returncode, done.stdout, "Traceback" in said) == (code, b"", False), said
@@ -94,7 +94,7 @@ def test_every_command_has_help(command):
     assert printed(command, "-h").startswith(f"Usage: twins {command}")
 
 
-def test_help_on_serving_tells_variable_and_default_of_a_setting():
+def test_help_on_serving_names_variable_and_default_of_a_setting():
     assert "[TWINS_HTTP_PORT; default 8000]" in " ".join(printed("serve", "--help").split())
 
 
@@ -194,7 +194,7 @@ def test_a_bad_file_has_its_error_in_its_place(mixed):
     ]
 
 
-def test_a_bad_file_is_told_to_people_on_standard_error(broken):
+def test_a_bad_file_is_reported_on_standard_error(broken):
     assert refused(SOME_FAILED, "classify", broken).startswith(f"{broken}: this is not an image of a known type")
 
 
@@ -252,7 +252,7 @@ def test_a_conversion_does_not_overwrite(converted):
     assert "--force overwrites it" in refused(USAGE, "convert", SHIPPED, converted[0])
 
 
-def test_a_conversion_overwrites_when_it_is_told_to(tmp_path):
+def test_a_conversion_overwrites_with_the_flag_force(tmp_path):
     target = tmp_path / "own.safetensors"
     target.write_text("precious")
     printed("convert", SHIPPED, target, "--force", "--half")

@@ -116,7 +116,7 @@ def test_a_second_signal_cancels_requests_in_flight(cat):
             async with httpx.AsyncClient() as client:
                 return await client.post(f"{server.http}/classify", content=cat, timeout=60)
 
-        async def scene():
+        async def scenario():
             asking = asyncio.create_task(ask())
             await asyncio.to_thread(wait_until, lambda: server.metric("twins_in_flight_images") == 1, what="in flight")
             server.process.send_signal(signal.SIGTERM)
@@ -125,7 +125,7 @@ def test_a_second_signal_cancels_requests_in_flight(cat):
             await asyncio.gather(asking, return_exceptions=True)
             return code
 
-        assert asyncio.run(scene()) == 4
+        assert asyncio.run(scenario()) == 4
 
 
 def test_the_service_is_not_ready_before_its_models_are_warm():

@@ -33,7 +33,7 @@ def line(server, request_id: str) -> dict:
     return found
 
 
-def test_a_line_tells_client_key_path_status_and_sizes(proxied, cat):
+def test_a_line_has_client_key_path_status_and_sizes(proxied, cat):
     response = httpx.post(f"{proxied.http}/classify/", content=cat, headers={**HEADERS, "X-Request-ID": "http-1"})
     found = line(proxied, "http-1")
     assert (found["client"], found["key"], found["path"]) == ("198.51.100.7", "team", "/classify")

@@ -75,7 +75,7 @@ class Classify(Task[ClassifyOptions, Classification]):
         return Sample(to_array(resized(image, card.geometry)), ClassifyParams())
 
     def postprocess(self, output: Output, card: Card, options: ClassifyOptions) -> Classification:
-        """Name the class ids. `output` has ids (k,) and scores (k,), best first."""
+        """Return the best classes. `output` has ids (k,) and scores (k,), best first."""
         ids, scores = output.arrays
         best = zip(ids[: options.top_k].tolist(), scores[: options.top_k].tolist(), strict=True)
         return Classification(tuple(prediction(card, class_id, score) for class_id, score in best))

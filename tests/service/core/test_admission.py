@@ -1,4 +1,4 @@
-"""Admission: which calls are refused, and how long the refused ones should wait."""
+"""Tests which calls admission rejects, and how long clients should wait then."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ def admission():
     return Admission(max_queue=8)
 
 
-def paced(admission: Admission, per_image_s: float) -> Admission:
+def with_measurement(admission: Admission, per_image_s: float) -> Admission:
     """Return the admission after a measurement."""
     admission.device_times[""].record(per_image_s * 4, images=4)
     return admission
@@ -26,11 +26,11 @@ def attempt(admission: Admission, images: int, *, waiting: int = 0, left_s: floa
     """Ask for admission while this many images wait."""
     admission.count("", waiting)
 
-    async def scene() -> None:
+    async def scenario() -> None:
         with admission.admitted(images, deadline=now() + left_s, workers=workers):
             pass
 
-    run(scene())
+    run(scenario())
 
 
 def refusal(admission: Admission, images: int, **circumstances: float) -> Exception:
@@ -53,11 +53,11 @@ def test_a_call_whose_images_do_not_all_fit_is_rejected_as_a_whole(admission):
 
 
 def test_images_count_while_they_are_in_flight(admission):
-    async def scene():
+    async def scenario():
         with admission.admitted(3, deadline=NEVER, workers=1):
             return admission.in_flight
 
-    assert run(scene()) == 3
+    assert run(scenario()) == 3
 
 
 def test_the_count_returns_to_zero(admission):
@@ -66,12 +66,12 @@ def test_the_count_returns_to_zero(admission):
 
 
 def test_the_count_returns_to_zero_after_an_error(admission):
-    async def scene():
+    async def scenario():
         with admission.admitted(3, deadline=NEVER, workers=1):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        run(scene())
+        run(scenario())
     assert admission.in_flight == 0
 
 
@@ -87,11 +87,11 @@ def test_preparing_counts_only_what_is_being_prepared(admission):
 
 
 def test_a_deadline_that_the_queue_makes_impossible_is_rejected_at_once(admission):
-    assert isinstance(refusal(paced(admission, 0.5), 1, waiting=4, left_s=1.9), DeadlineExceeded)
+    assert isinstance(refusal(with_measurement(admission, 0.5), 1, waiting=4, left_s=1.9), DeadlineExceeded)
 
 
 def test_a_deadline_that_can_be_met_is_accepted(admission):
-    attempt(paced(admission, 0.5), 1, waiting=4, left_s=2.1)
+    attempt(with_measurement(admission, 0.5), 1, waiting=4, left_s=2.1)
 
 
 def test_a_deadline_that_has_passed_is_refused(admission):
@@ -103,15 +103,15 @@ def test_no_deadline_is_rejected_before_the_first_measurement(admission):
 
 
 def test_more_workers_meet_more_deadlines(admission):
-    attempt(paced(admission, 0.5), 1, waiting=4, left_s=1.9, workers=2)
+    attempt(with_measurement(admission, 0.5), 1, waiting=4, left_s=1.9, workers=2)
 
 
-def test_the_wait_that_a_full_queue_advises_follows_the_measured_pace(admission):
-    assert refusal(paced(admission, 2.0), 1, waiting=8).retry_after_s == 16
+def test_the_wait_that_a_full_queue_advises_follows_the_measured_time(admission):
+    assert refusal(with_measurement(admission, 2.0), 1, waiting=8).retry_after_s == 16
 
 
 def test_the_advised_wait_is_shared_among_the_workers(admission):
-    assert refusal(paced(admission, 2.0), 1, waiting=8, workers=4).retry_after_s == 4
+    assert refusal(with_measurement(admission, 2.0), 1, waiting=8, workers=4).retry_after_s == 4
 
 
 def test_the_advised_wait_is_at_least_a_second(admission):
@@ -119,41 +119,41 @@ def test_the_advised_wait_is_at_least_a_second(admission):
 
 
 def test_the_advised_wait_has_an_upper_bound(admission):
-    assert refusal(paced(admission, 100.0), 1, waiting=8).retry_after_s == LONGEST_RETRY_S
+    assert refusal(with_measurement(admission, 100.0), 1, waiting=8).retry_after_s == LONGEST_RETRY_S
 
 
 def test_a_slow_model_does_not_affect_the_estimate_of_a_fast_one(admission):
     admission.device_times["masks"].record(10.0, images=1)
     admission.device_times["classes"].record(0.02, images=1)
 
-    async def scene():
+    async def scenario():
         with admission.admitted(4, model="classes", deadline=NEVER, workers=1):
             admission.check(1, model="classes", deadline=now() + 0.1, workers=1)
 
-    run(scene())
+    run(scenario())
 
 
 def test_a_quick_model_waits_for_a_slow_one_before_it(admission):
     admission.device_times["masks"].record(10.0, images=1)
 
-    async def scene():
+    async def scenario():
         with admission.admitted(1, model="masks", deadline=NEVER, workers=1):
             admission.check(1, model="classes", deadline=now() + 9, workers=1)
 
     with pytest.raises(DeadlineExceeded):
-        run(scene())
+        run(scenario())
 
 
 def check(admission: Admission, *, model: str = "", left_s: float, remote: dict[str, int] | None = None, after_s=0.0):
     """Ask for admission of an image, some time after a worker has reported the queues of other frontends."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         if remote:
             admission.record_remote_queue("worker-0", remote)
         await asyncio.sleep(after_s)
         admission.check(1, model=model, deadline=now() + left_s, workers=1)
 
-    run(scene())
+    run(scenario())
 
 
 def test_images_that_wait_for_a_thread_to_decode_delay_a_call(admission):
@@ -177,11 +177,11 @@ def test_the_advised_wait_includes_the_images_that_wait_to_be_decoded(admission)
 
 def test_samples_of_other_frontends_delay_a_call(admission):
     with pytest.raises(DeadlineExceeded):
-        check(paced(admission, 0.5), left_s=1.9, remote={"": 4})
+        check(with_measurement(admission, 0.5), left_s=1.9, remote={"": 4})
 
 
-def test_what_a_worker_said_about_other_frontends_is_forgotten(admission):
-    check(paced(admission, 0.5), left_s=0.1, remote={"": 4}, after_s=REMOTE_QUEUE_S)
+def test_a_worker_report_about_other_frontends_expires(admission):
+    check(with_measurement(admission, 0.5), left_s=0.1, remote={"": 4}, after_s=REMOTE_QUEUE_S)
 
 
 def test_many_images_of_a_slow_model_delay_a_quick_one_by_one_batch(admission):
@@ -201,13 +201,13 @@ def test_a_model_shares_the_device_with_another_that_has_more_work(admission):
 
 
 def test_old_measurements_lose_weight_slowly():
-    pace = MeanTime()
+    mean_time = MeanTime()
     for per_image_s in (1.0, 2.0):
-        pace.record(per_image_s, images=1)
-    assert pace.per_image_s == pytest.approx(1.1)
+        mean_time.record(per_image_s, images=1)
+    assert mean_time.per_image_s == pytest.approx(1.1)
 
 
 def test_the_measured_time_is_per_image_of_a_batch():
-    pace = MeanTime()
-    pace.record(1.0, images=4)
-    assert pace.wait_s(8, parallel=1) == pytest.approx(2.0)
+    mean_time = MeanTime()
+    mean_time.record(1.0, images=4)
+    assert mean_time.wait_s(8, parallel=1) == pytest.approx(2.0)

@@ -122,7 +122,7 @@ def test_the_wait_ends_with_the_last_item_that_was_coming(device):
 
 
 def test_the_items_that_wait_are_counted_by_group():
-    async def scene():
+    async def scenario():
         batcher = Batcher(lambda _, items: asyncio.sleep(0, items), max_batch=4, group=lambda key: key[0])
         calls = [asyncio.create_task(batcher.submit(key, 1)) for key in ("a1", "a2", "b1")]
         await asyncio.sleep(0)
@@ -131,7 +131,7 @@ def test_the_items_that_wait_are_counted_by_group():
             call.cancel()
         return waiting
 
-    assert run(scene()) == {"a": 2, "b": 1}
+    assert run(scenario()) == {"a": 2, "b": 1}
 
 
 def test_a_full_batch_does_not_wait(device):

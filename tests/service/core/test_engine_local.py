@@ -49,12 +49,12 @@ async def test_an_image_is_answered_in_this_process():
 
 
 async def test_an_engine_is_ready_as_long_as_its_pool_has_a_model():
-    told: list[bool] = []
+    notified: list[bool] = []
     async with serving(NAME) as engine:
-        engine.on_ready_change.append(told.append)
+        engine.on_ready_change.append(notified.append)
         assert engine.ready
         await engine.pool.unload(NAME)
-        assert (engine.ready, told) == (False, [False])
+        assert (engine.ready, notified) == (False, [False])
         with pytest.raises(Unavailable):
             await predict(engine, CAT)
 

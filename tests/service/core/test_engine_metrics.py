@@ -1,4 +1,4 @@
-"""What the engine counts and logs."""
+"""Tests what the engine counts and logs."""
 
 import asyncio
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The memory budget: what is refused, who waits, and what is released."""
+"""Tests when the memory budget rejects a reservation, blocks a thread, and releases memory."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def threads():
 
 
 class Work:
-    """A thread that holds working memory until it is told to return."""
+    """A thread that reserves working memory until the test sets `go_on`."""
 
     def __init__(self, account, size_bytes: int) -> None:
         self.account, self.size_bytes = account, size_bytes

@@ -33,21 +33,21 @@ TIMEOUT_S = 30
 
 
 class FakeWorker:
-    """Hears jobs, and answers when the test says so."""
+    """A worker that receives jobs, and sends the answers that a test asks for."""
 
     def __init__(self, folder, name: str) -> None:
         self.name, self.at = name, address(folder, name)
         self.listener = ServerSocket(self.at)
 
     async def job(self) -> tuple[bytes, Job, np.ndarray]:
-        """The next job: who sent it, the job, the pixels."""
+        """Return the next job: its sender, the job and its pixels."""
         async with asyncio.timeout(TIMEOUT_S):
             peer, message, arrays = await self.listener.receive()
         assert isinstance(message, Job)
         return peer, message, arrays[0]
 
     async def abandoned(self) -> int:
-        """The id of the next job that is taken back."""
+        """Return the id of the next job that is abandoned."""
         async with asyncio.timeout(TIMEOUT_S):
             _, message, _ = await self.listener.receive()
         assert isinstance(message, Abandon)
@@ -190,7 +190,7 @@ async def lose(pool, workers) -> asyncio.Task:
 
 
 async def run_next(pool, worker) -> None:
-    """The worker says that the next job is on its device, and the pool has heard it."""
+    """Report that the next job is on the device, and wait until the pool has received that."""
     peer, job, _ = await worker.job()
     await worker.listener.send(peer, Running((job.id,)))
     async with asyncio.timeout(TIMEOUT_S):
@@ -237,18 +237,18 @@ async def test_while_a_worker_recovers_a_sample_waits(pool, workers):
 
 
 @pytest.mark.parametrize("state", [LOADING, DECODER_ERRORS], ids=["loading", "broken"])
-async def test_where_no_worker_promises_anything_nobody_waits(pool, state):
+async def test_a_call_fails_at_once_if_no_worker_is_recovering(pool, state):
     pool.update(states(state))
     with pytest.raises(Unavailable):
         await pool.submit("nano", SAMPLE, expires=NEVER)
 
 
-async def test_before_any_news_nobody_waits(pool):
+async def test_a_call_fails_at_once_before_the_first_worker_states(pool):
     with pytest.raises(Unavailable):
         await pool.submit("nano", SAMPLE, expires=NEVER)
 
 
-async def test_who_waits_is_told_when_hope_is_lost(pool):
+async def test_a_waiting_call_fails_when_no_worker_is_recovering_any_more(pool):
     pool.update(states(RECOVERING))
     call = submit(pool)
     await asyncio.sleep(0)
@@ -257,7 +257,7 @@ async def test_who_waits_is_told_when_hope_is_lost(pool):
         await call
 
 
-async def test_who_is_told_that_nobody_works_is_told_when_to_come_back(pool):
+async def test_the_error_for_a_missing_worker_has_retry_after(pool):
     with pytest.raises(Unavailable) as caught:
         await pool.submit("nano", SAMPLE, expires=NEVER)
     assert caught.value.retry_after_s
@@ -293,7 +293,7 @@ async def test_an_abandoned_sample_is_not_outstanding(pool, workers):
     assert not next(iter(pool.connections.values())).pending
 
 
-async def test_an_answer_that_nobody_waits_for_is_ignored(pool, workers):
+async def test_an_answer_without_a_waiting_call_is_ignored(pool, workers):
     pool.update(states(workers[0]))
     abandoned = submit(pool)
     peer, job, _ = await workers[0].job()
@@ -319,7 +319,7 @@ async def test_a_failure_keeps_its_words(pool, workers):
 
 
 async def failure(pool, worker, code: str) -> ServiceError:
-    """What a caller gets when a worker reports that code."""
+    """Return the error that a caller gets when a worker reports that code."""
     pool.update(states(worker))
     call = submit(pool)
     peer, job, _ = await worker.job()
@@ -381,7 +381,7 @@ async def test_all_workers_are_expected_whatever_their_state(pool, workers):
     assert (pool.ready, pool.expected) == (1, 3)
 
 
-async def test_news_without_change_disturbs_nobody(pool, workers):
+async def test_unchanged_worker_states_keep_the_connections(pool, workers):
     pool.update(states(workers[0]))
     call = submit(pool)
     peer, job, _ = await workers[0].job()

@@ -16,7 +16,7 @@ from service.settings import Settings
 TIMEOUT_S = 30
 
 
-class Left(Exception):
+class ProcessExited(Exception):
     """Stands for the end of the process."""
 
 
@@ -25,16 +25,16 @@ def servers(monkeypatch):
     """Return the servers that the frontend makes, by kind, for a test to break."""
     made = {}
 
-    def keep(kind, name):
-        class Kept(kind):
+    def recorded(kind, name):
+        class Recorded(kind):
             def __init__(self, engine):
                 super().__init__(engine)
                 made[name] = self
 
-        return Kept
+        return Recorded
 
-    monkeypatch.setattr(rest, "Server", keep(rest.Server, "HTTP"))
-    monkeypatch.setattr(rpc, "Server", keep(rpc.Server, "gRPC"))
+    monkeypatch.setattr(rest, "Server", recorded(rest.Server, "HTTP"))
+    monkeypatch.setattr(rpc, "Server", recorded(rpc.Server, "gRPC"))
     return made
 
 
@@ -50,7 +50,7 @@ async def supervisor(tmp_path, monkeypatch):
     """Return the socket that a frontend reports to; it never ends the process of the test."""
 
     def exit_process(code, error=None):
-        raise Left(code)
+        raise ProcessExited(code)
 
     monkeypatch.setattr(child, "exit_process", exit_process)
     listening = ServerSocket(address(tmp_path, CONTROL))

@@ -1,4 +1,4 @@
-"""Which models are served, and which labels belong to which model."""
+"""Tests how the settings select the models, and the labels of each model."""
 
 from pathlib import Path
 

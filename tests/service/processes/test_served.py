@@ -1,4 +1,4 @@
-"""Which models are announced, and what a worker is told about the difference to what it holds."""
+"""Tests which models are announced, and which messages make a worker load and unload models."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_a_model_that_is_still_loading_or_unloading_is_left_alone(models):
     assert models.changes(held(first="unloading", second="ready")) == []
 
 
-def test_a_model_that_nobody_wants_any_more_is_not_announced_again(models):
+def test_a_removed_model_is_not_announced_again(models):
     models.remove("first")
     models.record([card("first")])
     assert names(models) == []

@@ -108,15 +108,15 @@ async def test_jobs_of_a_frontend_that_died_never_reach_the_device(worker, super
     dead, alive = frontends
     first = submit(alive, 1)
     await until(lambda: worker.pool.busy_since is not None)
-    orphans = [submit(dead, value) for value in (2, 3)]
+    dropped = [submit(dead, value) for value in (2, 3)]
     second = submit(alive, 4)
     await until(lambda: worker.pool.batcher.depth == 3)
     await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
     await until(lambda: worker.gone)
     model.gate.set()
     assert (await first, await second, model.values) == (1, 4, [1, 4])
-    for orphan in orphans:
-        orphan.cancel()
+    for job in dropped:
+        job.cancel()
 
 
 async def test_jobs_that_arrive_after_their_frontend_died_are_dropped(worker, supervisor, frontends, model):

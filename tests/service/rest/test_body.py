@@ -42,10 +42,10 @@ def request(
     pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)] or [b""]
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     messages[-1]["more_body"] = False
-    coming = iter(messages)
+    pending = iter(messages)
 
     async def receive() -> dict:
-        return next(coming, {"type": "http.disconnect"})
+        return next(pending, {"type": "http.disconnect"})
 
     return Request({"type": "http", "method": "POST", "path": "/classify", "headers": headers}, receive)
 
@@ -187,13 +187,13 @@ def test_a_large_part_is_never_written_to_disk(no_disk):
 
 @pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
 def test_a_body_that_announces_too_much_is_rejected_unread(label):
-    async def scene() -> None:
+    async def scenario() -> None:
         sent = request(b"", label, length=1001)
         sent._receive = None  # reading would fail
         await unwrap(sent, limits(1000), ENDPOINTS["classify"].body, deadline=math.inf)
 
     with pytest.raises(TooLarge, match="1000 bytes"):
-        asyncio.run(scene())
+        asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("label", ["image/png", "application/json", FORM], ids=["bare", "json", "form"])
@@ -313,7 +313,7 @@ def test_malformed_json_is_a_bad_request(body):
         (b'{"image": "aGk=", "top_k": "x"}', "top_k must be a whole number"),
     ],
 )
-def test_what_is_wrong_with_a_json_body_is_said_in_words(body, detail):
+def test_the_error_for_a_json_body_says_what_is_wrong(body, detail):
     assert refusal(body, "application/json").detail == detail
 
 
@@ -390,7 +390,7 @@ def test_a_body_that_stalls_is_the_clients_fault(label):
         await asyncio.Event().wait()
         raise AssertionError("the body went on")
 
-    async def scene() -> None:
+    async def scenario() -> None:
         headers = [(b"content-type", label.encode())]
         sent = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
         await unwrap(
@@ -398,19 +398,19 @@ def test_a_body_that_stalls_is_the_clients_fault(label):
         )
 
     with pytest.raises(RequestTimeout):
-        asyncio.run(scene())
+        asyncio.run(scenario())
 
 
 def test_a_client_that_disconnects_within_its_body_cancels_its_request():
     async def receive() -> dict:
         return {"type": "http.disconnect"}
 
-    async def scene() -> None:
+    async def scenario() -> None:
         sent = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
         await unwrap(sent, limits(MAX_BYTES), ENDPOINTS["classify"].body, deadline=math.inf)
 
     with pytest.raises(Cancelled):
-        asyncio.run(scene())
+        asyncio.run(scenario())
 
 
 def test_a_misspelt_option_is_rejected_with_a_suggestion():

@@ -101,7 +101,7 @@ async def test_a_stream_ends_when_the_service_stops(asked):
         assert [item async for item in answers] == []
 
 
-async def test_answers_that_nobody_fetches_count_as_memory(asked):
+async def test_answers_that_are_not_fetched_count_as_memory(asked):
     answers = asked.answers(10_000)
     first = await anext(answers)
     await settle(asked)

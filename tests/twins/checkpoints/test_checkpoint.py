@@ -145,7 +145,7 @@ def test_a_missing_key_is_named(saved, tiny, key):
 
 
 @pytest.mark.parametrize("key", ["patch_embeds.2.proj.weight", "head.weight"])
-def test_a_missing_key_that_tells_the_architecture_is_named(saved, tiny, key):
+def test_a_missing_key_that_shows_the_architecture_is_named(saved, tiny, key):
     assert key in refusal(saved({k: t for k, t in tiny.items() if k != key}))
 
 
@@ -363,7 +363,7 @@ def converted(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("field", ["declared", "head", "variant", "classes"])
-def test_saving_keeps_what_the_keys_alone_would_not_tell(converted, field):
+def test_saving_stores_what_the_keys_do_not_show(converted, field):
     original, again = converted
     assert getattr(again, field) == getattr(original, field)
 
