@@ -1,6 +1,6 @@
 """Measures the latency of /classify while eight clients use /segment: `python -m bench.fairness`.
 
-Starts the service with the packaged models, on the CPU, and measures it in closed loop: each client sends its next
+Starts the service with the models that ship, on the CPU, and measures it in closed loop: each client sends its next
 request when the last one is answered. The loads with and without the classifying client alternate, so that a machine
 that is slow for a while is slow for both. Prints a table, and the same figures as one JSON object.
 """

@@ -127,7 +127,7 @@ INFERENCE: dict[str, Any] = {name: inference(endpoint) for name, endpoint in END
 
 MODELS: dict[str, Any] = {"responses": {"200": answer(ModelList, "The served models"), **problem(401, 503)}}
 MODEL: dict[str, Any] = {"responses": {"200": answer(Card, "The card of the model"), **problem(401, 404, 503)}}
-MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # of packaged models
+MODEL["responses"]["200"]["content"]["text/markdown"] = {"schema": {"type": "string"}}  # models that ship
 STATUS: dict[str, Any] = {"responses": {"200": answer(Status, "The process is alive")}}
 READY: dict[str, Any] = {
     "responses": {
