@@ -29,6 +29,8 @@ HEADERS: dict[type[ServiceError], dict[str, str]] = {
     errors.RequestTimeout: {"Connection": "close"},  # the rest of the body may never come
 }
 
+TITLES = {kind.code: kind.title for kind in STATUS}
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -64,7 +66,7 @@ def respond(error: ServiceError, request_id: str) -> Response:
 def describe_status(code: int, request_id: str, detail: str = "") -> Problem:
     """Return a refusal that has a status but no class of its own, such as an unknown path, as a problem."""
     phrase, name = HTTPStatus(code).phrase, status_code_name(code)
-    return Problem(f"urn:twins:{name}", phrase, code, detail or phrase, name, request_id)
+    return Problem(f"urn:twins:{name}", TITLES.get(name, phrase), code, detail or phrase, name, request_id)
 
 
 def status_code_name(code: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sys
 from functools import partial
 from typing import Any
@@ -17,6 +18,15 @@ from service.rest import problems
 from service.rest.scope import MALFORMED, given_id
 
 MAX_DETAIL = 200  # characters
+
+DETAILS = {
+    431: "the headers of the request are too large",
+    501: "the Transfer-Encoding is not supported; send the body with a Content-Length, or chunked",
+}
+"""What the parser's own message does not say plainly, by the status of the refusal."""
+
+BYTES = re.compile(r": (bytearray\(|b['\"]).*", re.DOTALL)
+"""The client's own bytes at the end of the parser's message, as Python writes them."""
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.ERROR)  # a client's faults are counted, not warned of
@@ -37,29 +47,34 @@ class Protocol(H11Protocol):
         """
         error = sys.exception()
         hint = error.error_status_hint if isinstance(error, h11.ProtocolError) else 400
-        detail = f"the HTTP request is malformed: {error or msg}"[:MAX_DETAIL]
+        detail = DETAILS.get(hint) or f"the HTTP request is malformed: {BYTES.sub('', str(error or msg))}"
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.send_problem(problems.describe_status(hint, self.refuse(hint, detail), detail))
+            handled_id = self.mark_malformed(detail)
+            problem = problems.describe_status(hint, handled_id or choose_id(""), detail[:MAX_DETAIL])
+            bytes_out = self.send_problem(problem)
+            if handled_id is None:
+                self.count(problem, bytes_out)
         self.transport.close()
 
-    def refuse(self, status: int, detail: str) -> str:
-        """Count the refusal, and return the request's id.
+    def mark_malformed(self, detail: str) -> str | None:
+        """Return the id of the request that is being handled, or None if its headers could not be read.
 
-        If the parser has read the headers already, the request is being handled: its body is marked as malformed, and
-        the handler counts it.
+        The body of such a request is marked as malformed, and the handler counts and logs it.
         """
-        if self.cycle and not self.cycle.response_complete:
-            state = self.cycle.scope["state"]
-            state[MALFORMED] = detail
-            return str(state.setdefault("request_id", choose_id(given_id(self.headers))))
-        request_id, now = choose_id(""), asyncio.get_running_loop().time()
-        address = self.client[0] if self.client else ""
-        caller = Caller(request_id, "http", now, address=address, report=partial(log_with_status, status))
-        self.engine.refused(caller, problems.status_code_name(status))
-        return request_id
+        if not self.cycle or self.cycle.response_complete:
+            return None
+        state = self.cycle.scope["state"]
+        state[MALFORMED] = detail
+        return str(state.setdefault("request_id", choose_id(given_id(self.headers))))
 
-    def send_problem(self, problem: problems.Problem) -> None:
-        """Send a problem as the last response of the connection."""
+    def count(self, problem: problems.Problem, bytes_out: int) -> None:
+        """Count and log a request that has no handler."""
+        now, address = asyncio.get_running_loop().time(), self.client[0] if self.client else ""
+        report = partial(log_with_sizes, problem.status, bytes_out)
+        self.engine.refused(Caller(problem.request_id, "http", now, address=address, report=report), problem.code)
+
+    def send_problem(self, problem: problems.Problem) -> int:
+        """Send a problem as the last response of the connection. Return the size of the body."""
         response = problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"})
         reason = problem.title.encode()
         for event in (
@@ -68,9 +83,10 @@ class Protocol(H11Protocol):
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
+        return len(response.body)
 
 
-def log_with_status(status: int, outcome: Outcome) -> None:
+def log_with_sizes(status: int, bytes_out: int, outcome: Outcome) -> None:
     """Log a request that the parser refuses."""
-    outcome.status = str(status)
+    outcome.status, outcome.bytes_out = str(status), bytes_out
     log_request(outcome)

@@ -13,6 +13,7 @@ from service.core.call import Outcome
 from service.core.engine import Engine
 from service.core.ids import choose_id
 from service.core.request_log import log_request
+from service.errors import Cancelled
 
 MALFORMED = "malformed"  # the key in a request's state for the parser's message about a malformed body
 OUTCOME = "outcome"  # the key in a request's state of the outcome to log
@@ -76,7 +77,8 @@ class RequestScope:
             if (outcome := state.get(OUTCOME)) is not None:  # probes of health and metrics have none
                 outcome.status = str(sizes.status)
                 outcome.bytes_in = sizes.bytes_in
-                outcome.bytes_out = 0 if scope["method"] == "HEAD" else sizes.bytes_out
+                unsent = scope["method"] == "HEAD" or outcome.code == Cancelled.code  # the client has gone
+                outcome.bytes_out = 0 if unsent else sizes.bytes_out
                 log_request(outcome)
 
 

@@ -93,7 +93,7 @@ def test_a_client_that_hangs_up_is_noticed(own_server, cat):
     os.kill(own_server.pid("worker-0"), signal.SIGSTOP)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{own_server.http}/classify", content=cat, timeout=0.5)
-    own_server.wait_for("request", code="cancelled")
+    assert own_server.wait_for("request", code="cancelled")["bytes_out"] == 0
 
 
 def test_no_process_is_killed_because_the_supervisor_was_frozen():

@@ -6,6 +6,7 @@ import socket
 import httpx
 import pytest
 
+from service.errors import BadRequest
 from tests.server import wait_until
 
 
@@ -92,6 +93,13 @@ MALFORMED = {
 }
 
 
+PLAIN = {
+    400: "the HTTP request is malformed: ",
+    431: "the headers of the request are too large",
+    501: "the Transfer-Encoding is not supported",
+}
+
+
 @pytest.mark.parametrize("case", MALFORMED)
 def test_what_the_parser_refuses_is_a_problem_and_counted(server, case):
     data, status, code = MALFORMED[case]
@@ -101,7 +109,11 @@ def test_what_the_parser_refuses_is_a_problem_and_counted(server, case):
     assert (answered, problem["status"], problem["code"]) == (status, status, code)
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-request-id"] == problem["request_id"]
-    assert problem["detail"].startswith("the HTTP request is malformed: ")
+    assert problem["detail"].startswith(PLAIN[status])
+    assert not [word for word in ("bytearray", "b'", "buffer", "Receive") if word in problem["detail"]]
+    if status == 400:
+        assert problem["title"] == BadRequest.title
+    assert server.wait_for("request", request_id=problem["request_id"])["bytes_out"] == len(body)
     assert server.metric("twins_requests_total", protocol="http", code=code) == before + 1
 
 
