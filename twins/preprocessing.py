@@ -178,3 +178,8 @@ def describe(found: Chosen | Card) -> str:
         ("std", joined(scale.std), sources.std),
     )
     return ", ".join(f"{name} {value} ({source})" for name, value, source in values if source is not None)
+
+
+def assumed(found: Chosen | Card) -> tuple[str, ...]:
+    """Return the names of the values that are defaults, and that may be wrong for this network."""
+    return tuple(name for name, source in asdict(found.sources).items() if source == "default")

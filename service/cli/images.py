@@ -17,6 +17,7 @@ from twins.card import Card
 from twins.errors import DeviceMissing, TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
+from twins.preprocessing import assumed, describe
 from twins.runtime.backend import choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks.options import Options
@@ -103,7 +104,17 @@ def open_model(
         card = runner.run(pool.load(parse_reference(model), labels_file=labels, warm_up=False))
         if task is not None and not task.serves(card):
             raise click.UsageError(f"--model {model} is for the task {card.task}; it cannot {task.name}")
+        if assumed(card):
+            click.echo(f"twins: {default_values(card)}", err=True)
         yield LocalModel(pool, card, batch, runner)
+
+
+def default_values(card: Card) -> str:
+    """Return a sentence about the values of a model's preprocessing that neither the user nor the file gives."""
+    return (
+        f"{card.name}: defaults are used for {', '.join(assumed(card))}, which may be wrong for this model. "
+        f"Preprocessing: {describe(card)}. `twins convert` stores the right values in the file"
+    )
 
 
 def run(

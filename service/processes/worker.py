@@ -35,7 +35,7 @@ from service.processes.child import ChildConfig
 from service.processes.models import labels_file_for
 from service.settings import Settings, cores
 from twins.errors import DeviceLost, TwinsError
-from twins.preprocessing import describe
+from twins.preprocessing import assumed, describe
 from twins.runtime.backend import Backend, choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks import decode_params
@@ -124,6 +124,13 @@ class Worker(Observer):
             sha256=reference.sha256,
             preprocessing=describe(card),
         )
+        if values := assumed(card):
+            log.warning(
+                "preprocessing uses defaults, which may be wrong for this model",
+                model=reference.name,
+                values=values,
+                advice="set them with --preprocess, or store them in the file with `twins convert`",
+            )
         await self.report(reference, "ready")
 
     async def report(self, reference: ModelReference, state: ModelState) -> None:

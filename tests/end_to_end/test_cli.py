@@ -242,6 +242,14 @@ def test_an_own_checkpoint_is_classified_with_the_labels_given(labels):
     assert best(line).startswith("thing ")
 
 
+@pytest.mark.parametrize("command", ["classify", "embed"])
+def test_defaults_in_the_preprocessing_of_an_own_checkpoint_are_never_silent(command):
+    (said,) = call(command, "--model", f"own={SHIPPED}", CAT).stderr.decode().splitlines()
+    assert said.startswith("twins: own: defaults are used for interpolation, mean, std, which may be wrong")
+    assert "`twins convert` stores the right values" in said
+    assert call(command, CAT).stderr == b""
+
+
 def test_labels_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "few.txt").write_text("only\n")
     said = refused(MODEL, "classify", "--model", f"own={SHIPPED}", "--labels", tmp_path / "few.txt", CAT)

@@ -85,6 +85,13 @@ def test_the_log_says_where_each_preprocessing_value_comes_from(preprocessed):
     assert "mean 0.5/0.5/0.5 (flag), std 0.229/0.224/0.225 (default)" in event["preprocessing"]
 
 
+def test_the_log_warns_of_defaults_in_the_preprocessing(preprocessed, several):
+    (event,) = preprocessed.events("preprocessing uses defaults, which may be wrong for this model")
+    assert (event["level"], event["model"], event["values"]) == ("warning", "own", ["interpolation", "std"])
+    warned = several.events("preprocessing uses defaults, which may be wrong for this model")
+    assert [event["model"] for event in warned] == ["flowers"]
+
+
 def test_settings_from_a_file_and_from_variables_serve_the_same(tmp_path, cat):
     config = tmp_path / "twins.toml"
     config.write_text('models = ["twins_svt_nano"]\nmax_queue = 7\n')
