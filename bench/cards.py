@@ -42,7 +42,7 @@ def classes(found: scores.ClassificationScores) -> str:
             str(each.images),
             percent(each.top1),
             span(each.interval),
-            f"{each.confused_with} {each.confused_with_images / each.images:.0%}" if each.confused_with else "",
+            f"{each.taken_for} {each.taken_for_images / each.images:.0%}" if each.taken_for else "",
         )
         for each in sorted(found.classes, key=lambda each: -each.top1)
     )

@@ -39,7 +39,7 @@ def write_classified(found: ClassificationScores, table: Table) -> str:
     for name in ("class", "images", "top-1", "95 %", "most often confused with"):
         table.add_column(name)
     for each in sorted(found.classes, key=lambda each: -each.top1):
-        other = f"{each.confused_with} ({each.confused_with_images / each.images:.0%})" if each.confused_with else ""
+        other = f"{each.taken_for} ({each.taken_for_images / each.images:.0%})" if each.taken_for else ""
         table.add_row(each.label, str(each.images), percent(each.top1), span(each.interval), other)
     return (
         f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), "

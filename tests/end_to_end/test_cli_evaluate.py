@@ -32,7 +32,7 @@ def test_a_classifier_is_measured_on_class_folders(images):
     assert (report["task"], figures["images"], figures["top1"]) == ("classify", 3, pytest.approx(2 / 3))
     assert figures["mean_per_class"] == 0.5
     assert [(each["label"], each["right"]) for each in figures["classes"]] == [("cat", 2), ("dog", 0)]
-    assert figures["classes"][1]["confused_with"] == "cat"
+    assert figures["classes"][1]["taken_for"] == "cat"
 
 
 def test_the_batch_changes_no_figure(images):

@@ -29,8 +29,8 @@ class ClassAccuracy:
     right: int
     top1: float
     interval: Interval
-    confused_with: str | None  # the most frequent wrong class
-    confused_with_images: int
+    taken_for: str | None  # the most frequent wrong class
+    taken_for_images: int
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class ClassifierCount:
                 right=right,
                 top1=right / images,
                 interval=wilson(right, images),
-                confused_with=None if other is None else self.labels[other].name,
-                confused_with_images=0 if other is None else int(wrong[other]),
+                taken_for=None if other is None else self.labels[other].name,
+                taken_for_images=0 if other is None else int(wrong[other]),
             )
 
 

@@ -47,14 +47,14 @@ def test_classes_without_images_are_left_out(classified):
 
 def test_a_class_reports_its_most_frequent_error(classified):
     first, second = classified.classes
-    assert (first.confused_with, first.confused_with_images) == ("c", 2)
-    assert (second.confused_with, second.confused_with_images) == ("a", 1)
+    assert (first.taken_for, first.taken_for_images) == ("c", 2)
+    assert (second.taken_for, second.taken_for_images) == ("a", 1)
 
 
 def test_a_class_without_errors_reports_none():
     count = ClassifierCount(LABELS)
     count.add(3, [3, 0, 1, 2, 4], 0.8)
-    assert count.result().classes[0].confused_with is None
+    assert count.result().classes[0].taken_for is None
 
 
 def test_the_confusion_has_true_classes_as_rows(classified):
