@@ -114,8 +114,11 @@ class LocalPool:
         except BaseException:
             await self.in_device_thread(runner.unload)
             raise
+        replaced = self.models.get(reference.name)
         self.models[reference.name] = runner
         self.notify()
+        if replaced:
+            await self.in_device_thread(replaced.unload)
         return runner.card
 
     async def unload(self, name: str) -> None:

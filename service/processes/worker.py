@@ -156,8 +156,8 @@ class Worker(Observer):
     async def unload(self, name: str) -> None:
         """Free the memory of a model, after its last call is answered."""
         async with self.changing:
-            status = self.models.pop(name)
-            if status.state == "ready":
+            del self.models[name]
+            if name in self.pool.models:
                 await self.pool.unload(name)
             log.info("model unloaded", model=name)
             await self.report_all()
@@ -177,9 +177,25 @@ class Worker(Observer):
             if isinstance(message, FrontendGone):
                 self.drop_frontend(message.name)
             elif isinstance(message, LoadModel):
-                self.start(self.load_while_serving(message.reference))
+                self.on_load(message.reference)
             elif isinstance(message, UnloadModel):
-                self.start(self.unload(message.name))
+                self.on_unload(message.name)
+
+    # Both record the new state at once, so that every report to the supervisor has it, also while another model
+    # changes. The supervisor sends a message twice when a report from before the first one reaches it afterwards.
+
+    def on_load(self, reference: ModelReference) -> None:
+        """Load a model when the changes before it are done, unless the worker has a model of this name."""
+        if reference.name not in self.models:
+            self.models[reference.name] = ModelStatus(reference.name, reference.sha256 or "", "loading")
+            self.start(self.load_while_serving(reference))
+
+    def on_unload(self, name: str) -> None:
+        """Unload a model when the changes before it are done, unless the worker does not hold it."""
+        status = self.models.get(name)
+        if status and status.state in ("ready", "failed"):
+            self.models[name] = ModelStatus(name, status.version, "unloading")
+            self.start(self.unload(name))
 
     def start(self, change: Coroutine[Any, Any, None]) -> None:
         """Load or unload a model in the background. An unexpected error ends the process."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def own(tmp_path) -> ModelReference:
 
 
 async def send(at: str, message: Message) -> None:
-    """Send one message to the supervisor."""
-    client = ClientSocket(at, name="operator")
+    """Send one message to the supervisor, as a client of its own: two of one name would lose messages."""
+    client = ClientSocket(at, name=f"operator-{uuid.uuid4()}")
     await client.send(message)
     client.close(linger_ms=10_000)
 
@@ -78,6 +79,24 @@ async def test_a_model_is_loaded_under_load_answers_and_is_unloaded_without_a_fa
         404,
     }  # 404 when it is withdrawn, and nothing else
     assert names(server) == ["twins_svt_nano"]
+
+
+async def test_three_models_are_loaded_at_once_under_load_once_each_and_without_a_failed_request(running, own, cat):
+    server, at = running
+    done = asyncio.Event()
+    new = ["first", "second", "third"]
+    asking = [asyncio.create_task(ask_until(done, server.http, "twins_svt_nano", cat)) for _ in range(2)]
+    for name in new:
+        await send(at, LoadModel(ModelReference(name, own.checkpoint)))
+    await until(lambda: all(names(server)[1:] for _ in range(8)), "both frontends list a new model")
+    listed = server.events("model loaded")[1]["model"]  # the first of them, which both frontends list
+    asking += [asyncio.create_task(ask_until(done, server.http, listed, cat)) for _ in range(2)]
+    await until(lambda: all(set(new) < set(names(server)) for _ in range(8)), "both frontends list all new models")
+    before = server.metric("twins_requests_total", model=listed, code="ok")
+    await until(lambda: server.metric("twins_requests_total", model=listed, code="ok") > before + 20, "answers")
+    done.set()
+    assert set(sum(await asyncio.gather(*asking), Counter())) == {200}
+    assert sorted(event["model"] for event in server.events("model loaded")) == [*new, "twins_svt_nano"]
 
 
 async def test_a_worker_that_restarts_holds_the_models_that_were_loaded_since(running, own, cat):

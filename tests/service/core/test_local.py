@@ -175,3 +175,11 @@ async def test_an_unloaded_model_is_rejected_and_the_others_are_still_served(mod
         with pytest.raises(Unavailable):
             await value(pool, 1)
         assert (model.unloaded, await value(pool, 2, "b")) == (True, 2)
+
+
+async def test_a_model_that_is_loaded_in_place_of_another_frees_the_memory_of_that_one(model):
+    async with serving(model) as pool:
+        pool.backend.models["a"] = FakeModel("a")
+        await pool.load(ModelReference("a"))
+        assert model.unloaded
+        assert await value(pool, 7) == 7

@@ -12,13 +12,16 @@ from service.ipc.pool import ProcessPool
 from service.ipc.transport import (
     ClientSocket,
     FrontendGone,
+    LoadModel,
     ModelStatus,
     Ready,
     ServerSocket,
+    UnloadModel,
     WorkerInfo,
     WorkerStates,
     address,
 )
+from service.processes import child
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
 from service.settings import Settings
@@ -50,6 +53,12 @@ def model():
 
 
 @pytest.fixture
+def further():
+    """Two models that the worker can load besides."""
+    return [GatedModel("b"), GatedModel("c")]
+
+
+@pytest.fixture
 async def supervisor(tmp_path):
     """The supervisor's end of the control plane."""
     made = ServerSocket(address(tmp_path, CONTROL))
@@ -58,21 +67,23 @@ async def supervisor(tmp_path):
 
 
 @pytest.fixture
-async def worker(tmp_path, supervisor, model, monkeypatch):
+async def worker(tmp_path, supervisor, model, further):
     """A worker that runs in this process, without its heartbeats."""
     control = ClientSocket(address(tmp_path, CONTROL), name=NAME)
     made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, device="cpu"), Settings(), control)
-    made.pool.open_backend = lambda: FakeBackend(model)
+    made.pool.open_backend = lambda: FakeBackend(model, *further)
     await made.pool.open()
     model.gate.set()
     await made.pool.load(ModelReference("a"))
     model.gate.clear()
     model.values.clear()
+    made.models["a"] = SERVED[0]
     await control.send(Ready())  # so that the supervisor's socket knows the way back
     await supervisor.receive()
     tasks = [asyncio.create_task(job) for job in (made.pool.serve(), made.receive(), made.follow())]
     yield made
-    model.gate.set()
+    for each in (model, *further):
+        each.gate.set()
     for task in tasks:
         task.cancel()
     made.server_socket.close()
@@ -146,3 +157,57 @@ async def test_a_worker_says_that_a_sample_failed_and_goes_on(worker, frontends,
         await frontends[0].submit("a", sample(1), expires=float("inf"))
     model.fault = None
     assert await submit(frontends[0], 2) == 2
+
+
+async def order(supervisor, *messages) -> None:
+    """Send the worker messages of the supervisor."""
+    for message in messages:
+        await supervisor.send(NAME.encode(), message)
+
+
+def states(worker) -> dict[str, str]:
+    """Return the states that the worker reports."""
+    return {status.name: status.state for status in worker.models.values()}
+
+
+@pytest.fixture
+def loaded(worker, monkeypatch):
+    """Return the names of the models that the worker loads, in that order."""
+    names, load = [], worker.pool.backend.load
+
+    def recording(reference, *, labels_file=None):
+        names.append(reference.name)
+        return load(reference, labels_file=labels_file)
+
+    monkeypatch.setattr(worker.pool.backend, "load", recording)
+    return names
+
+
+@pytest.fixture
+def failures(monkeypatch):
+    """Return the errors that would have ended the process."""
+    errors = []
+    monkeypatch.setattr(child, "exit_process", lambda code, error=None: errors.append(error))
+    return errors
+
+
+async def test_a_model_that_waits_for_another_to_load_is_reported_as_loading(worker, supervisor, further, loaded):
+    await order(supervisor, *(LoadModel(ModelReference(name)) for name in "bc"))
+    await until(lambda: states(worker) == {"a": "ready", "b": "loading", "c": "loading"})
+    assert loaded == ["b"]
+
+
+async def test_a_model_that_is_ordered_twice_is_loaded_once(worker, supervisor, further, loaded):
+    await order(supervisor, *(LoadModel(ModelReference(name)) for name in "abcbc"))
+    for each in further:
+        each.gate.set()
+    await until(lambda: states(worker) == dict.fromkeys("abc", "ready") and not worker.changes)
+    assert loaded == ["b", "c"]
+
+
+async def test_a_model_is_unloaded_once_while_another_loads(worker, supervisor, further, loaded, failures):
+    await order(supervisor, LoadModel(ModelReference("b")), UnloadModel("a"), UnloadModel("a"), UnloadModel("none"))
+    await until(lambda: states(worker) == {"a": "unloading", "b": "loading"})
+    further[0].gate.set()
+    await until(lambda: states(worker) == {"b": "ready"} and not worker.changes)
+    assert failures == []
