@@ -178,7 +178,7 @@ def unwrap_json(body: bytes, form: type[ImageBody]) -> BodyContent:
     given = read_fields(body, form)
     if (given.image is None) == (given.images is None):
         raise BadRequest('the JSON body needs either "image" or "images"')
-    texts = {"image": given.image or ""} if given.images is None else enumerated(given.images)
+    texts: dict[str, object] = {"image": given.image or ""} if given.images is None else enumerated(given.images)
     options = {name: getattr(given, name) for name in given.__struct_fields__ if name not in IMAGE_PARTS}
     return BodyContent(
         tuple(from_base64(name, text) for name, text in texts.items()),
@@ -208,7 +208,7 @@ def read_fields(body: bytes, form: type[ImageBody]) -> ImageBody:
 @cache
 def field_kinds(form: type[ImageBody]) -> dict[str, Any]:
     """Return the type of each field of a JSON body."""
-    return get_type_hints(form)
+    return {**get_type_hints(form), "images": list[Any] | None}  # an image that is no string fails alone
 
 
 def read_field(name: str, value: msgspec.Raw, kind: Any) -> Any:
@@ -225,13 +225,14 @@ JSON_KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    list[Any]: "a list of strings",
     list[str]: "a list of strings",
     list[str | int]: "a list of strings and whole numbers",
 }
 """What a field of a JSON body must be, by its type."""
 
 
-def enumerated(texts: list[str]) -> dict[str, str]:
+def enumerated(texts: Iterable[object]) -> dict[str, object]:
     """Return the images of a list by the names that error messages give them."""
     return {f"images[{index}]": text for index, text in enumerate(texts)}
 
@@ -241,16 +242,18 @@ def as_text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def from_base64(name: str, text: str) -> Image:
+def from_base64(name: str, text: object) -> Image:
     """Return an image from its base64 form, or the error in its place.
 
-    Takes line breaks, the URL-safe alphabet, missing padding, and the prefix of a data URL.
+    Takes line breaks and other white space, the URL-safe alphabet, missing padding, and the prefix of a data URL.
     """
+    if not isinstance(text, str):
+        return BadRequest(f"{name} must be a string")
     if URL.match(text):
         return BadRequest(f"{name}: {NOT_FETCHED}")
     _, comma, rest = text.partition(",")
     try:
-        digits = (rest if comma else text).encode("ascii").translate(URL_SAFE, delete=b"\r\n")
+        digits = (rest if comma else text).encode("ascii").translate(URL_SAFE, delete=b" \t\r\n")
         return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError):
         return BadRequest(f"{name}: not base64; encode the bytes of the image file, as `base64 FILE` does")
