@@ -12,6 +12,8 @@ FileKind = Literal["safetensors", "pickle"]
 HEAD = 1024  # bytes that are read to recognise a file
 LENGTH = 8  # bytes of the number that starts a safetensors file: the length of the JSON header behind it
 MAX_HEADER = 100_000_000  # bytes of that header, as the format limits it
+PICKLE_PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+TORCH_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # near the start of a pickle that an old `torch.save` wrote
 TEXT_CONTROLS = b"\t\n\r\f\b\x1b"
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -71,6 +73,8 @@ def identify_head(head: bytes, path: Path) -> FileKind:
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         check_archive(path)
+    elif head.startswith(PICKLE_PROTOCOLS) and TORCH_MAGIC not in head[:64]:
+        raise CheckpointError(f"this is a plain pickle, which `torch.save` did not write. {SAVE_STATE_DICT}")
     elif is_text(head):
         raise CheckpointError("this is a text file, not a checkpoint. Give a PyTorch or safetensors file.")
     return "pickle"

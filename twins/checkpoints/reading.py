@@ -89,7 +89,11 @@ def read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:
 def read_pickle(path: Path, *, tolerant: bool) -> object:
     """Return the content of a `.pth`, `.pt` or `.bin` file. Nothing in it is executed."""
     try:
-        with path.open("rb") as file, torch.serialization.safe_globals(SAFE_GLOBALS):
+        with (
+            path.open("rb") as file,
+            torch.serialization.safe_globals(SAFE_GLOBALS),
+            warnings.catch_warnings(action="ignore"),  # PyTorch's warnings are for programmers
+        ):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))

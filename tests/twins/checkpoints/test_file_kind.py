@@ -1,6 +1,7 @@
 """Files that are given by mistake: each is named, with what to do instead."""
 
 import io
+import pickle
 import zipfile
 
 import pytest
@@ -42,6 +43,7 @@ MISTAKES = {
     "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
     "empty": (b"", "the file is empty"),
     "gzip": (b"\x1f\x8b\x08\0" + bytes(50), "Unpack it"),
+    "a plain pickle": (pickle.dumps({"weight": [0.5] * 99}), "this is a plain pickle"),
     "truncated": (truncated_archive(), "damaged or incomplete"),
     "other archive": (other_archive(), "`torch.save` did not write it"),
     "noise": (bytes(range(255, 0, -1)) * 9, "not a PyTorch checkpoint, or it is damaged"),
@@ -62,6 +64,13 @@ def test_a_mistaken_file_is_named_with_its_remedy(tmp_path, kind, suffix):
     assert message.startswith(f"{path}: ")
     assert words in message
     assert not [word for word in RAW if word in message.removeprefix(str(path))]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_file_of_an_old_pytorch_is_read_without_a_warning(tmp_path):
+    state = checkpoints.seeded(TINY_SVT, 3)
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert checkpoint.load(tmp_path / "old.pth").state.keys() == state.keys()
 
 
 @pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated
