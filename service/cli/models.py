@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from twins.errors import BadOption, CheckpointError, LabelsError
 from twins.preprocessing import choose, describe, parse_values
 from twins.zoo import hub
 from twins.zoo import labels as class_names
@@ -81,9 +82,12 @@ def convert(
     from twins.checkpoints import checkpoint  # imported late because it imports torch
 
     found = checkpoint.load(source, tolerant=True)
-    checkpoint.build(found)  # only a file that can be served is written
-    declared = replace(found.declared, **read_labels(found.classes, labels))
-    chosen = choose(found.task, {"flag": given, **declared.layers})
+    try:
+        checkpoint.build(found)  # only a file that can be served is written
+        declared = replace(found.declared, **read_labels(found.classes, labels))
+        chosen = choose(found.task, {"flag": given, **declared.layers})
+    except (CheckpointError, LabelsError, BadOption) as error:
+        raise type(error)(f"{source}: {error}") from error
     declared = replace(declared, preprocessing=given.with_defaults(declared.preprocessing))
     checkpoint.save(replace(found, declared=declared), target, half=half)
     click.echo(f"{target}: {found.variant_name}, {found.classes} classes, from {found.format}")
