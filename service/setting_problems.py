@@ -27,7 +27,7 @@ def allowed(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(field.annotation)))
     if get_origin(field.annotation) is tuple:
-        return "a list of at least one string" if bound(field, "min_length") else "a list of strings"
+        return "a list of strings"
     return KINDS[field.annotation] + range_of(field)
 
 

@@ -23,7 +23,26 @@ def check_key(key: SecretStr) -> SecretStr:
     """Refuse a name without a key, as is left over when the variable in NAME:$KEY is empty."""
     if key.get_secret_value().endswith(":"):
         raise ValueError("one key has a name and nothing else; write NAME:KEY")
+    if key.get_secret_value().startswith(":"):
+        raise ValueError("one key has an empty name; write KEY or NAME:KEY")
     return key
+
+
+def check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Refuse a key that is given twice: the log could not say whose requests it carries."""
+    texts = [key.get_secret_value() for key in keys]
+    secrets = {text.partition(":")[2] or text for text in texts}
+    if len(secrets) < len(texts):
+        raise ValueError("one key is given twice, perhaps under two names; give each key once")
+    return keys
+
+
+def split_devices(value: object) -> object:
+    """Split a string like `split`, but refuse a list without a device."""
+    devices = split(value)
+    if devices in ((), []):
+        raise ValueError("must name a device: auto, cpu, cuda or cuda:N")
+    return devices
 
 
 def check_device(text: str) -> str:
@@ -49,9 +68,9 @@ def split_at_spaces(value: object) -> object:
 List = Annotated[tuple[str, ...], BeforeValidator(split)]
 SpacedList = Annotated[tuple[str, ...], BeforeValidator(split_at_spaces)]
 Key = Annotated[SecretStr, Field(min_length=1), AfterValidator(check_key)]
-Keys = Annotated[tuple[Key, ...], BeforeValidator(split_keys)]
+Keys = Annotated[tuple[Key, ...], BeforeValidator(split_keys), AfterValidator(check_keys)]
 Devices = Annotated[
-    tuple[Annotated[str, AfterValidator(check_device)], ...], Field(min_length=1), BeforeValidator(split)
+    tuple[Annotated[str, AfterValidator(check_device)], ...], Field(min_length=1), BeforeValidator(split_devices)
 ]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(check_network)], ...], BeforeValidator(split)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -31,6 +31,8 @@ SCALE = "Divide values for pixels from 0 to 255 by 255."
 SYNTAX = "size=224,crop=0.9,interpolation=bicubic,mean=0.5/0.5/0.5,std=0.5/0.5/0.5"
 """The notation of preprocessing values."""
 
+EXAMPLES = {name: value for name, _, value in (pair.partition("=") for pair in SYNTAX.split(","))}
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -158,7 +160,7 @@ def parse_values(texts: Mapping[str, str]) -> Preprocessing:
         try:
             values[name] = PARSERS[name](text)
         except ValueError as error:
-            raise BadOption(f"{text!r} is not a value for {name}; write values like {SYNTAX}") from error
+            raise BadOption(f"{text!r} is not a value for {name}; write it like {EXAMPLES[name]}") from error
     return Preprocessing(**values)
 
 

@@ -277,6 +277,17 @@ def test_a_conversion_into_a_folder_that_is_not_there_is_refused(tmp_path):
     assert f"{target}: cannot write" in refused(MODEL, "convert", SHIPPED, target)
 
 
+def test_a_conversion_names_the_file_that_is_wrong(tmp_path):
+    (tmp_path / "few.txt").write_text("only\n")
+    said = refused(MODEL, "convert", SHIPPED, tmp_path / "own.safetensors", "--labels", tmp_path / "few.txt")
+    assert said.startswith(f"twins: {SHIPPED}: 1 labels were given")
+
+
+def test_labels_that_are_not_there_are_refused_in_plain_words():
+    said = refused(MODEL, "classify", "--model", f"own={SHIPPED}", "--labels", "/nope", CAT)
+    assert "/nope: cannot read the labels: No such file or directory\n" in said
+
+
 class Hook:
     """A class of a user's training code."""
 
@@ -325,7 +336,7 @@ def test_a_conversion_stores_preprocessing_and_says_where_each_value_comes_from(
     ("flags", "words"),
     [
         (["--size", "8"], "size is 8; it must be from 32 to 4096 pixels"),
-        (["--mean", "0.5"], "'0.5' is not a value for mean"),
+        (["--mean", "0.5"], "'0.5' is not a value for mean; write it like 0.5/0.5/0.5"),
         (["--std", "58.4/57.1/57.4"], "Divide values for pixels from 0 to 255 by 255"),
         (["--interpolation", "nearest"], "use bicubic or bilinear"),
     ],

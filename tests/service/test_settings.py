@@ -228,6 +228,17 @@ def test_an_empty_key_is_rejected_and_does_not_mean_that_there_are_none():
     assert "--api-key" in error_message({"api_keys": ("",)})
 
 
+@pytest.mark.parametrize("keys", ["one:same,two:same", "same,two:same", "same,same"])
+def test_one_key_under_two_names_is_rejected(keys):
+    message = error_message(environ={"TWINS_API_KEYS": keys})
+    assert "one key is given twice, perhaps under two names" in message
+    assert "same" not in message
+
+
+def test_a_key_with_an_empty_name_is_rejected():
+    assert "one key has an empty name" in error_message({"api_keys": (":key",)})
+
+
 @pytest.mark.parametrize("device", ["banana", "cuda:", "mps", ""])
 def test_an_unknown_device_is_rejected(device):
     assert "--device" in error_message({"device": device})
@@ -270,7 +281,7 @@ WRONG = {
     "a level": ({"log_level": "loud"}, "--log-level: must be one of debug, info, warning, error, not 'loud'"),
     "a precision": ({"precision": "half"}, "--precision: must be one of auto, float32, bfloat16, float16, not 'half'"),
     "a switch": ({"compile": "perhaps"}, "--compile: must be true or false, not 'perhaps'"),
-    "no device": ({"device": ","}, "--device: must be a list of at least one string, not ()"),
+    "no device": ({"device": ","}, "--device: must name a device: auto, cpu, cuda or cuda:N, not ','"),
     "a list that is a number": ({"models": 5}, "--model: must be a list of strings, not 5"),
     "a number for a name": ({"host": 5}, "--host: must be a string, not 5"),
     "a network": ({"trusted_proxies": "proxy"}, "--trusted-proxies: must be an IP address or a network, such as"),

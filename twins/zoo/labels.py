@@ -22,8 +22,10 @@ def read(path: Path) -> tuple[Label, ...]:
     """Read a text file with one class per line, in the order of the class ids; see `parse_line`. Raise LabelsError."""
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelsError(f"{path}: cannot read the labels ({error})") from error
+    except OSError as error:
+        raise LabelsError(f"{path}: cannot read the labels: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise LabelsError(f"{path}: cannot read the labels: it is not a text file in UTF-8") from error
     try:
         labels = parse(text)
     except LabelsError as error:
