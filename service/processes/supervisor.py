@@ -215,11 +215,11 @@ class Supervisor:
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:
         """Record the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
+        further = range(1, message.device_count if slot.device == "auto" else 0)
         slot.device = message.device
         kind, _, _ = message.device.partition(":")
-        for number in range(1, message.device_count if self.settings.device == ("auto",) else 0):
-            if (role := f"worker-{number}") not in self.slots:
-                self.add(ProcessSlot(role, f"{kind}:{number}"))
+        for number in further:
+            self.add(ProcessSlot(f"worker-{number}", f"{kind}:{number}"))
 
     async def on_ready(self, slot: ProcessSlot, message: Ready) -> None:
         """Record that a process is ready, and inform the frontends."""

@@ -56,6 +56,14 @@ async def test_a_restarted_worker_that_sees_other_devices_changes_nothing(superv
     assert devices(supervisor) == ["cuda:0", "cuda:1"]
 
 
+async def test_a_restarted_worker_that_sees_more_devices_changes_nothing(supervise):
+    supervisor = supervise(device=("auto",))
+    first = supervisor.slots["worker-0"]
+    supervisor.on_device(first, DeviceChosen("cuda:0", 1))
+    supervisor.on_device(first, DeviceChosen("cuda:0", 4))
+    assert devices(supervisor) == ["cuda:0"]
+
+
 async def test_devices_that_were_named_get_no_further_workers(supervise):
     supervisor = supervise(device=("cuda:1",))
     supervisor.on_device(supervisor.slots["worker-0"], DeviceChosen("cuda:1", 8))
