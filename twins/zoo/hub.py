@@ -122,7 +122,7 @@ def check(path: Path, sha256: str | None) -> None:
     """Compare a file with its sha256, or the beginning of it, if one is known. Raises WeightsUnavailable."""
     if sha256 is None:
         return
-    found = downloads.digest(path)
+    found = read_digest(path)
     if not found.startswith(sha256):
         wanted = f"not {sha256}" if len(sha256) == len(found) else f"which should begin with {sha256}"
         raise WeightsUnavailable(

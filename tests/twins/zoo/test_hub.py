@@ -208,6 +208,11 @@ def test_shipped_weights_that_were_replaced_are_rejected(tmp_path):
         hub.check(tmp_path / "weights", "0" * 64)
 
 
+def test_weights_that_disappear_before_they_are_checked_are_named(tmp_path):
+    with pytest.raises(WeightsUnavailable, match="cannot read the weights"):
+        hub.check(tmp_path / "weights", "0" * 64)
+
+
 def test_an_own_file_is_used_unchanged(no_network, tmp_path):
     assert hub.fetch(ModelReference("twins_svt_base", tmp_path / "own.pth")) == tmp_path / "own.pth"
 
