@@ -4,13 +4,13 @@ It sends the messages to the workers, and waits until the frontends have answere
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 
 from service import logs
 from service.ipc.transport import Released, ServerSocket, WorkerModels
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
-from twins.errors import TwinsError
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
@@ -28,12 +28,18 @@ class ModelControl:
         publish: Callable[[], Awaitable[None]],
     ) -> None:
         self.models, self.control, self.slots, self.publish = models, control, slots, publish
+        self.orders: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by model: one order after another
 
     async def load(self, reference: ModelReference) -> None:
         """Serve a further model. It accepts calls when a worker has warmed it up."""
+        async with self.orders[reference.name]:
+            await self.resolve_and_add(reference)
+
+    async def resolve_and_add(self, reference: ModelReference) -> None:
+        """Find the weights of a model, and let the workers load it. A failure does not affect the other models."""
         try:
             resolved = await asyncio.to_thread(hub.resolve, reference)
-        except TwinsError as error:
+        except Exception as error:  # a message can hold any path
             log.error("model not loaded", model=reference.name, detail=str(error))
             return
         if self.in_use(resolved.name):
@@ -48,7 +54,15 @@ class ModelControl:
         return name in self.models.wanted or any(name in slot.models for slot in self.slots.values())
 
     async def unload(self, name: str) -> None:
-        """Withdraw a model. The workers unload it when every frontend has answered its calls."""
+        """Withdraw a model when the orders for it before this one are done."""
+        async with self.orders[name]:
+            if name in self.models.wanted:
+                await self.withdraw(name)
+            else:
+                log.error("model not unloaded", model=name, detail="no model of this name is served")
+
+    async def withdraw(self, name: str) -> None:
+        """Accept no new calls for a model. The workers unload it when every frontend has answered those in flight."""
         self.models.drain(name)
         await self.publish()
         await self.finish()
@@ -62,8 +76,15 @@ class ModelControl:
         await self.publish()
         for status in message.models:
             if status.state == "failed" and status.name in self.models.wanted:
-                await self.unload(status.name)
+                await self.withdraw(status.name)
         await self.update(slot)
+
+    async def on_exit(self, slot: ProcessSlot) -> None:
+        """Withdraw the model whose load has probably ended a worker, so that the next process does not load it too."""
+        loading = next((status.name for status in slot.models.values() if status.state == "loading"), None)
+        if loading and slot.has_served and loading in self.models.wanted and loading not in self.models.cards:
+            log.error("model not loaded", model=loading, detail=f"{slot.role} exited while it loaded this model")
+            await self.withdraw(loading)
 
     async def on_released(self, slot: ProcessSlot, message: Released) -> None:
         """Record that a frontend has answered all calls for a model."""

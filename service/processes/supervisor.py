@@ -159,6 +159,7 @@ class Supervisor:
             self.end_if_nothing_serves(EXIT_BROKEN)
         if slot.is_worker:
             metrics.worker_up(slot.role, up=False)
+            await self.model_control.on_exit(slot)
             await self.publish()
         else:
             for worker in self.workers:

@@ -1,11 +1,13 @@
 """Loading and unloading of models: what the supervisor sends to the workers, and what it rejects."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from service.ipc.transport import LoadModel, Message, ModelStatus, UnloadModel
+from service.ipc.transport import LoadModel, Message, ModelStatus, UnloadModel, WorkerModels
 from service.processes.model_control import ModelControl
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
@@ -98,3 +100,64 @@ async def test_a_model_is_loaded_again_once_all_workers_have_unloaded_it(control
     control.slots["worker-0"].models = {}
     assert await load(control, "own", file) == []
     assert [type(message) for message in socket.sent] == [UnloadModel, LoadModel]
+
+
+@pytest.mark.parametrize("fault", [ValueError("embedded null byte"), PermissionError("no"), RuntimeError("a bug")])
+async def test_a_load_that_fails_in_any_way_is_logged_and_ends_nothing(control, socket, file, monkeypatch, fault):
+    def fail(_):
+        raise fault
+
+    monkeypatch.setattr(hub, "resolve", fail)
+    (line,) = await load(control, "other", file)
+    assert (line["event"], line["model"], line["detail"]) == ("model not loaded", "other", str(fault))
+    assert socket.sent == []
+
+
+async def test_a_path_with_a_null_byte_is_logged_and_ends_nothing(control):
+    (line,) = await load(control, "other", Path("a\0b"))
+    assert line["event"] == "model not loaded"
+
+
+async def test_two_models_are_sent_to_a_worker_once_each(control, socket, file):
+    await asyncio.gather(load(control, "first", file), load(control, "second", file))
+    worker = control.slots["worker-0"]
+    await control.on_models(worker, WorkerModels(tuple(worker.models.values()), ()))
+    assert sorted(message.reference.name for message in socket.sent) == ["first", "second"]
+
+
+async def test_a_model_that_is_unloaded_while_a_worker_loads_it_is_unloaded_when_it_is_ready(control, socket, file):
+    control.slots["frontend-0"].released.add("other")
+    await load(control, "other", file)
+    await control.unload("other")
+    assert [type(message) for message in socket.sent] == [LoadModel]
+    version = control.slots["worker-0"].models["other"].version
+    await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("other", version, "ready"),), ()))
+    assert UnloadModel("other") in socket.sent
+
+
+async def test_a_model_is_unloaded_although_its_weights_are_still_read_when_the_order_comes(control, file, monkeypatch):
+    reading, resolve = threading.Event(), hub.resolve
+    monkeypatch.setattr(hub, "resolve", lambda reference: reading.wait(30) and resolve(reference))
+    loading = asyncio.create_task(load(control, "other", file))
+    await asyncio.sleep(0)
+    unloading = asyncio.create_task(control.unload("other"))
+    await asyncio.sleep(0)
+    reading.set()
+    await asyncio.gather(loading, unloading)
+    assert control.models.draining == {"other"}
+
+
+async def test_the_unloading_of_a_model_that_is_not_served_is_logged(control):
+    with capture_logs() as lines:
+        await control.unload("none")
+    assert [(line["event"], line["model"]) for line in lines] == [("model not unloaded", "none")]
+
+
+async def test_a_model_that_fails_on_a_worker_is_withdrawn(control):
+    await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("own", "00ff", "failed"),), ()))
+    assert control.models.draining == {"own"}
+
+
+async def test_a_worker_that_reports_other_models_than_those_to_serve_gets_the_changes(control, socket):
+    await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("former", "00ff", "ready"),), ()))
+    assert socket.sent == [LoadModel(control.models.wanted["own"]), UnloadModel("former")]

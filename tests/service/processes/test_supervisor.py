@@ -1,12 +1,16 @@
 """The decisions of the supervisor on devices and on the end of the service. No process is started."""
 
+from pathlib import Path
+
 import pytest
 from structlog.testing import capture_logs
 
-from service.ipc.transport import DeviceChosen, Fatal
+from service.ipc.transport import DeviceChosen, Fatal, LoadModel, ModelStatus, Ready, UnloadModel
 from service.processes import runtime_folder
 from service.processes.supervisor import EXIT_BROKEN, EXIT_MODEL, Supervisor
 from service.settings import Settings
+from tests.backends import card
+from twins.zoo.models import ModelReference
 
 
 @pytest.fixture
@@ -122,3 +126,88 @@ async def test_a_process_that_exits_early_again_and_again_has_its_exit_as_the_re
             await supervisor.handle_exit(supervisor.slots["worker-0"], "SIGSEGV")
     (last,) = (line for line in lines if line["event"] == "the service cannot start")
     assert last["reasons"] == {"worker-0": "SIGSEGV"}
+
+
+NEW = ModelReference("new", Path("/new.pth"), Path("/new.pth"), "00ff")
+OLD = ModelReference("old", Path("/old.pth"), Path("/old.pth"), "00ff")
+
+
+@pytest.fixture
+async def serving(supervise, monkeypatch):
+    """Return a supervisor whose worker has `old` ready and loads `new`, and the messages that it sends, by peer."""
+    supervisor, sent = supervise(device=("cpu",), frontends=2), []
+
+    async def send(peer, message):
+        sent.append((peer.decode(), message))
+
+    monkeypatch.setattr(supervisor.control, "send", send)
+    for slot in supervisor.slots.values():
+        slot.generation = 0
+        slot.mark_ready()
+    for reference in (OLD, NEW):
+        supervisor.models.add(reference)
+    supervisor.models.record([card("old")])
+    supervisor.slots["worker-0"].models = {
+        "old": ModelStatus("old", "00ff", "ready"),
+        "new": ModelStatus("new", "00ff", "loading"),
+    }
+    return supervisor, sent
+
+
+async def exits(supervisor, role) -> list[dict]:
+    """Let a process exit, and return the log lines."""
+    supervisor.slots[role].exits = 0  # no pause before the next process
+    with capture_logs() as lines:
+        await supervisor.handle_exit(supervisor.slots[role], "SIGKILL")
+    return lines
+
+
+async def test_a_model_whose_load_ends_the_worker_is_not_loaded_by_the_next_process(serving):
+    supervisor, _ = serving
+    lines = await exits(supervisor, "worker-0")
+    assert [line["model"] for line in lines if line["event"] == "model not loaded"] == ["new"]
+    assert supervisor.models.references == (OLD,)
+
+
+async def test_a_model_that_waits_for_the_one_whose_load_ends_the_worker_is_loaded_by_the_next_process(serving):
+    supervisor, _ = serving
+    waiting = ModelReference("waiting", Path("/w.pth"), Path("/w.pth"), "00ff")
+    await supervisor.model_control.update(supervisor.slots["worker-0"])
+    supervisor.models.add(waiting)
+    await supervisor.model_control.update_workers()
+    await exits(supervisor, "worker-0")
+    assert supervisor.models.references == (OLD, waiting)
+
+
+async def test_a_model_that_another_worker_has_ready_stays_when_a_worker_exits_while_it_loads(serving):
+    supervisor, _ = serving
+    supervisor.models.record([card("new")])
+    await exits(supervisor, "worker-0")
+    assert supervisor.models.references == (OLD, NEW)
+
+
+async def test_a_worker_that_was_never_ready_withdraws_no_model_when_it_exits(serving):
+    supervisor, _ = serving
+    supervisor.slots["worker-0"].has_served = False
+    await exits(supervisor, "worker-0")
+    assert supervisor.models.references == (OLD, NEW)
+
+
+async def test_a_model_drains_no_longer_than_the_frontends_that_live(serving):
+    supervisor, sent = serving
+    await supervisor.model_control.unload("old")
+    supervisor.slots["frontend-0"].released.add("old")
+    await supervisor.model_control.finish()
+    assert supervisor.models.draining == {"old"}
+    await exits(supervisor, "frontend-1")
+    assert ("worker-0.0", UnloadModel("old")) in sent
+
+
+async def test_a_worker_gets_the_changes_since_its_start_when_it_is_ready(serving):
+    supervisor, sent = serving
+    worker = supervisor.slots["worker-0"]
+    worker.ready, worker.models = False, {"old": ModelStatus("old", "00ff", "ready")}
+    await supervisor.model_control.update_workers()
+    assert [message for _, message in sent if isinstance(message, LoadModel)] == []
+    await supervisor.on_ready(worker, Ready((card("old"),)))
+    assert ("worker-0.0", LoadModel(NEW)) in sent
