@@ -216,7 +216,8 @@ class Supervisor:
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:
         """Record the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
-        further = range(1, message.device_count if slot.device == "auto" else 0)
+        is_first_start = slot.device == "auto"  # a restarted process may see another number of GPUs
+        further = range(1, message.device_count if is_first_start and self.settings.device == ("auto",) else 0)
         slot.device = message.device
         kind, _, _ = message.device.partition(":")
         for number in further:
