@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from service.core.address import Network, client_address
 from service.core.call import Caller, Outcome
@@ -47,7 +49,32 @@ class CallInfoInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     ) -> Handler:
         """Set the variable, and let the call go on."""
         CALL_INFO.set(CallInfo(handler_call_details.method, self.trusted_proxies))
-        return await continuation(handler_call_details)
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_deserializer is None:  # None: there is no such method
+            return handler
+        replaced: Handler = handler._replace(request_deserializer=partial(parse, handler.request_deserializer))  # type: ignore[attr-defined]
+        return replaced
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A request that is not a message of its type. It has what is read of a request before it is rejected."""
+
+    size_bytes: int
+    id: str = ""
+    image: bytes = b""
+
+    def ByteSize(self) -> int:  # noqa: N802 - as of a message
+        """Return the size of the request."""
+        return self.size_bytes
+
+
+def parse(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+    """Return a request, or Malformed, which its handler rejects. gRPC would log a traceback and not count the call."""
+    try:
+        return deserializer(data)
+    except DecodeError:
+        return Malformed(len(data))
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from google.protobuf.message import Message
 from service.core.call import Caller
 from service.core.engine import Engine
 from service.core.ids import check_id
-from service.errors import Unavailable
+from service.errors import BadRequest, Unavailable
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
-from service.rpc.context import Context, error_status
+from service.rpc.context import Context, Malformed, error_status
 from service.rpc.messages import to_call, to_response
 from service.rpc.stream import Stream
 from service.rpc.tasks.classify import CLASSIFY_CODEC
@@ -74,10 +74,11 @@ class Servicer(pb_grpc.TwinsServicer):
         async for response in self.stream(self.embed_stream, requests, context):
             yield response
 
-    async def ListModels(self, _: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """Return the models that are served."""
         async with error_status(context) as caller:
             with self.engine.call(caller) as outcome:
+                check_message(request)
                 response = pb.ListModelsResponse(models=map(listed, self.engine.served()))
                 outcome.bytes_out = response.ByteSize()
                 return response
@@ -94,6 +95,7 @@ class Servicer(pb_grpc.TwinsServicer):
         self.last_call = time.monotonic()
         with self.engine.call(caller) as outcome:
             outcome.bytes_in = request.ByteSize()
+            check_message(request)
             check_id(request.id)
             outcome.memory.reserve(len(request.image))
             answer = await self.engine.predict_one(to_call(request, codec), outcome)
@@ -120,6 +122,12 @@ class Servicer(pb_grpc.TwinsServicer):
         """Raise Unavailable if streams have to end."""
         if self.engine.closing.is_set():
             raise Unavailable("the service is stopping; send the request to another instance")
+
+
+def check_message(request: object) -> None:
+    """Raise BadRequest for a request that is not a message of its type."""
+    if isinstance(request, Malformed):
+        raise BadRequest("the request is not a valid protobuf message of this method")
 
 
 def listed(card: Card) -> pb.Model:

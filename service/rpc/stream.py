@@ -1,7 +1,7 @@
 """Many requests over one call, for any task. Each answer carries the id of its request; the order may differ."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -37,7 +37,7 @@ class Stream(Generic[Request, Item]):
 
     async def answers(
         self, requests: AsyncIterator[Request], caller: Caller, memory: MemoryAccount
-    ) -> AsyncIterator[Item]:
+    ) -> AsyncGenerator[Item, None]:
         """Yield the answers in the order in which they are ready. Answers that are not fetched count as memory."""
         ready: asyncio.Queue[Item | None] = asyncio.Queue()
         free_slots = asyncio.Semaphore(WIDTH)

@@ -121,3 +121,22 @@ def test_reflection_lists_the_services(channel):
     (response,) = stub.ServerReflectionInfo(iter([request]))
     names = {service.name for service in response.list_services_response.service}
     assert {"twins.v1.Twins", "grpc.health.v1.Health"} <= names
+
+
+@pytest.mark.parametrize("method", ["Classify", "Segment", "Embed", "ListModels"])
+def test_a_message_that_is_malformed_is_a_bad_request_and_counted(server, channel, method):
+    before = server.metric("twins_requests_total", protocol="grpc", code="bad_request")
+    error = refusal(lambda: channel.unary_unary(f"/twins.v1.Twins/{method}")(b"\xff\xff\xff"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details() == "the request is not a valid protobuf message of this method"
+    assert dict(error.trailing_metadata())["twins-code"] == "bad_request"
+    assert server.metric("twins_requests_total", protocol="grpc", code="bad_request") == before + 1
+    assert "Traceback" not in server.log()
+
+
+def test_a_malformed_message_in_a_stream_fails_alone(channel, cat):
+    stream = channel.stream_stream(
+        "/twins.v1.Twins/ClassifyStream", response_deserializer=pb.ClassifyStreamResponse.FromString
+    )
+    answers = list(stream(iter([b"\xff\xff\xff", pb.ClassifyRequest(image=cat, id="good").SerializeToString()])))
+    assert {answer.id: answer.WhichOneof("outcome") for answer in answers} == {"": "error", "good": "result"}
