@@ -76,7 +76,7 @@ def states(*workers: FakeWorker | WorkerInfo) -> WorkerStates:
 
 RECOVERING = WorkerInfo("worker-9.0", "ipc:///nowhere", "recovering")
 LOADING = WorkerInfo("worker-9.0", "ipc:///nowhere", "loading")
-DECODER_ERRORS = WorkerInfo("worker-9.0", "ipc:///nowhere", "broken")
+BROKEN = WorkerInfo("worker-9.0", "ipc:///nowhere", "broken")
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ async def test_while_a_worker_recovers_a_sample_waits(pool, workers):
         assert (await call).batch_size == 3
 
 
-@pytest.mark.parametrize("state", [LOADING, DECODER_ERRORS], ids=["loading", "broken"])
+@pytest.mark.parametrize("state", [LOADING, BROKEN], ids=["loading", "broken"])
 async def test_a_call_fails_at_once_if_no_worker_is_recovering(pool, state):
     pool.update(states(state))
     with pytest.raises(Unavailable):
@@ -252,7 +252,7 @@ async def test_a_waiting_call_fails_when_no_worker_is_recovering_any_more(pool):
     pool.update(states(RECOVERING))
     call = submit(pool)
     await asyncio.sleep(0)
-    pool.update(states(DECODER_ERRORS))
+    pool.update(states(BROKEN))
     with pytest.raises(Unavailable):
         await call
 
@@ -264,7 +264,7 @@ async def test_the_error_for_a_missing_worker_has_retry_after(pool):
 
 
 @pytest.mark.parametrize(
-    ("news", "available"), [((), False), ((LOADING,), False), ((DECODER_ERRORS,), False), ((RECOVERING,), True)]
+    ("news", "available"), [((), False), ((LOADING,), False), ((BROKEN,), False), ((RECOVERING,), True)]
 )
 async def test_only_a_recovering_worker_promises_without_being_ready(pool, news, available):
     pool.update(states(*news))
@@ -377,7 +377,7 @@ async def test_a_connection_that_broke_is_replaced_and_its_samples_are_sent_agai
 
 
 async def test_all_workers_are_expected_whatever_their_state(pool, workers):
-    pool.update(states(workers[0], LOADING, DECODER_ERRORS))
+    pool.update(states(workers[0], LOADING, BROKEN))
     assert (pool.ready, pool.expected) == (1, 3)
 
 
