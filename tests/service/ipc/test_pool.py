@@ -33,7 +33,7 @@ TIMEOUT_S = 30
 
 
 class FakeWorker:
-    """A worker that receives jobs, and sends the answers that a test asks for."""
+    """A worker that receives jobs, and sends the answers that a test chooses."""
 
     def __init__(self, folder, name: str) -> None:
         self.name, self.at = name, address(folder, name)
@@ -227,7 +227,7 @@ async def test_a_sample_that_only_waited_in_two_crashes_is_sent_again(pool, work
         assert (await call).batch_size == 3
 
 
-async def test_while_a_worker_recovers_a_sample_waits(pool, workers):
+async def test_a_sample_waits_while_a_worker_recovers(pool, workers):
     pool.update(states(RECOVERING))
     call = submit(pool)
     await asyncio.sleep(0)
@@ -266,12 +266,12 @@ async def test_the_error_for_a_missing_worker_has_retry_after(pool):
 @pytest.mark.parametrize(
     ("news", "available"), [((), False), ((LOADING,), False), ((BROKEN,), False), ((RECOVERING,), True)]
 )
-async def test_only_a_recovering_worker_promises_without_being_ready(pool, news, available):
+async def test_a_pool_without_a_ready_worker_is_available_only_if_one_recovers(pool, news, available):
     pool.update(states(*news))
     assert pool.available is available
 
 
-async def test_ready_counts_the_workers_that_are(pool, workers):
+async def test_ready_counts_the_workers_that_are_ready(pool, workers):
     pool.update(states(workers[0], workers[1], RECOVERING))
     assert pool.ready == 2
 
@@ -329,7 +329,7 @@ async def failure(pool, worker, code: str) -> ServiceError:
     return caught.value
 
 
-async def test_a_new_process_in_the_same_place_is_dialled_anew(pool, workers):
+async def test_a_new_process_in_the_same_slot_gets_a_new_connection(pool, workers):
     pool.update(states(workers[0]))
     pool.update(states(workers[1]))
     async with serving(workers[1], value=0.75):
