@@ -75,7 +75,7 @@ class ModelControl:
         self.models.record(message.cards)
         await self.publish()
         for status in message.models:
-            if status.state == "failed" and status.name in self.models.wanted:
+            if status.state == "failed" and self.models.is_wanted(status):
                 await self.withdraw(status.name)
         await self.update(slot)
 

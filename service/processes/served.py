@@ -49,14 +49,23 @@ class ServedModels:
         self.cards |= {card.name: card for card in cards if card.name in self.wanted}
 
     def seen_by_frontends(self, held: Mapping[str, ModelStatus]) -> tuple[ModelStatus, ...]:
-        """Return the models of a worker as frontends see them: a model that is being drained is unloading."""
+        """Return the models of a worker as frontends see them. What is drained or another version is unloading."""
         return tuple(
-            ModelStatus(status.name, status.version, "unloading") if status.name in self.draining else status
+            status if self.accepts_calls(status) else ModelStatus(status.name, status.version, "unloading")
             for status in held.values()
         )
+
+    def accepts_calls(self, status: ModelStatus) -> bool:
+        """Return whether calls may go to what a worker holds: the version that is served, and not draining."""
+        return self.is_wanted(status) and status.name not in self.draining
+
+    def is_wanted(self, status: ModelStatus) -> bool:
+        """Return whether what a worker holds is the version that is served."""
+        reference = self.wanted.get(status.name)
+        return reference is not None and (reference.sha256 or "") == status.version
 
     def changes(self, held: Mapping[str, ModelStatus]) -> list[LoadModel | UnloadModel]:
         """Return the messages for a worker that holds these models. Models that it is changing get none."""
         loads = [LoadModel(reference) for reference in self.references if reference.name not in held]
         unchanging = [status for status in held.values() if status.state in ("ready", "failed")]
-        return [*loads, *(UnloadModel(status.name) for status in unchanging if status.name not in self.wanted)]
+        return [*loads, *(UnloadModel(status.name) for status in unchanging if not self.is_wanted(status))]

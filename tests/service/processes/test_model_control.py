@@ -154,10 +154,16 @@ async def test_the_unloading_of_a_model_that_is_not_served_is_logged(control):
 
 
 async def test_a_model_that_fails_on_a_worker_is_withdrawn(control):
-    await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("own", "00ff", "failed"),), ()))
+    version = control.models.wanted["own"].sha256
+    await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("own", version, "failed"),), ()))
     assert control.models.draining == {"own"}
 
 
 async def test_a_worker_that_reports_other_models_than_those_to_serve_gets_the_changes(control, socket):
     await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("former", "00ff", "ready"),), ()))
     assert socket.sent == [LoadModel(control.models.wanted["own"]), UnloadModel("former")]
+
+
+async def test_another_version_that_fails_on_a_worker_withdraws_nothing(control):
+    await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("own", "00ff", "failed"),), ()))
+    assert control.models.draining == set()

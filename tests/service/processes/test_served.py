@@ -74,3 +74,14 @@ def test_a_removed_model_is_not_announced_again(models):
     models.remove("first")
     models.record([card("first")])
     assert names(models) == []
+
+
+def test_another_version_than_the_one_served_is_unloaded_and_then_replaced(models):
+    other = {"first": ModelStatus("first", "11ee", "ready"), **held(second="ready")}
+    assert models.changes(other) == [UnloadModel("first")]
+    assert models.changes(held(second="ready")) == [LoadModel(reference("first"))]
+
+
+def test_another_version_than_the_one_served_gets_no_calls(models):
+    (status,) = models.seen_by_frontends({"first": ModelStatus("first", "11ee", "ready")})
+    assert status.state == "unloading"
