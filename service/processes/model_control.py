@@ -6,9 +6,11 @@ It sends the messages to the workers, and waits until the frontends have answere
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from service import logs
 from service.ipc.transport import Released, ServerSocket, WorkerModels
+from service.processes.daemon import in_daemon_thread
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
 from twins.zoo import hub
@@ -38,7 +40,7 @@ class ModelControl:
     async def resolve_and_add(self, reference: ModelReference) -> None:
         """Find the weights of a model, and let the workers load it. A failure does not affect the other models."""
         try:
-            resolved = await asyncio.to_thread(hub.resolve, reference)
+            resolved = await in_daemon_thread(partial(hub.resolve, reference))
         except Exception as error:  # a message can hold any path
             log.error("model not loaded", model=reference.name, detail=str(error))
             return
