@@ -30,7 +30,7 @@ REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "Vie
 
 REPLACED_IDENTIFIERS = {
     *("coming", "cut_off", "emptied", "hear", "heard", "hold", "keep", "leaving", "lowered", "or_else", "orphans"),
-    *("pace", "places", "scene", "sick", "taken_for", "told", "trunk"),
+    *("pace", "places", "scene", "sick", "told", "trunk"),
 }
 """Names of functions and variables of earlier versions, each replaced by one that says what it stands for."""
 
