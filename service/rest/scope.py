@@ -64,15 +64,17 @@ class RequestScope:
 
         async def send_with_headers(message: Message) -> None:
             sizes.count_sent(message)
+            memory.count(len(message.get("body", b"")))
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 if self.engine.stopping:
                     headers["Connection"] = "close"
-            await send(message)
+            await send_and_wait(message, send)
 
         try:
-            await self.app(routed(scope), receive_counted, send_with_headers)
+            with self.engine.memory.open() as memory:  # of the response, until the client has fetched it
+                await self.app(routed(scope), receive_counted, send_with_headers)
         finally:
             if (outcome := state.get(OUTCOME)) is not None:  # probes of health and metrics have none
                 outcome.status = str(sizes.status)
@@ -80,6 +82,17 @@ class RequestScope:
                 unsent = scope["method"] == "HEAD" or outcome.code == Cancelled.code  # the client has gone
                 outcome.bytes_out = 0 if unsent else sizes.bytes_out
                 log_request(outcome)
+
+
+async def send_and_wait(message: Message, send: Send) -> None:
+    """Send a message. Return after the last one when the client has fetched most of the body, or has disconnected.
+
+    The server waits for the client before it takes a message, not after it. An empty message therefore comes last.
+    """
+    if message["type"] == "http.response.body" and not message.get("more_body", False):
+        await send({**message, "more_body": True})
+        message = {"type": "http.response.body", "body": b"", "more_body": False}
+    await send(message)
 
 
 def routed(scope: Scope) -> Scope:

@@ -1,9 +1,11 @@
-"""The memory of a frontend whose clients disconnect."""
+"""The memory of a frontend whose clients disconnect, or do not read."""
 
 import io
 import socket
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from PIL import Image
 from tests.server import Server, wait_until
 
 UPLOADS = 60
+UNREAD = 8  # answers; the limit has room for three of them beside the working memory of one image
 GROWTH_BYTES = 24 * 2**20  # of a frontend, once nothing is in flight; a single upload is 15 MB
 RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "32768", "MALLOC_ARENA_MAX": "1"}  # makes the allocator return freed memory
 
@@ -44,4 +47,34 @@ def test_uploads_whose_clients_disconnect_leave_no_memory_behind(heavy):
             lambda: server.memory_bytes()["frontend-0"] - before < GROWTH_BYTES,
             timeout_s=20,
             what="as much free memory",
+        )
+
+
+def post_without_reading(base: str, image: bytes) -> socket.socket:
+    """Send a whole request whose answer, an array of 6.8 MB, stays in the service."""
+    address = urlsplit(base)
+    head = f"POST /segment?format=npy HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(image)}\r\n\r\n"
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((address.hostname, address.port))
+    connection.sendall(head.encode() + image)
+    return connection
+
+
+def test_answers_that_clients_do_not_read_count_as_memory_until_they_disconnect():
+    file = io.BytesIO()
+    Image.new("RGB", (2600, 2600)).save(file, "PNG")
+    image = file.getvalue()
+    with (
+        Server("--model", "twins_svt_nano_fpn", "--max-held-bytes", str(120 * 2**20)) as server,
+        ExitStack() as clients,
+    ):
+        for number in range(1, UNREAD + 1):
+            clients.enter_context(post_without_reading(server.http, image))
+            wait_until(lambda n=number: server.metric("twins_requests_total") == n, what="the end of a request")
+        assert server.metric("twins_requests_total", code="overloaded") > 0
+        clients.close()
+        wait_until(
+            lambda: httpx.post(f"{server.http}/segment?format=npy", content=image, timeout=60).status_code == 200,
+            what="an answer after the clients have disconnected",
         )
