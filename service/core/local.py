@@ -65,7 +65,11 @@ class Observer:
 
 
 class LocalPool:
-    """The models on one device. All use of the device happens in one thread."""
+    """The models on one device.
+
+    Batches, the warm-up of models and their unloading happen in one thread. Only loading, which copies weights to the
+    device, happens in another.
+    """
 
     backend: Backend
 
@@ -192,21 +196,33 @@ class LocalPool:
         if self.lost or runner is None:
             raise Unavailable(f"the model {model} is not loaded here", retry_after_s=RETRY_AFTER_S)
         await self.observer.batch_starts([queued.tag for queued in batch])
-        started = self.busy_since = asyncio.get_running_loop().time()
         try:
-            outputs = await self.in_device_thread(runner.run, [queued.sample for queued in batch])
+            outputs, started, infer_s = await self.in_device_thread(
+                self.run_timed, runner, [queued.sample for queued in batch]
+            )
         except DeviceLost as error:
             self.lost = True
             self.notify()
             self.observer.device_lost(error)
             raise
-        finally:
-            self.busy_since = None
-        infer_s = asyncio.get_running_loop().time() - started
         self.observer.batch_ended(model, len(batch), infer_s)
         return [SampleResult(output, started, infer_s, len(batch)) for output in outputs]
 
     # ------------------------------------------------------------------ the device
+
+    def run_timed(
+        self, runner: BatchRunner, samples: list[Sample]
+    ) -> tuple[Sequence[Output | SampleError], float, float]:
+        """Run a batch in the device's thread. Return the outputs, and when the batch began and how long it took.
+
+        The wait for the thread, which also warms up models, is part of neither time.
+        """
+        began = self.busy_since = time.monotonic()  # the clock of the event loop too
+        try:
+            outputs = runner.run(samples)
+        finally:
+            self.busy_since = None
+        return outputs, began, time.monotonic() - began
 
     async def in_device_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
         """Run a function in the device's thread, one call at a time."""
@@ -214,7 +230,8 @@ class LocalPool:
 
     def busy_s(self) -> float:
         """Return how long the current batch has been running."""
-        return time.monotonic() - self.busy_since if self.busy_since is not None else 0.0
+        since = self.busy_since  # read once: the device's thread may change it meanwhile
+        return time.monotonic() - since if since is not None else 0.0
 
     def close(self) -> None:
         """Release the device's thread."""

@@ -1,6 +1,7 @@
 """The pool in this process, with a fake backend: results, errors, and what reaches the device."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -167,6 +168,27 @@ async def test_a_second_model_is_loaded_while_the_first_one_serves(model):
         pool.backend.models["b"] = second
         _, first = await asyncio.gather(pool.load(ModelReference("b")), value(pool, 7))
         assert (first, await value(pool, 9, "b")) == (7, 9)
+
+
+async def test_the_wait_for_a_model_that_warms_up_counts_as_queueing_and_not_as_inference(model):
+    second, warming, go_on = FakeModel("b"), threading.Event(), threading.Event()
+
+    def warm_up(_):
+        warming.set()
+        assert go_on.wait(10)
+
+    second.warm_up = warm_up
+    async with serving(model) as pool:
+        pool.backend.models["b"] = second
+        loading = asyncio.create_task(pool.load(ModelReference("b")))
+        await asyncio.to_thread(warming.wait, 10)
+        waiting = asyncio.create_task(pool.submit("a", sample(1)))
+        await asyncio.sleep(0.3)
+        busy_s = pool.busy_s()
+        go_on.set()
+        output = await waiting
+        await loading
+    assert (busy_s, output.infer_s < 0.15 < output.queue_s) == (0.0, True)
 
 
 async def test_an_unloaded_model_is_rejected_and_the_others_are_still_served(model):
