@@ -217,10 +217,16 @@ class ServerSocket:
         await self.socket.send_multipart([peer, *pack(message, arrays)])
 
     def restore(self) -> None:
-        """Listen again if the socket's file has been deleted while its folder exists; connections stay as they are."""
+        """Listen again if the socket's file has been deleted while its folder exists; connections stay as they are.
+
+        Raise OSError.
+        """
         path = Path(self.at.removeprefix(SCHEME))
-        if not path.exists() and path.parent.exists():
-            self.socket.bind(self.at)
+        if not path.exists() and path.parent.is_dir():
+            try:
+                self.socket.bind(self.at)
+            except zmq.ZMQError as error:  # not an OSError
+                raise OSError(error.errno, str(error), str(path)) from error
 
     def close(self) -> None:
         """Close the socket and drop unsent messages."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NoReturn
 
 import msgspec
@@ -100,14 +101,33 @@ async def wait_for_stop(control: ClientSocket) -> None:
         pass
 
 
+class Attempt:
+    """Suppresses OSError from work that is tried again and again, and logs a line when the error changes."""
+
+    def __init__(self, event: str) -> None:
+        self.event, self.last = event, ""
+
+    def __enter__(self) -> None:
+        """Try the work."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        detail = str(error) if isinstance(error, OSError) else ""
+        if detail and detail != self.last:
+            log.error(self.event, detail=detail)
+        self.last = detail
+        return bool(detail)
+
+
 async def send_heartbeats(
     config: ChildConfig, control: ClientSocket, busy_s: Callable[[], float] = lambda: 0.0
 ) -> None:
     """Send heartbeats to the supervisor until cancelled. End the process if the supervisor has exited."""
+    attempt = Attempt("the metric files cannot be restored")
     while True:
         if os.getppid() != config.parent:
             exit_process(EXIT_BROKEN)
-        metrics.restore_files()
+        with attempt:
+            metrics.restore_files()
         metrics.process_memory(config.role)
         await control.send(Heartbeat(busy_s()))
         await asyncio.sleep(HEARTBEAT_S)

@@ -41,6 +41,7 @@ class RuntimeFolder:
     def restore(self) -> None:
         """Create the folder again if it has been deleted. Raises OSError."""
         if not is_locked_by(self.lock, self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):  # a folder of another user cannot be locked, so it fails below
                 self.path.mkdir(mode=0o700)
             lock = try_lock(self.path)

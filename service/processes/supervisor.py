@@ -23,7 +23,7 @@ from service.ipc.transport import (
     WorkerStates,
     address,
 )
-from service.processes.child import CONTROL, settings_with_keys
+from service.processes.child import CONTROL, Attempt, settings_with_keys
 from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
 from service.processes.model_control import ModelControl
@@ -108,11 +108,16 @@ class Supervisor:
             gpu.watch()
 
     async def keep_folder(self) -> None:
-        """Restore the run-time folder, and the supervisor's own files in it, whenever they are deleted."""
+        """Restore the run-time folder, and the supervisor's own files in it, whenever they are deleted.
+
+        The processes still serve while that is impossible, so a failure is logged and tried again.
+        """
+        attempt = Attempt("the run-time folder cannot be restored")
         while True:
-            self.folder.restore()
-            self.control.restore()
-            metrics.restore_files()
+            with attempt:
+                self.folder.restore()
+                self.control.restore()
+                metrics.restore_files()
             metrics.process_memory("supervisor")
             await asyncio.sleep(FOLDER_S)
 

@@ -164,8 +164,10 @@ class Worker(Observer):
 
     async def gauges(self) -> None:
         """Update the gauges regularly, even without requests."""
+        attempt = child.Attempt("the worker's socket cannot be restored")
         while True:
-            self.server_socket.restore()
+            with attempt:
+                self.server_socket.restore()
             metrics.queue_depth(self.config.role, self.pool.batcher.depth)
             for kind, size_bytes in self.pool.backend.memory_bytes().items():
                 metrics.device_memory(self.config.role, kind, size_bytes)

@@ -58,6 +58,12 @@ def test_a_folder_that_was_deleted_comes_back_private_and_locked(folder):
     assert runtime_folder.try_lock(folder.path) is None
 
 
+def test_a_folder_whose_parent_was_deleted_too_comes_back(folder):
+    shutil.rmtree(folder.path.parent)
+    folder.restore()
+    assert folder.metrics.is_dir()
+
+
 def test_a_folder_whose_content_was_deleted_is_filled_again(folder):
     folder.metrics.rmdir()
     folder.restore()

@@ -1,5 +1,7 @@
 """The decisions of the supervisor on devices and on the end of the service. No process is started."""
 
+import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -211,3 +213,21 @@ async def test_a_worker_gets_the_changes_since_its_start_when_it_is_ready(servin
     assert [message for _, message in sent if isinstance(message, LoadModel)] == []
     await supervisor.on_ready(worker, Ready((card("old"),)))
     assert ("worker-0.0", LoadModel(NEW)) in sent
+
+
+async def test_a_file_in_place_of_the_runtime_folder_is_logged_once_and_ends_nothing(supervise, monkeypatch):
+    monkeypatch.setattr("service.processes.supervisor.FOLDER_S", 0.01)
+    supervisor = supervise()
+    folder = supervisor.folder.path
+    shutil.rmtree(folder)
+    folder.touch()
+    with capture_logs() as lines:
+        keeping = asyncio.create_task(supervisor.keep_folder())
+        await asyncio.sleep(0.2)
+        logged = [line["event"] for line in lines]
+        folder.unlink()
+        async with asyncio.timeout(10):
+            while not (folder / "control").exists():
+                await asyncio.sleep(0.01)
+    keeping.cancel()
+    assert logged == ["the run-time folder cannot be restored"]
