@@ -2,6 +2,7 @@
 
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,12 +44,17 @@ class LogWriter:
             if isinstance(line, threading.Event):
                 line.set()
                 continue
-            with suppress(OSError):
+            try:
                 write_all(self.descriptor, line.encode("utf-8", "backslashreplace"))
+            except OSError:
+                self.on_drop()
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`. Raises OSError."""
+    """Write all of `data`, and wait whenever a descriptor that does not block has no room. Raises OSError."""
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # another program that shares the descriptor has made it non-blocking
+            select.select((), (descriptor,), ())

@@ -98,12 +98,31 @@ def test_a_full_pipe_does_not_block_and_its_lines_are_dropped_and_counted(full_p
     assert 6 <= len(dropped) <= 7  # one line may be in the thread, and three wait
 
 
-def test_a_line_that_cannot_be_written_is_lost_without_an_error():
+def test_a_line_that_cannot_be_written_is_counted_and_raises_no_error():
+    dropped = []
     reader, descriptor = os.pipe()
     os.close(reader)
-    writer = LogWriter(descriptor, max_lines=3, on_drop=lambda: None)
+    writer = LogWriter(descriptor, max_lines=3, on_drop=lambda: dropped.append(1))
     writer.write("line\n")
     writer.wait_until_written(TIMEOUT_S)
     writer.write("another\n")
     writer.wait_until_written(TIMEOUT_S)
     os.close(descriptor)
+    assert len(dropped) == 2
+
+
+def test_a_line_waits_for_room_in_a_descriptor_that_does_not_block():
+    reader, descriptor = os.pipe()
+    os.set_blocking(descriptor, False)
+    dropped = []
+    writer = LogWriter(descriptor, max_lines=3, on_drop=lambda: dropped.append(1))
+    size = 1 << 20  # more than a pipe has room for
+    writer.write("x" * size)
+    writer.wait_until_written(0.1)
+    read = 0
+    while read < size and not dropped:
+        read += len(os.read(reader, size))
+    writer.wait_until_written(TIMEOUT_S)
+    os.close(descriptor)
+    os.close(reader)
+    assert (read, dropped) == (size, [])
