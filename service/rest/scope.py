@@ -18,6 +18,7 @@ from service.errors import Cancelled
 MALFORMED = "malformed"  # the key in a request's state for the parser's message about a malformed body
 OUTCOME = "outcome"  # the key in a request's state of the outcome to log
 MAX_PATH = 200  # characters of an unknown path in the log
+BUFFER_BYTES = 2**16  # of a body that the server buffers before it waits for the client
 
 
 @dataclass
@@ -85,11 +86,11 @@ class RequestScope:
 
 
 async def send_and_wait(message: Message, send: Send) -> None:
-    """Send a message. Return after the last one when the client has fetched most of the body, or has disconnected.
+    """Send a message. Return after a long body when the client has fetched most of it, or has disconnected.
 
     The server waits for the client before it takes a message, not after it. An empty message therefore comes last.
     """
-    if message["type"] == "http.response.body" and not message.get("more_body", False):
+    if len(message.get("body", b"")) > BUFFER_BYTES and not message.get("more_body", False):
         await send({**message, "more_body": True})
         message = {"type": "http.response.body", "body": b"", "more_body": False}
     await send(message)
