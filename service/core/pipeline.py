@@ -67,14 +67,16 @@ class Pipeline:
             prepared, decode_queue_s = await self.decoding.run(self.prepare, data, card, call, memory)
         self.admission.prepare_time.record(prepared.decode_s + prepared.preprocess_s, 1)
         upcoming = self.admission.preparing
-        pooled = await self.pool.submit(card.name, prepared.sample, expires=deadline, upcoming=upcoming)
-        self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
-        self.admission.record_remote_queue(pooled.worker, pooled.queued_for_others)
-        output_bytes = sum(array.nbytes for array in pooled.output.arrays)
-        memory.count(output_bytes)
-        began = asyncio.get_running_loop().time()
-        result, _ = await self.finishing.run(finish, pooled.output, card, call, prepared.image, memory)
-        memory.release(output_bytes + prepared.size_bytes)
+        with ExitStack() as counted:  # by `prepare` and here; released also if the image fails
+            counted.callback(memory.release, prepared.size_bytes)
+            pooled = await self.pool.submit(card.name, prepared.sample, expires=deadline, upcoming=upcoming)
+            self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
+            self.admission.record_remote_queue(pooled.worker, pooled.queued_for_others)
+            output_bytes = sum(array.nbytes for array in pooled.output.arrays)
+            memory.count(output_bytes)
+            counted.callback(memory.release, output_bytes)
+            began = asyncio.get_running_loop().time()
+            result, _ = await self.finishing.run(finish, pooled.output, card, call, prepared.image, memory)
         finish_s = asyncio.get_running_loop().time() - began
         timing = Timing(
             decode_queue_s, prepared.decode_s, prepared.preprocess_s, pooled.queue_s, pooled.infer_s, finish_s

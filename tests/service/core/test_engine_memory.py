@@ -145,3 +145,10 @@ async def test_no_memory_is_reserved_after_any_mixture_of_calls(make, pool, seed
         await asyncio.gather(*calls, return_exceptions=True)
     await until(lambda: engine.memory.reserved_bytes == 0)
     assert engine.memory.running == 0
+
+
+async def test_an_image_that_fails_gives_its_memory_back_before_its_call_ends(engine, pool):
+    pool.fault = errors.Unavailable("gone")
+    with engine.call(caller()) as outcome:
+        (answer,) = await engine.predict(Call("classify", (png(),), ClassifyOptions(1)), outcome)
+        assert (type(answer), outcome.memory.size_bytes) == (errors.Unavailable, 0)
