@@ -8,7 +8,7 @@ from typing import Any, NoReturn, cast
 
 from service import logs, metrics
 from service.core.local import LocalPool, Observer
-from service.errors import ServiceError
+from service.errors import Internal, ServiceError
 from service.ipc.transport import (
     IDENTITY_SEPARATOR,
     Abandon,
@@ -235,17 +235,22 @@ class Worker(Observer):
             elif isinstance(message, Abandon) and (peer, message.id) in self.jobs:
                 self.jobs[peer, message.id].cancel()
 
-    def discard_job(self, tag: Tag, _: asyncio.Task[None]) -> None:
-        """Remove a job that has ended."""
+    def discard_job(self, tag: Tag, task: asyncio.Task[None]) -> None:
+        """Remove a job that has ended, and log an error of its reply."""
         del self.jobs[tag]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("reply failed", exc_info=error)
 
     async def answer(self, peer: bytes, job: Job, arrays: tuple[Array, ...]) -> None:
         """Run one job and send its reply."""
-        sample = Sample(cast(Pixels, arrays[0]), decode_params(job.task, job.params))
         try:
+            sample = Sample(cast(Pixels, arrays[0]), decode_params(job.task, job.params))
             ran = await self.pool.submit(job.model, sample, expires=job.expires, tag=(peer, job.id))
-        except ServiceError as error:
-            await self.server_socket.send(peer, Failed(job.id, error.code, error.detail))
+        except Exception as error:
+            known = error if isinstance(error, ServiceError) else Internal("the worker cannot run this image")
+            if known is not error:
+                log.error("job failed", model=job.model, exc_info=error)
+            await self.server_socket.send(peer, Failed(job.id, known.code, known.detail))
             return
         done = Done(job.id, ran.queue_s, ran.infer_s, ran.batch_size, self.pool.waiting())
         await self.server_socket.send(peer, done, ran.output.arrays)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.errors import ServiceError
+from service.errors import Internal, ServiceError
 from service.ipc.pool import ProcessPool
 from service.ipc.transport import (
     ClientSocket,
@@ -211,3 +211,16 @@ async def test_a_model_is_unloaded_once_while_another_loads(worker, supervisor, 
     further[0].gate.set()
     await until(lambda: states(worker) == {"b": "ready"} and not worker.changes)
     assert failures == []
+
+
+async def test_a_job_that_cannot_be_read_is_answered_and_the_worker_goes_on(worker, frontends, model, monkeypatch):
+    def fail(*_):
+        raise ValueError("unknown parameters")
+
+    model.gate.set()
+    with monkeypatch.context() as patched:
+        patched.setattr("service.processes.worker.decode_params", fail)
+        failing = asyncio.create_task(frontends[0].submit("a", sample(1), expires=float("inf")))
+        with pytest.raises(Internal):
+            await asyncio.wait_for(failing, TIMEOUT_S)
+    assert await submit(frontends[0], 2) == 2
