@@ -108,7 +108,7 @@ class Attempt:
         self.event, self.last = event, ""
 
     def __enter__(self) -> None:
-        """Try the work."""
+        """Start to watch for an error of the work."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         detail = str(error) if isinstance(error, OSError) else ""
