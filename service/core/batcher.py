@@ -58,7 +58,7 @@ class Turns:
         return min(waiting, key=lambda group: (self.used_s[group], waiting[group]))
 
     def start(self, group: Hashable, *, waiting: Collection[Hashable]) -> None:
-        """Give the group its turn, while others wait."""
+        """Give the group its turn, while others wait or run."""
         self.clock_s = max(self.clock_s, self.used_s[group])
         self.active = {group, *waiting}
         # An idle group that has used less starts at the clock anyway, so it needs no entry.
@@ -70,7 +70,10 @@ class Turns:
 
 
 class Batcher(Generic[Key, Item, Result]):
-    """Runs one batch at a time; the next one is what has arrived meanwhile.
+    """Runs one batch after another; the next one is what has arrived meanwhile.
+
+    A device that can hold several batches runs them in order. A further batch starts before the running one ends only
+    if it is full: a batch that is not full would gain no time on the device, and can still grow.
 
     With `max_delay_s` a batch that is not full waits for more, counted from the arrival of its oldest item, as long
     as `has_upcoming()` says that something is on its way. Batches of other keys run meanwhile.
@@ -89,7 +92,9 @@ class Batcher(Generic[Key, Item, Result]):
         self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
         self.queues: dict[Key, deque[Pending[Item, Result]]] = {}
         self.turns = Turns()
-        self.arrival = asyncio.Event()
+        self.running: list[Hashable] = []  # the groups of the batches on the device, in order
+        self.ended = -math.inf  # when the last batch ended
+        self.change = asyncio.Event()  # an item arrived, or a batch ended
 
     @property
     def depth(self) -> int:
@@ -112,11 +117,17 @@ class Batcher(Generic[Key, Item, Result]):
         pending: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
         self.turns.join(self.group(key))
         self.queues.setdefault(key, deque()).append(pending)
-        self.arrival.set()
+        self.change.set()
         return await pending.answer
 
-    async def serve(self) -> None:
-        """Run batches until cancelled."""
+    async def serve(self, *, in_flight: int = 1) -> None:
+        """Run batches until cancelled, at most `in_flight` at a time."""
+        async with asyncio.TaskGroup() as runners:
+            for _ in range(in_flight):
+                runners.create_task(self.run_batches())
+
+    async def run_batches(self) -> None:
+        """Run batches one after another until cancelled."""
         while True:
             key = await self.next_key()
             if batch := self.take(key):
@@ -130,8 +141,14 @@ class Batcher(Generic[Key, Item, Result]):
             if ready := sorted((key for key, at in due.items() if at <= now), key=self.arrived):
                 oldest = {self.group(key): self.arrived(key) for key in reversed(ready)}
                 group = self.turns.choose(oldest)
-                return next(key for key in ready if self.group(key) == group)
-            await self.wait_for_arrival(min(due.values(), default=None))
+                key = next(key for key in ready if self.group(key) == group)
+                if self.is_full(key) or not self.running:
+                    return key
+            await self.wait_for_change(min((at for at in due.values() if at > now), default=None))
+
+    def is_full(self, key: Key) -> bool:
+        """Return whether the items of that key fill a batch."""
+        return len(self.queues[key]) >= self.max_batch(key)
 
     def arrived(self, key: Key) -> float:
         """Return when the oldest item of that key arrived."""
@@ -139,16 +156,15 @@ class Batcher(Generic[Key, Item, Result]):
 
     def due_at(self, key: Key) -> float:
         """Return when a batch of that key need not wait for more items."""
-        queue = self.queues[key]
-        complete = len(queue) >= self.max_batch(key) or not self.has_upcoming()
+        complete = self.is_full(key) or not self.has_upcoming()
         return -math.inf if complete else self.arrived(key) + self.max_delay_s
 
-    async def wait_for_arrival(self, until: float | None) -> None:
-        """Return when an item arrives, or at that time."""
-        self.arrival.clear()
+    async def wait_for_change(self, until: float | None) -> None:
+        """Return when an item arrives or a batch ends, or at that time."""
+        self.change.clear()
         try:
             async with asyncio.timeout_at(until):
-                await self.arrival.wait()
+                await self.change.wait()
         except TimeoutError:
             return
 
@@ -172,7 +188,8 @@ class Batcher(Generic[Key, Item, Result]):
     async def execute(self, key: Key, batch: list[Pending[Item, Result]]) -> None:
         """Run one batch and hand out the results, or the one error to all."""
         loop, group = asyncio.get_running_loop(), self.group(key)
-        self.turns.start(group, waiting=self.waiting())
+        self.turns.start(group, waiting={*self.waiting(), *self.running})
+        self.running.append(group)
         began = loop.time()
         try:
             results = await self.run(key, [pending.item for pending in batch])
@@ -183,7 +200,10 @@ class Batcher(Generic[Key, Item, Result]):
                     pending.answer.set_exception(error)
             return
         finally:
-            self.turns.end(group, loop.time() - began)
+            began, self.ended = max(began, self.ended), loop.time()  # the batch before it had the device until then
+            self.running.remove(group)
+            self.turns.end(group, self.ended - began)
+            self.change.set()
         for pending, result in zip(batch, results, strict=True):
             if not pending.answer.done():
                 pending.answer.set_result(result)

@@ -5,17 +5,16 @@ A worker process is this pool behind a socket; the command line uses it directly
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any
 
 from service import logs
 from service.core.batcher import Batcher
+from service.core.device import DeviceThreads
 from service.core.pool import RETRY_AFTER_S, PoolOutput
 from service.errors import Internal, ServiceError, Unavailable
 from twins.card import Card
@@ -24,9 +23,6 @@ from twins.runtime.backend import Backend
 from twins.runtime.batches import BatchRunner, SampleError
 from twins.tasks.sample import Layout, Output, Sample
 from twins.zoo.models import ModelReference
-
-Arguments = TypeVarTuple("Arguments")
-Returned = TypeVar("Returned")
 
 Key = tuple[str, Layout]  # a model's name, and the layout of the samples
 
@@ -67,8 +63,8 @@ class Observer:
 class LocalPool:
     """The models on one device.
 
-    Batches, the warm-up of models and their unloading happen in one thread. Only loading, which copies weights to the
-    device, happens in another.
+    Batches, the warm-up of models and their unloading happen in the device's thread. Only loading, which copies weights
+    to the device, happens in another.
     """
 
     backend: Backend
@@ -87,8 +83,7 @@ class LocalPool:
         self.observer = observer or Observer()
         self.models: dict[str, BatchRunner] = {}
         self.on_change: list[Callable[[], None]] = []
-        self.device_thread = ThreadPoolExecutor(1, "device")
-        self.busy_since: float | None = None
+        self.threads = DeviceThreads()
         self.lost = False
         self.batcher: Batcher[Key, Queued, SampleResult] = Batcher(
             self.run_batch,
@@ -102,7 +97,7 @@ class LocalPool:
 
     async def open(self) -> None:
         """Open the device. Raise DeviceMissing."""
-        self.backend = await self.in_device_thread(self.open_backend)
+        self.backend = await self.threads.call(self.open_backend)
 
     async def load(self, reference: ModelReference, *, labels_file: Path | None = None, warm_up: bool = True) -> Card:
         """Load a model and warm it up; it takes samples after that. Raise TwinsError."""
@@ -113,23 +108,23 @@ class LocalPool:
         runner = BatchRunner(model, self.backend.device.kind, max_batch=self.configured_batch)
         try:
             for size in runner.sizes() if warm_up else ():
-                if not await self.in_device_thread(runner.warm_up, size):
+                if not await self.threads.call(runner.warm_up, size):
                     break
         except BaseException:
-            await self.in_device_thread(runner.unload)
+            await self.threads.call(runner.unload)
             raise
         replaced = self.models.get(reference.name)
         self.models[reference.name] = runner
         self.notify()
         if replaced:
-            await self.in_device_thread(replaced.unload)
+            await self.threads.call(replaced.unload)
         return runner.card
 
     async def unload(self, name: str) -> None:
         """Take no more samples for a model, and free its memory. Samples that still wait are refused."""
         runner = self.models.pop(name)
         self.notify()
-        await self.in_device_thread(runner.unload)
+        await self.threads.call(runner.unload)
 
     def notify(self) -> None:
         """Call the functions in `on_change`."""
@@ -145,7 +140,7 @@ class LocalPool:
 
     async def serve(self) -> None:
         """Run batches until cancelled."""
-        await self.batcher.serve()
+        await self.batcher.serve(in_flight=self.backend.device.in_flight)
 
     @property
     def expected(self) -> int:
@@ -197,45 +192,24 @@ class LocalPool:
             raise Unavailable(f"the model {model} is not loaded here", retry_after_s=RETRY_AFTER_S)
         await self.observer.batch_starts([queued.tag for queued in batch])
         try:
-            outputs, started, infer_s = await self.in_device_thread(
-                self.run_timed, runner, [queued.sample for queued in batch]
+            ran = await self.threads.run(
+                runner, [queued.sample for queued in batch], overlap=self.backend.device.in_flight > 1
             )
         except DeviceLost as error:
             self.lost = True
             self.notify()
             self.observer.device_lost(error)
             raise
-        self.observer.batch_ended(model, len(batch), infer_s)
-        return [SampleResult(output, started, infer_s, len(batch)) for output in outputs]
-
-    # ------------------------------------------------------------------ the device
-
-    def run_timed(
-        self, runner: BatchRunner, samples: list[Sample]
-    ) -> tuple[Sequence[Output | SampleError], float, float]:
-        """Run a batch in the device's thread. Return the outputs, and when the batch began and how long it took.
-
-        The wait for the thread, which also warms up models, is part of neither time.
-        """
-        began = self.busy_since = time.monotonic()  # the clock of the event loop too
-        try:
-            outputs = runner.run(samples)
-        finally:
-            self.busy_since = None
-        return outputs, began, time.monotonic() - began
-
-    async def in_device_thread(self, function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
-        """Run a function in the device's thread, one call at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self.device_thread, function, *arguments)
+        self.observer.batch_ended(model, len(batch), ran.took_s)
+        return [SampleResult(output, ran.began, ran.took_s, len(batch)) for output in ran.outputs]
 
     def busy_s(self) -> float:
         """Return how long the current batch has been running."""
-        since = self.busy_since  # read once: the device's thread may change it meanwhile
-        return time.monotonic() - since if since is not None else 0.0
+        return self.threads.clock.busy_s()
 
     def close(self) -> None:
-        """Release the device's thread."""
-        self.device_thread.shutdown(wait=False)
+        """Release the device's threads."""
+        self.threads.close()
 
 
 @contextmanager

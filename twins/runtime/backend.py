@@ -25,6 +25,28 @@ class Device:
     name: str  # "cpu" or "cuda:0"
     kind: DeviceKind
     count: int  # devices of this kind on this machine
+    in_flight: int = 1  # batches that it holds at a time; more than one if uploads and downloads overlap with forwards
+
+
+class InFlight(Protocol):
+    """A batch on its way through a device."""
+
+    def result(self) -> list[Output | NonFiniteOutput]:
+        """Wait for the batch. Return an output or an error for each sample, in order; raise as `Model.run` does.
+
+        It may be called in another thread than the device's, once.
+        """
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A batch of a backend that runs one batch at a time."""
+
+    outputs: list[Output | NonFiniteOutput]
+
+    def result(self) -> list[Output | NonFiniteOutput]:
+        """Return the outputs."""
+        return self.outputs
 
 
 class Model(Protocol):
@@ -41,6 +63,12 @@ class Model(Protocol):
         """Return an output or an error for each sample, in order; all samples have one layout.
 
         Raise DeviceOutOfMemory if the batch is too large for the device, and DeviceLost.
+        """
+
+    def submit(self, samples: Sequence[Sample]) -> InFlight:
+        """Start a batch, and return before it ends if the device holds several. Otherwise as `run`.
+
+        The batches of a device end in the order in which they start.
         """
 
     def unload(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twins.card import Card
 from twins.errors import DeviceError, DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
-from twins.runtime.backend import Device, DeviceKind
+from twins.runtime.backend import Device, DeviceKind, Finished
 from twins.runtime.plan import Plan, Precision
 from twins.runtime.reduce import REDUCTIONS
 from twins.tasks import TASKS
@@ -108,6 +108,10 @@ class TorchModel:
                 Output(tuple(tensor.cpu().numpy() for tensor in tensors)) if good else NonFiniteOutput(NON_FINITE)
                 for tensors, good in zip(reduced, finite, strict=True)
             ]
+
+    def submit(self, samples: Sequence[Sample]) -> Finished:
+        """Run a batch as `run` does."""
+        return Finished(self.run(samples))
 
     def network_input(self, samples: Sequence[Sample]) -> Tensor:
         """Return the samples as one batch on the device, normalised, B C H W."""

@@ -118,7 +118,7 @@ def submit(pool, value) -> asyncio.Task:
 async def test_jobs_of_a_frontend_that_died_never_reach_the_device(worker, supervisor, frontends, model):
     dead, alive = frontends
     first = submit(alive, 1)
-    await until(lambda: worker.pool.busy_since is not None)
+    await until(lambda: worker.pool.busy_s() > 0)
     dropped = [submit(dead, value) for value in (2, 3)]
     second = submit(alive, 4)
     await until(lambda: worker.pool.batcher.depth == 3)
