@@ -1,6 +1,7 @@
 """Reduce the output of a network on the device, before it is copied to the host.
 
-This package holds one file per reduction and the table of reductions. It must not render or scale results on the host.
+This package holds one file per reduction and the table of reductions. It must not render or scale results on the host,
+and on a GPU it must not wait for the device: the whole batch is downloaded at once, later.
 """
 
 from collections.abc import Callable, Mapping, Sequence

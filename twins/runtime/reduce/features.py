@@ -11,5 +11,5 @@ from twins.tasks.sample import Sample
 
 
 def reduce(features: Tensor, _: Sequence[Sample]) -> list[tuple[Tensor, ...]]:
-    """Return for each sample its features, C float32. features: B C. The whole batch is downloaded at once."""
-    return [(each,) for each in features.float().cpu()]
+    """Return for each sample its features, C float32. features: B C."""
+    return [(each,) for each in features.float()]

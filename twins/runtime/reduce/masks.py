@@ -10,6 +10,7 @@ Legend: K classes · R rows of a strip · h w map of the logits · H W input · 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,11 +58,12 @@ def reduce_one(logits: Tensor, sample: Sample) -> tuple[Tensor, ...]:
     mask = torch.empty(output, dtype=dtype, device=logits.device)
     confidences = torch.empty(output if params.confidence else (0, 0), dtype=torch.uint8, device=logits.device)
     for first, rows in strips(logits, sample.input_size, output):
-        classes = candidate_classes(rows, every_class=params.confidence)
-        values = widen(widen(rows[classes], sample.input_size[1]), output[1])
+        classes = candidate_classes(rows) if logits.device.type == "cpu" and not params.confidence else None
+        chosen = rows if classes is None else rows[classes]
+        values = widen(widen(chosen, sample.input_size[1]), output[1])
         best = values.max(dim=0)  # R X
         here = slice(first, first + rows.shape[1])
-        mask[here] = classes[best.indices].to(dtype)
+        mask[here] = (best.indices if classes is None else classes[best.indices]).to(dtype)
         if params.confidence:
             confidences[here] = confidence(values, best.values)
     return (mask, confidences) if params.confidence else (mask,)
@@ -86,7 +88,7 @@ def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> I
 
 def interpolation_rows(size: int, target: int, device: torch.device) -> InterpolationRows:
     """Return the rows for a side of `size` resized to `target`, as PyTorch does without aligned corners."""
-    scale = torch.tensor(size, dtype=torch.float32, device=device) / target
+    scale = float(np.float32(size) / np.float32(target))  # computed here, since a copy to the device would wait for it
     at = ((torch.arange(target, dtype=torch.float32, device=device) + 0.5) * scale - 0.5).clamp(min=0)
     upper = at.long().clamp(max=size - 1)
     return InterpolationRows(upper, (upper + 1).clamp(max=size - 1), at - upper)
@@ -102,14 +104,13 @@ def widen(x: Tensor, width: int) -> Tensor:
     return x if x.shape[-1] == width else F.interpolate(x, size=width, mode="linear", align_corners=False)
 
 
-def candidate_classes(rows: Tensor, *, every_class: bool = False) -> Tensor:
+def candidate_classes(rows: Tensor) -> Tensor:
     """Return the ids of the classes that can be the best one anywhere in the strip, in order. rows: K R w.
 
     Each value of the output lies between the least and the greatest of a few neighbouring columns. A class whose
-    greatest is everywhere below another's least need not be resized. In most images that is true of most classes.
+    greatest is everywhere below another's least need not be resized. In most images that is true of most classes. The
+    number of classes must be known here, for which a GPU would have to be idle; there, every class is resized.
     """
-    if every_class:
-        return torch.arange(rows.shape[0], device=rows.device)
     reach = min(REACH, rows.shape[-1])
     greatest, least = F.max_pool1d(rows, reach, 1), -F.max_pool1d(-rows, reach, 1)  # K R columns
     never_best = (greatest < least.amax(dim=0)).flatten(1).all(dim=1)  # K; a class with a NaN is kept
