@@ -19,7 +19,7 @@ from service.setting_problems import describe
 from service.setting_types import Devices, Keys, List, Networks, Port, SpacedList
 from twins.images.decode import Limits
 from twins.preprocessing import SYNTAX
-from twins.runtime.plan import Precision
+from twins.runtime.plan import BackendChoice, Precision
 from twins.zoo.models import DEFAULT_MODELS
 
 PREFIX = "TWINS_"
@@ -76,8 +76,10 @@ class Settings(BaseModel):
         description="Compute in float32, bfloat16 or float16. "
         "auto means float32 on a CPU, and on a GPU bfloat16 or float16 if it supports them.",
     )
-    compile: bool = Field(
-        default=False, description="Compile models with torch.compile. The start takes longer and batches run faster."
+    backend: BackendChoice = Field(
+        "auto",
+        description="Run models with torch, compile (torch.compile) or openvino. "
+        "auto takes what measured best on the device and is installed: openvino on a CPU, torch on a GPU.",
     )
     threads: int = Field(
         0, ge=0, description="Use this many threads in a CPU worker. 0 means one less than the number of cores."

@@ -47,6 +47,7 @@ class FakeModel:
 class FakeBackend:
     """One device with models that a test made."""
 
+    name = "torch"
     device = Device("fake", "cpu", 1)
 
     def __init__(self, *models: FakeModel) -> None:

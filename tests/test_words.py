@@ -38,7 +38,20 @@ CHECKED = {"twins", "service", "tools", "bench", "examples"}
 
 VERBS = {
     *("Accept", "Add", "Adjust", "Answer", "Apply", "Ask", "Build", "Call", "Cancel", "Change", "Charge", "Check"),
-    *("Classify", "Clear", "Close", "Compare", "Compute", "Connect", "Convert", "Copy", "Count", "Cover", "Create"),
+    *(
+        "Classify",
+        "Clear",
+        "Close",
+        "Compare",
+        "Compile",
+        "Compute",
+        "Connect",
+        "Convert",
+        "Copy",
+        "Count",
+        "Cover",
+        "Create",
+    ),
     *("Crop", "Decode", "Delete", "Do", "Download", "Drain", "Draw", "Embed", "Encode", "End", "Ensure"),
     *("Evaluate", "Fail", "Fetch", "Find", "Fit", "Fold", "Format", "Free", "Give", "Handle", "Ignore"),
     *("Initialise", "Install", "Iterate", "Keep", "List", "Listen", "Load", "Lock", "Log", "Make", "Mark"),

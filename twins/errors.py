@@ -4,6 +4,7 @@ TwinsError
 ├── UnknownModel           there is no model of that name
 ├── CheckpointError        a file is not a Twins checkpoint, or not the expected one
 ├── WeightsUnavailable     weights cannot be fetched
+├── BackendMissing         the library of a backend is not installed, or does not run on the device
 ├── DeviceError
 │   ├── DeviceMissing      there is no such device on this machine
 │   ├── DeviceOutOfMemory  the device has no memory for a batch, or for a model
@@ -38,6 +39,10 @@ class LabelsError(TwinsError):
 
 class BadOption(TwinsError, ValueError):
     """An option is out of range, or does not fit the model."""
+
+
+class BackendMissing(TwinsError):
+    """The library of a backend is not installed, or does not run on the device. The message says what to do."""
 
 
 class DeviceError(TwinsError):

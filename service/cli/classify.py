@@ -15,6 +15,7 @@ from rich.table import Table
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
 from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
+from twins.runtime.plan import BackendChoice, Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 
 
@@ -38,6 +39,7 @@ def classify(  # noqa: PLR0913 - one for each flag
     model: str,
     labels: Path | None,
     device: str,
+    backend: BackendChoice,
     batch: int,
     as_json: bool,
     **options: Any,
@@ -49,7 +51,9 @@ def classify(  # noqa: PLR0913 - one for each flag
     twins classify --json images/ > answers.jsonl
     """  # noqa: D301 - click wants the control character
     files = expand(images)
-    local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=CLASSIFY))
+    local = click.get_current_context().with_resource(
+        open_model(model, labels, Plan(device, backend=backend), batch=batch, task=CLASSIFY)
+    )
     wanted = ClassifyOptions(**options)
     failed = 0
     found = run(files, local, CLASSIFY, wanted)

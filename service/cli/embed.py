@@ -15,6 +15,7 @@ from service.cli.options import run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS
 from twins.render.renderer import NPY, RenderInput
+from twins.runtime.plan import BackendChoice, Plan
 from twins.tasks.embed import EMBED, EmbedOptions
 
 
@@ -40,6 +41,7 @@ def embed(  # noqa: PLR0913 - one for each flag
     model: str,
     labels: Path | None,
     device: str,
+    backend: BackendChoice,
     batch: int,
     **options: Any,
 ) -> None:
@@ -54,7 +56,9 @@ def embed(  # noqa: PLR0913 - one for each flag
     files = expand(images)
     if output is not None:
         make_folder(output)
-    local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=EMBED))
+    local = click.get_current_context().with_resource(
+        open_model(model, labels, Plan(device, backend=backend), batch=batch, task=EMBED)
+    )
     wanted = EmbedOptions(**options)
     targets = [None] * len(files) if output is None else name_files(files, output, SUFFIXES[NPY])
     bar = Console(stderr=True)

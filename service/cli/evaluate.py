@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.progress import track
 
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, LocalModel, open_model, run
+from service.cli.options import backend_option, device_option
 from service.cli.report import Report, write
 from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
 from twins.images.decode import ImageError
+from twins.runtime.plan import BackendChoice, Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
 
@@ -28,7 +30,8 @@ from twins.tasks.segment import SEGMENT, SegmentOptions
     default=None,
     help="Treat 0 in masks as no class and start ids at 1; the default depends on the layout of the folder",
 )
-@click.option("--device", default="auto", show_default=True, help="Run on this device: auto, cpu, cuda or cuda:N")
+@device_option
+@backend_option
 @click.option(
     "--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="Run this many images in a batch"
 )
@@ -40,6 +43,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     labels: Path | None,
     reduce_zero_label: bool | None,
     device: str,
+    backend: BackendChoice,
     batch: int,
     as_json: bool,
 ) -> None:
@@ -54,7 +58,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     twins evaluate --model twins_svt_small_upernet_ade20k ADEChallengeData2016
     twins evaluate --model mine=./checkpoint.pth --json images/
     """  # noqa: D301 - click wants the control character
-    with open_model(model, labels, device, batch=batch) as local:
+    with open_model(model, labels, Plan(device, backend=backend), batch=batch) as local:
         report = MEASURES[local.card.task](folder, local, reduce_zero_label=reduce_zero_label)
     click.echo(msgspec.json.encode(report)) if as_json else write(report)
     if report.failed:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -18,7 +18,7 @@ from twins.errors import DeviceMissing, TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
 from twins.preprocessing import assumed, describe
-from twins.runtime.backend import choose_device, open_backend
+from twins.runtime.choice import choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks.options import Options
 from twins.tasks.sample import Output, Sample
@@ -91,16 +91,16 @@ class LocalModel:
 
 @contextmanager
 def open_model(
-    model: str, labels: Path | None, device: str, *, batch: int, task: AnyTask | None = None
+    model: str, labels: Path | None, plan: Plan, *, batch: int, task: AnyTask | None = None
 ) -> Iterator[LocalModel]:
-    """Yield a model on a device. Raise TwinsError, and UsageError for a model that cannot run the task."""
+    """Yield a model that runs as planned. Raise TwinsError, and UsageError for a model that cannot run the task."""
     logs.configure_command()
-    pool = LocalPool(lambda: open_backend(Plan(choose_device(device))), max_batch=batch)
+    pool = LocalPool(lambda: open_backend(replace(plan, device=choose_device(plan.device))), max_batch=batch)
     with asyncio.Runner() as runner, closing(pool):
         try:
             runner.run(pool.open())
         except DeviceMissing as error:
-            raise click.UsageError(f"--device {device}: {error}") from error
+            raise click.UsageError(f"--device {plan.device}: {error}") from error
         card = runner.run(pool.load(parse_reference(model), labels_file=labels, warm_up=False))
         if task is not None and not task.serves(card):
             raise click.UsageError(f"--model {model} is for the task {card.task}; it cannot {task.name}")

@@ -12,7 +12,7 @@ from service.cli.segment import segment
 from service.cli.serve import serve
 from service.settings import SettingsError
 from twins import __version__
-from twins.errors import BadOption, DatasetError, TwinsError
+from twins.errors import BackendMissing, BadOption, DatasetError, TwinsError
 
 EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -49,7 +49,7 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except SettingsError as error:
         fail(error, EXIT_USAGE)
-    except (BadOption, DatasetError) as error:
+    except (BackendMissing, BadOption, DatasetError) as error:
         fail(error, EXIT_USAGE)
     except TwinsError as error:
         fail(error, EXIT_MODEL)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
+from twins.runtime.plan import BackendChoice
 from twins.tasks.options import Option, Options, declared
 from twins.tasks.task import AnyTask
 from twins.zoo.models import DEFAULT_MODELS
@@ -14,6 +15,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs")
+
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="Run on this device: auto, cpu, cuda or cuda:N"
+)
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(get_args(BackendChoice)),
+    default="auto",
+    show_default=True,
+    help="Run with this library; auto takes the fastest one that is installed",
+)
 
 
 def task_options(options: type[Options]) -> Callable[[Command], Command]:
@@ -35,9 +48,8 @@ def run_options(task: AnyTask, *, batch: int) -> Callable[[Command], Command]:
         click.option(
             "--labels", type=click.Path(path_type=Path), help="Read the class names from this file, one per line"
         ),
-        click.option(
-            "--device", default="auto", show_default=True, help="Run on this device: auto, cpu, cuda or cuda:N"
-        ),
+        device_option,
+        backend_option,
         click.option(
             "--batch",
             type=click.IntRange(1, 1024),

@@ -20,6 +20,7 @@ from twins.card import Card
 from twins.render import RENDERERS, palette
 from twins.render.document import RegionBody, body
 from twins.render.renderer import Renderer, RenderInput
+from twins.runtime.plan import BackendChoice, Plan
 from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.tasks.segmentation import regions
 
@@ -62,6 +63,7 @@ def segment(  # noqa: PLR0913 - one for each flag
     model: str,
     labels: Path | None,
     device: str,
+    backend: BackendChoice,
     batch: int,
     as_json: bool,
     **options: Any,
@@ -78,7 +80,9 @@ def segment(  # noqa: PLR0913 - one for each flag
     """  # noqa: D301 - click wants the control character
     files = expand(images)
     make_folder(output)
-    local = click.get_current_context().with_resource(open_model(model, labels, device, batch=batch, task=SEGMENT))
+    local = click.get_current_context().with_resource(
+        open_model(model, labels, Plan(device, backend=backend), batch=batch, task=SEGMENT)
+    )
     wanted, renderer = SegmentOptions(**options), FORMATS[format_name]
     SEGMENT.check(wanted, local.card)
     renderer.check(local.card)

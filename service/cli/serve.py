@@ -20,6 +20,7 @@ from service.settings import (
     load,
     set_variable,
 )
+from twins.runtime.choice import check_installed
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
@@ -65,6 +66,8 @@ def serve(**flags: object) -> None:
     twins serve --model flowers=./flowers.pth --labels flowers.txt
     """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
+    if settings.backend != "auto":
+        check_installed(settings.backend)
     listening.check(settings)  # fail before any download if a port is taken
     # resolved once, with a progress bar, so that all workers and their restarts serve the same bytes
     models = tuple(hub.resolve(reference) for reference in parse_references(settings))

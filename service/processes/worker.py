@@ -36,7 +36,8 @@ from service.processes.models import labels_file_for
 from service.settings import Settings, cores
 from twins.errors import DeviceLost, TwinsError
 from twins.preprocessing import assumed, describe
-from twins.runtime.backend import Backend, choose_device, open_backend
+from twins.runtime.backend import Backend
+from twins.runtime.choice import choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks import decode_params
 from twins.tasks.sample import Pixels, Sample
@@ -76,7 +77,7 @@ class Worker(Observer):
         """Open the device that the supervisor chose. Raise DeviceMissing."""
         device = choose_device(self.config.device, self.config.slot)
         threads = self.settings.threads or max(1, cores() - 1)
-        return open_backend(Plan(device, self.settings.precision, self.settings.compile, threads))
+        return open_backend(Plan(device, self.settings.precision, self.settings.backend, threads))
 
     def has_upcoming(self) -> bool:
         """Return whether a frontend has recently reported samples that it is still preparing."""
@@ -100,7 +101,7 @@ class Worker(Observer):
         except TwinsError as error:
             await child.report_fatal(self.control, str(error))
         await self.control.send(Ready(tuple(self.pool.cards.values())))
-        log.info("worker ready", device=device.name, models=list(self.pool.cards))
+        log.info("worker ready", device=device.name, backend=self.pool.backend.name, models=list(self.pool.cards))
         serving = [asyncio.create_task(job) for job in (self.pool.serve(), self.receive(), self.gauges())]
         stopping = asyncio.create_task(self.follow())
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
@@ -120,6 +121,7 @@ class Worker(Observer):
             "model loaded",
             model=reference.name,
             device=self.pool.backend.device.name,
+            backend=self.pool.backend.name,
             seconds=round(took_s, 2),
             sha256=reference.sha256,
             preprocessing=describe(card),

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.container
 
 GPU_FILES = ("docker-compose.yml",)
 FIXED = {"host", "http_port", "grpc_port", "log_format"}  # fixed in the image; ports are chosen when they are published
-NEEDS_A_COMPILER = {"compile"}  # the image has no compiler
 
 
 def config(files: tuple[str, ...], **environ: str) -> dict:
@@ -63,7 +62,7 @@ def test_the_service_has_its_defaults_if_no_variable_is_set():
 
 def test_every_setting_can_be_set_by_a_variable():
     passed = {name.removeprefix("TWINS_").lower() for name in config(GPU_FILES)["twins"]["environment"]}
-    assert set(Settings.model_fields) - passed == FIXED | NEEDS_A_COMPILER
+    assert set(Settings.model_fields) - passed == FIXED
 
 
 def test_ports_are_on_the_loopback_interface_unless_set():

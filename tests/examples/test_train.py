@@ -16,6 +16,7 @@ from tools.documents import ROOT
 from twins.checkpoints import checkpoint
 from twins.errors import DatasetError
 from twins.evaluation import datasets
+from twins.runtime.plan import Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
@@ -97,7 +98,7 @@ def test_a_segmentation_network_knows_its_classes_colours_and_size(segmenter):
 
 def test_the_served_network_answers_as_it_was_measured(classifier, images):
     path = classifier / "model.safetensors"
-    with open_model(f"mine={path}", None, "cpu", batch=8) as local:
+    with open_model(f"mine={path}", None, Plan(), batch=8) as local:
         items = datasets.labelled_images(images / "test", local.card)
         outputs = list(run([item.path for item in items], local, CLASSIFY, ClassifyOptions()))
     right = sum(one.output.arrays[0][0] == item.class_id for item, one in zip(items, outputs, strict=True))

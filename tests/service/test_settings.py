@@ -65,9 +65,9 @@ def test_variables_of_other_programs_are_ignored():
 
 
 def test_values_in_the_file_have_toml_types(config):
-    text = 'models = ["twins_svt_nano", "own=x.pth"]\ncompile = true\nmax_delay_ms = 2'
+    text = 'models = ["twins_svt_nano", "own=x.pth"]\nmax_queue = 3\nmax_delay_ms = 2'
     found = load({"config": config(text)}, environ={})
-    assert (found.models, found.compile, found.max_delay_ms) == (("twins_svt_nano", "own=x.pth"), True, 2.0)
+    assert (found.models, found.max_queue, found.max_delay_ms) == (("twins_svt_nano", "own=x.pth"), 3, 2.0)
 
 
 def test_a_list_in_a_variable_is_separated_by_commas():
@@ -81,11 +81,6 @@ def test_preprocessing_in_a_variable_is_separated_by_spaces():
 
 def test_a_list_of_flags_is_not_split():
     assert load({"models": ("a=x,y.pth", "b=z.pth")}, environ={}).models == ("a=x,y.pth", "b=z.pth")
-
-
-@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("no", False), ("0", False)])
-def test_a_switch_in_a_variable_is_a_boolean_word(text, value):
-    assert load({}, environ={"TWINS_COMPILE": text}).compile is value
 
 
 # ---------------------------------------------------------------------- wrong names
@@ -280,7 +275,7 @@ WRONG = {
     "no time": ({"request_timeout_s": "0"}, "--request-timeout-s: must be a number above 0, not '0'"),
     "a level": ({"log_level": "loud"}, "--log-level: must be one of debug, info, warning, error, not 'loud'"),
     "a precision": ({"precision": "half"}, "--precision: must be one of auto, float32, bfloat16, float16, not 'half'"),
-    "a switch": ({"compile": "perhaps"}, "--compile: must be true or false, not 'perhaps'"),
+    "a backend": ({"backend": "jax"}, "--backend: must be one of auto, torch, compile, openvino, not 'jax'"),
     "no device": ({"device": ","}, "--device: must name a device: auto, cpu, cuda or cuda:N, not ','"),
     "a list that is a number": ({"models": 5}, "--model: must be a list of strings, not 5"),
     "a number for a name": ({"host": 5}, "--host: must be a string, not 5"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-import twins
+from tests import forward
 from tests.golden import cases, seeded
 from twins.card import Normalisation
 from twins.runtime.plan import Plan
@@ -21,15 +21,15 @@ def model_name(facts: dict) -> str:
     return facts.get("variant") or MMPRETRAIN_NAMES[facts["config"].partition("_")[0]]
 
 
+@pytest.mark.parametrize("backend", forward.BACKENDS)
 @pytest.mark.parametrize("name", [*cases.named("timm"), *cases.named("mmpretrain")])
-def test_logits_equal_those_of_the_reference(name, tmp_path):
+def test_logits_equal_those_of_the_reference(name, backend, tmp_path):
     case = cases.read(name)
     torch.save({"state_dict": case.state()}, tmp_path / "weights.pth")
-    network = twins.load(model_name(case.facts), tmp_path / "weights.pth")
+    model = forward.load(backend, ModelReference(model_name(case.facts), tmp_path / "weights.pth"))
     for given in case.facts["inputs"]:
         shape = (given["count"], given["height"], given["width"])
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(seeded.batch(given["name"], *shape)))
+        logits = forward.logits(model, seeded.batch(given["name"], *shape))
         case.assert_close("logits-" + "x".join(map(str, shape)), logits)
 
 

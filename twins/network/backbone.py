@@ -3,7 +3,7 @@
 Legend: B batch · N tokens · C channels · H W map
 """
 
-from collections.abc import Iterable
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -29,9 +29,11 @@ class Backbone(nn.Module):
     def stage(self, stage: int, x: Tensor) -> tuple[Tensor, Size]:
         """Run one stage on the previous map (x: B C H W). Return tokens B N C and the size of their map."""
         tokens, size = self.patch_embeds[stage](x)
-        blocks: Iterable[nn.Module] = self.blocks[stage].children()
+        blocks = cast(list[Block], list(self.blocks[stage].children()))
+        # the first block's is that of all: in SVT it attends locally
+        mask = blocks[0].attn.edge_mask(size, x.shape[0], x.device)
         for index, block in enumerate(blocks):
-            tokens = block(tokens, size)
+            tokens = block(tokens, size, mask)
             if index == 0:
                 tokens = self.pos_block[stage](tokens, size)
         if self.stage_norms:
@@ -51,7 +53,7 @@ def stage_blocks(variant: Variant, stage: int, family: Family) -> nn.ModuleList:
     """Return the blocks of one stage. In SVT the even blocks attend locally, in stage 4 as well."""
     dim, heads = variant.dims[stage], variant.heads[stage]
 
-    def attention(index: int) -> nn.Module:
+    def attention(index: int) -> WindowAttention | SubsampledAttention:
         if variant.window is not None and index % 2 == 0:
             return WindowAttention(dim, heads, variant.window, family)
         return SubsampledAttention(dim, heads, variant.reductions[stage], family)

@@ -55,8 +55,8 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, size: Size) -> Tensor:
-        """Return a tensor of the same shape. x: B N C over a map of `size`."""
+    def forward(self, x: Tensor, size: Size, mask: Tensor | None) -> Tensor:
+        """Return a tensor of the same shape. x: B N C over a map of `size`; mask: that of `edge_mask`."""
         batch, w = x.shape[0], self.window
         height, width = size
         bottom, right = -height % w, -width % w
@@ -68,7 +68,7 @@ class WindowAttention(nn.Module):
 
         qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # (B n) (w w) 3 h d
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B n) h (w w) d: fused kernels need four dimensions
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.edge_mask(size, batch, x.device))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
         y = self.proj(y.transpose(1, 2).flatten(2))  # (B n) (w w) C
         grid = y.unflatten(1, (w, w)).unflatten(0, (batch, rows, columns))  # B rows columns w w C
@@ -80,18 +80,19 @@ class WindowAttention(nn.Module):
 
         The mask applies only where both sides are padded. With one padding of zero, the slice in the upstream code
         selects the whole map, and all tokens are treated as equal. The published results were measured with this
-        behaviour, so this code keeps it.
+        behaviour, so this code keeps it. An exported network has the mask at every size, since it has no branches.
         """
         w = self.window
         height, width = size
         bottom, right = -height % w, -width % w
-        if self.edge == "padded" or not (bottom and right):
+        if self.edge == "padded" or not (is_exporting() or (bottom and right)):
             return None
-        inside = torch.zeros(height + bottom, width + right, dtype=torch.bool, device=device)
-        inside[:height, :width] = True
-        inside = inside.unflatten(1, (-1, w)).unflatten(0, (-1, w)).transpose(1, 2).reshape(-1, w * w)  # n (w w)
+        rows = torch.arange(height + bottom, device=device) < height
+        columns = torch.arange(width + right, device=device) < width
+        inside = rows[:, None] & columns  # H W
+        inside = inside.unflatten(1, (-1, w)).unflatten(0, (-1, w)).transpose(1, 2).flatten(2).flatten(0, 1)  # n (w w)
         mask = inside[:, None, :, None] == inside[:, None, None, :]  # n 1 (w w) (w w)
-        return mask.repeat(batch, 1, 1, 1)
+        return (mask | rows.all() | columns.all()).repeat(batch, 1, 1, 1)
 
 
 class SubsampledAttention(nn.Module):
@@ -110,7 +111,7 @@ class SubsampledAttention(nn.Module):
             self.sr = nn.Conv2d(dim, dim, reduction, reduction)
             self.norm = nn.LayerNorm(dim, eps=family.reduction_eps)
 
-    def forward(self, x: Tensor, size: Size) -> Tensor:
+    def forward(self, x: Tensor, size: Size, _: None) -> Tensor:
         """Return a tensor of the same shape. x: B N C over a map of `size`."""
         keys = self.norm(to_tokens(self.sr(to_map(x, size)))) if self.reduction > 1 else x
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B h N d
@@ -118,6 +119,9 @@ class SubsampledAttention(nn.Module):
         k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)  # B h M d
         y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(1, 2).flatten(2))
+
+    def edge_mask(self, size: Size, batch: int, device: torch.device) -> None:
+        """Return None: all tokens may attend to each key."""
 
 
 class Mlp(nn.Module):
@@ -136,17 +140,24 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Attention and an MLP, each with a norm before it and a residual connection around it."""
 
-    def __init__(self, dim: int, mlp_ratio: int, attention: nn.Module, family: Family) -> None:
+    def __init__(
+        self, dim: int, mlp_ratio: int, attention: "WindowAttention | SubsampledAttention", family: Family
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=family.eps)
         self.attn = attention
         self.norm2 = nn.LayerNorm(dim, eps=family.eps)
         self.mlp = Mlp(dim, mlp_ratio * dim)
 
-    def forward(self, x: Tensor, size: Size) -> Tensor:
-        """Return a tensor of the same shape. x: B N C over a map of `size`."""
-        x = x + self.attn(self.norm1(x), size)
+    def forward(self, x: Tensor, size: Size, mask: Tensor | None) -> Tensor:
+        """Return a tensor of the same shape. x: B N C over a map of `size`; mask: that of the stage's windows."""
+        x = x + self.attn(self.norm1(x), size, mask)
         return x + self.mlp(self.norm2(x))
+
+
+def is_exporting() -> bool:
+    """Return whether this call records a graph for sizes other than those of its input."""
+    return bool(torch.jit.is_tracing() or torch.compiler.is_exporting())  # type: ignore[attr-defined, unused-ignore]
 
 
 def to_map(x: Tensor, size: Size) -> Tensor:

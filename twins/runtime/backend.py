@@ -4,18 +4,24 @@ A backend holds one device. A model is what it loads there. Batches run in one t
 a model may be loaded in another thread meanwhile. Importing this module loads no such library.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from twins.card import Card
-from twins.errors import NonFiniteOutput
-from twins.runtime.plan import Plan
+from twins.errors import DeviceError, NonFiniteOutput
+from twins.runtime.plan import BackendName
 from twins.tasks.sample import Output, Sample
 from twins.zoo.models import ModelReference
 
 DeviceKind = Literal["cpu", "cuda"]
+
+ErrorTable = tuple[tuple[type[Exception], str, type[DeviceError]], ...]
+"""The errors of a library by type and message, with their neutral counterparts. The first match applies."""
+
+NON_FINITE = "the network's output for this image is not finite; a checkpoint may need --precision float32"
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,10 @@ class Backend(Protocol):
     """A library that runs networks, on one device."""
 
     @property
+    def name(self) -> BackendName:
+        """Return the name by which a user chooses this backend."""
+
+    @property
     def device(self) -> Device:
         """Return the device of the backend."""
 
@@ -89,15 +99,9 @@ class Backend(Protocol):
         """Return the device's memory that this process uses, by kind; empty if the device does not count it."""
 
 
-def open_backend(plan: Plan) -> Backend:
-    """Return a backend for the plan's device. Raise DeviceMissing."""
-    from twins.runtime.torch import TorchBackend  # late: frontends import this module and must not load torch
-
-    return TorchBackend(plan)
-
-
-def choose_device(device: str, index: int = 0) -> str:
-    """Return the device; for `auto` the GPU of that index if the machine has any, else the CPU."""
-    from twins.runtime import torch as torch_backend  # late, as above
-
-    return torch_backend.choose_device(device, index)
+def device_error(error: Exception, table: ErrorTable) -> DeviceError | None:
+    """Return what an error says about the device; None if it is about something else."""
+    for kind, pattern, meaning in table:
+        if isinstance(error, kind) and re.search(pattern, str(error)):
+            return meaning(str(error).partition("\n")[0] or "out of memory")
+    return None

@@ -1,16 +1,18 @@
-"""The execution plan of a model: device, precision and compilation."""
+"""The execution plan of a model: device, backend, precision and threads."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+BackendName = Literal["torch", "compile", "openvino"]
+BackendChoice = Literal["auto", "torch", "compile", "openvino"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run a model: the device, its precision and its threads."""
+    """How to run models: the device, the backend, its precision and its threads."""
 
     device: str = "cpu"  # "cpu", "cuda" or "cuda:N"
     precision: Precision = "auto"
-    compile: bool = False
+    backend: BackendChoice = "auto"  # auto: the one that measured best on this kind of device and is installed
     threads: int = 0  # threads of a CPU device; 0 means the default of the backend's library

@@ -3,7 +3,6 @@
 Legend: B batch · C channels · H W map
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from twins.card import Card
-from twins.errors import DeviceError, DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
-from twins.runtime.backend import Device, DeviceKind, Finished
-from twins.runtime.plan import Plan, Precision
+from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.runtime.backend import NON_FINITE, Device, DeviceKind, ErrorTable, Finished, device_error
+from twins.runtime.plan import BackendName, Plan, Precision
 from twins.runtime.reduce import REDUCTIONS
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
@@ -28,7 +27,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
 }
 
-DEVICE_ERRORS: tuple[tuple[type[Exception], str, type[DeviceError]], ...] = (
+DEVICE_ERRORS: ErrorTable = (
     (torch.OutOfMemoryError, "", DeviceOutOfMemory),
     (MemoryError, "", DeviceOutOfMemory),
     (
@@ -59,6 +58,7 @@ class TorchBackend:
         if kind == "cpu" and plan.threads:
             torch.set_num_threads(plan.threads)
         self.plan = plan
+        self.name: BackendName = "compile" if plan.backend == "compile" else "torch"
         self.device = Device(plan.device, kind, torch.cuda.device_count() if kind == "cuda" else 1)
 
     def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "TorchModel":
@@ -85,7 +85,7 @@ class TorchModel:
         self.device = torch.device(plan.device)
         self.dtype = choose_dtype(self.device, plan.precision)
         network = loaded.network.to(self.device, self.dtype)
-        self.network = torch.compile(network) if plan.compile else network
+        self.network = torch.compile(network) if plan.backend == "compile" else network
         scale = self.card.normalisation
         self.mean = torch.tensor(scale.mean, device=self.device).mul(255).view(1, 3, 1, 1)
         self.std = torch.tensor(scale.std, device=self.device).mul(255).view(1, 3, 1, 1)
@@ -131,16 +131,13 @@ class TorchModel:
         free_cache()
 
 
-NON_FINITE = "the network's output for this image is not finite; a checkpoint may need --precision float32"
-
-
 @contextmanager
 def device_errors() -> Iterator[None]:
     """Raise PyTorch's errors about the device as DeviceError; others pass unchanged."""
     try:
         yield
     except Exception as error:
-        failure = device_error(error)
+        failure = device_error(error, DEVICE_ERRORS)
         if failure is None:
             raise
     else:
@@ -148,14 +145,6 @@ def device_errors() -> Iterator[None]:
     # Outside the handler: the traceback of the original error keeps the tensors of the failed batch alive.
     free_cache()
     raise failure
-
-
-def device_error(error: Exception) -> DeviceError | None:
-    """Return what an error says about the device; None if it is about something else."""
-    for kind, pattern, meaning in DEVICE_ERRORS:
-        if isinstance(error, kind) and re.search(pattern, str(error)):
-            return meaning(str(error).partition("\n")[0] or "out of memory")
-    return None
 
 
 def free_cache() -> None:

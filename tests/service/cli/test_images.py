@@ -8,6 +8,7 @@ from PIL import Image
 from service.cli import images
 from service.cli.images import open_model, run
 from tests.backends import FakeBackend, FakeModel
+from twins.runtime.plan import Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT
 
@@ -29,7 +30,7 @@ def files(tmp_path):
 
 
 def ran(files, *, batch):
-    with open_model("twins_svt_nano", None, "cpu", batch=batch) as local:
+    with open_model("twins_svt_nano", None, Plan(), batch=batch) as local:
         return list(run(files, local, CLASSIFY, ClassifyOptions()))
 
 
@@ -67,6 +68,6 @@ def test_the_log_of_a_command_stays_off_its_standard_output(model, files, capsys
 def test_a_model_of_another_task_is_a_usage_error(model):
     with (
         pytest.raises(click.UsageError, match="cannot segment"),
-        open_model("twins_svt_nano", None, "cpu", batch=1, task=SEGMENT),
+        open_model("twins_svt_nano", None, Plan(), batch=1, task=SEGMENT),
     ):
         pass

@@ -13,7 +13,7 @@ from service.core.local import LocalPool
 from service.errors import Internal, Unavailable
 from service.settings import Settings
 from tools.documents import ROOT
-from twins.runtime.backend import open_backend
+from twins.runtime.choice import open_backend
 from twins.runtime.plan import Plan
 from twins.tasks.classify import ClassifyOptions
 from twins.zoo.models import DEFAULT_MODELS, parse_reference

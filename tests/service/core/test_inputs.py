@@ -17,7 +17,7 @@ from service.settings import Settings
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.images.decode import Limits
 from twins.render import RENDERERS
-from twins.runtime.backend import open_backend
+from twins.runtime.choice import open_backend
 from twins.runtime.inputs import prepare
 from twins.runtime.plan import Plan
 from twins.tasks.classify import ClassifyOptions

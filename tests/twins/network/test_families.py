@@ -14,7 +14,8 @@ TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), wind
 def attention(edge, size):
     torch.manual_seed(0)
     layer = WindowAttention(32, 1, 7, Family(edge=edge))
-    return layer(torch.randn(1, size[0] * size[1], 32, generator=torch.Generator().manual_seed(1)), size)
+    tokens = torch.randn(1, size[0] * size[1], 32, generator=torch.Generator().manual_seed(1))
+    return layer(tokens, size, layer.edge_mask(size, 1, tokens.device))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ def window_attention(edge):
 
 def attend(edge, size):
     tokens = torch.randn(2, size[0] * size[1], 32, generator=torch.Generator().manual_seed(1))
-    return window_attention(edge)(tokens, size)
+    return attended_by(window_attention(edge), tokens, size)
+
+
+def attended_by(attention, tokens, size):
+    return attention(tokens, size, attention.edge_mask(size, len(tokens), tokens.device))
 
 
 @pytest.mark.parametrize("size", [(7, 7), (56, 56), (14, 56), (56, 64), (64, 56), (1, 7)], ids=str)
@@ -45,7 +49,7 @@ def test_a_masked_token_sees_no_padding():
     attention = window_attention("masked")
     token = torch.randn(1, 64, 32)
     alone = attention.proj(attention.qkv(token[:, -1]).chunk(3, dim=-1)[2])
-    assert torch.allclose(attention(token, (8, 8))[:, -1], alone, atol=1e-6)
+    assert torch.allclose(attended_by(attention, token, (8, 8))[:, -1], alone, atol=1e-6)
 
 
 def test_a_window_sees_nothing_outside_it():
@@ -53,7 +57,7 @@ def test_a_window_sees_nothing_outside_it():
     changed = tokens.clone()
     changed[:, -1] += 1
     attention = window_attention("padded")
-    difference = (attention(tokens, (14, 14)) != attention(changed, (14, 14))).any(dim=2).reshape(14, 14)
+    difference = (attention(tokens, (14, 14), None) != attention(changed, (14, 14), None)).any(dim=2).reshape(14, 14)
     assert difference.nonzero().min() == 7
 
 

@@ -12,8 +12,8 @@ from twins.card import Normalisation
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.network.heads.classify import Classifier
 from twins.network.variants import Family
-from twins.runtime.backend import open_backend
 from twins.runtime.batches import BatchRunner
+from twins.runtime.choice import open_backend
 from twins.runtime.plan import Plan
 from twins.runtime.reduce import top_k
 from twins.runtime.torch import TorchModel, choose_dtype

@@ -21,6 +21,11 @@ class Classifier(Backbone):
         """Return logits B K. x: B 3 H W, normalised."""
         return self.head(self.pooled(x))
 
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the outputs of both methods by their names, for an exported network. x: B 3 H W, normalised."""
+        pooled = self.pooled(x)
+        return {"__call__": self.head(pooled), "pooled": pooled}
+
     def pooled(self, x: Tensor) -> Tensor:
         """Return the features B C that the last layer classifies. x: B 3 H W, normalised."""
         *_, third = self.maps(x, count=3)

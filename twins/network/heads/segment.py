@@ -24,6 +24,10 @@ class Segmenter(nn.Module):
         """Return logits B K H/4 W/4, rounded as the family of the backbone rounds. x: B 3 H W, normalised."""
         return self.decode_head(self.neck(self.backbone.maps(x)))
 
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the output by the name of its method, for an exported network. x: B 3 H W, normalised."""
+        return {"__call__": self(x)}
+
     def fold(self) -> None:
         """Fold the batch norms into their convolutions. The parameter names change; the results do not."""
         fold(self)

@@ -1,0 +1,45 @@
+"""The output of a network on each backend that is installed, before it is reduced."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twins.runtime.backend import Model
+from twins.runtime.choice import LIBRARIES, is_installed, open_backend
+from twins.runtime.openvino import OpenVinoModel
+from twins.runtime.plan import BackendName, Plan
+from twins.runtime.torch import TorchModel
+from twins.tasks import TASKS
+from twins.tasks.sample import Sample
+from twins.zoo.models import ModelReference
+
+BACKENDS = [name for name, each in LIBRARIES.items() if "cpu" in each.devices and is_installed(name)]
+"""The backends that tests run; `compile` takes minutes to compile a network."""
+BACKENDS.remove("compile")
+
+Forward = Callable[[Model, NDArray[np.float32]], NDArray[np.float32]]
+
+
+def load(backend: BackendName, reference: ModelReference) -> Model:
+    """Return a model on a backend."""
+    return open_backend(Plan(backend=backend)).load(reference)
+
+
+def logits(model: Model, batch: NDArray[np.float32]) -> torch.Tensor:
+    """Return the logits of a normalised batch, B 3 H W."""
+    return torch.from_numpy(FORWARD[type(model)](model, batch))
+
+
+def by_torch(model: TorchModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        return model.network(torch.from_numpy(batch)).numpy()
+
+
+def by_openvino(model: OpenVinoModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    params = TASKS[model.card.task].blank(model.card).params
+    return model.infer([Sample(each, params) for each in batch], "__call__").copy()
+
+
+FORWARD: Mapping[type, Forward] = {TorchModel: by_torch, OpenVinoModel: by_openvino}

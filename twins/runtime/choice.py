@@ -1,0 +1,91 @@
+"""The backends as data, and the choice among them. Importing this module loads no library that runs networks."""
+
+import ctypes
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import cast
+
+from twins.errors import BackendMissing
+from twins.runtime.backend import Backend, DeviceKind
+from twins.runtime.plan import BackendName, Plan, Precision
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that runs networks."""
+
+    backend: str  # the class of its backend, with its module
+    package: str  # what can be imported if the library is installed
+    devices: tuple[DeviceKind, ...]
+    precisions: tuple[Precision, ...]
+
+
+ALL_PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
+
+LIBRARIES: Mapping[BackendName, Library] = {
+    "torch": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
+    "compile": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
+    "openvino": Library("twins.runtime.openvino:OpenVinoBackend", "openvino", ("cpu",), ("auto", "float32")),
+}
+
+PREFERRED: Mapping[DeviceKind, tuple[BackendName, ...]] = {"cpu": ("openvino", "torch"), "cuda": ("torch",)}
+"""The backends in the order in which they measured, best first. PyTorch, the last of each, is always installed."""
+
+
+def open_backend(plan: Plan) -> Backend:
+    """Return a backend for the plan's device. Raise DeviceMissing, BackendMissing."""
+    name = choose_backend(plan)
+    made: Backend = pkgutil.resolve_name(LIBRARIES[name].backend)(replace(plan, backend=name))
+    return made
+
+
+def choose_backend(plan: Plan) -> BackendName:
+    """Return the plan's backend; for `auto` the best one that is installed. Raise BackendMissing."""
+    kind: DeviceKind = "cuda" if plan.device.startswith("cuda") else "cpu"
+    if plan.backend == "auto":
+        return next(name for name in PREFERRED[kind] if fits(name, kind, plan.precision) and is_installed(name))
+    check_installed(plan.backend)
+    if not fits(plan.backend, kind, plan.precision):
+        raise BackendMissing(
+            f"the backend {plan.backend} does not run on {plan.device} in the precision {plan.precision}; use auto"
+        )
+    return plan.backend
+
+
+def fits(name: BackendName, kind: DeviceKind, precision: Precision) -> bool:
+    """Return whether a backend runs on such a device in this precision."""
+    return kind in LIBRARIES[name].devices and precision in LIBRARIES[name].precisions
+
+
+def check_installed(name: BackendName) -> None:
+    """Raise BackendMissing unless the library of the backend is installed."""
+    if not is_installed(name):
+        raise BackendMissing(
+            f"the backend {name} is not installed; install it with pip install 'twins-serving[{name}]'"
+        )
+
+
+def is_installed(name: BackendName) -> bool:
+    """Return whether the library of the backend is installed."""
+    return importlib.util.find_spec(LIBRARIES[name].package) is not None
+
+
+def choose_device(device: str, index: int = 0) -> str:
+    """Return the device; for `auto` the GPU of that index if the machine has any, else the CPU."""
+    if device != "auto":
+        return device
+    if not has_gpu_driver():
+        return "cpu"  # so that a worker on a CPU need not import PyTorch, which takes seconds
+    return cast(str, pkgutil.resolve_name("twins.runtime.torch:choose_device")(device, index))
+
+
+def has_gpu_driver() -> bool:
+    """Return whether the library of NVIDIA's driver, without which PyTorch finds no GPU, can be loaded."""
+    with suppress(OSError):
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return True
+    return False
