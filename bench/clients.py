@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Collect a response, and set its status when it is complete."""
+        """Add to a response, and set its status when it is complete."""
         self.received += data
         if self.end is None and (head := self.received.find(END_OF_HEAD)) >= 0:
             self.status, length = read_head(bytes(self.received[:head]))
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
             self.end = None
             self.finish(self.status)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """Report that the request in flight gets no answer."""
         self.finish(LOST)
 
@@ -134,7 +134,7 @@ class Clients:
             await self.ask(now)
 
     async def closed(self, clients: int, seconds: float) -> None:
-        """Let a number of clients send requests for some time."""
+        """Send requests from a number of clients for some time."""
         until = time.perf_counter() + seconds
         await asyncio.gather(*(self.repeat(until) for _ in range(clients)))
 

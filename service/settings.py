@@ -82,12 +82,24 @@ class Settings(BaseModel):
         "auto takes what measured best on the device and is installed: openvino on a CPU, torch on a GPU.",
     )
     threads: int = Field(
-        0, ge=0, description="Use this many threads in a CPU worker. 0 means one less than the number of cores."
+        0,
+        ge=0,
+        description="Use this many threads in a CPU worker. "
+        "0 means the number of cores, divided among the CPU workers.",
     )
     decode_threads: int = Field(
-        0, ge=0, description="Decode images in this many threads per frontend. 0 means one per core."
+        0,
+        ge=0,
+        description="Decode images in this many threads per frontend. "
+        "0 means one per core, divided among the frontends.",
     )
-    frontends: int = Field(1, ge=1, le=64, description="Start this many processes that answer HTTP and gRPC.")
+    frontends: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Start this many processes that answer HTTP and gRPC. 0 means one for every 2 cores with a GPU, "
+        "and one for every 4 without, but at least 1 and at most 16.",
+    )
 
     max_batch: int = Field(
         0,
@@ -242,18 +254,21 @@ SECRET = {"api_keys"}
 """Settings whose values are never shown in messages."""
 
 
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns where the metric files of all processes are."""
 
 
+PASSIVE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""Make the threads of GNU's and LLVM's OpenMP sleep while they wait. By default they spin, on cores that others need.
+
+The libraries read these variables when a process starts.
+"""
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process: without our settings, which it receives in another way."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**PASSIVE_THREADS, **inherited}
 
 
 def variable(name: str) -> str | None:

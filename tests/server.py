@@ -41,7 +41,8 @@ class Server:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "service.cli", "serve", "--log-format", "json"),
-                *("--http-port", "0", "--grpc-port", "0", "--drain-delay-s", "0.2", *flags),
+                *("--http-port", "0", "--grpc-port", "0", "--drain-delay-s", "0.2"),
+                *("--frontends", "1", *flags),
             ],
             stdout=self.log_file,
             stderr=subprocess.STDOUT if stderr is None else stderr,

@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from service import metrics
 from service.cli.models import figures
 from service.cli.serve import default_text
+from service.cores import shares
 from service.errors import Refused, ServiceError
 from service.rest import problems
 from service.rest.endpoints import ENDPOINTS
@@ -154,6 +155,19 @@ def errors() -> str:
     return table(("code", "HTTP", "gRPC", "when"), entries)
 
 
+def cores() -> str:
+    """Return the table of the processes and threads by the number of cores."""
+    head = ("machine", "frontends", "decode threads of each", "threads of a CPU worker", "frontends with a GPU")
+    return table(head, (core_row(number) for number in (1, 2, 4, 16, 128)))
+
+
+def core_row(number: int) -> tuple[str, ...]:
+    """Return the row of one number of cores."""
+    cpu, gpu = (shares(Settings(), cores=number, gpu=gpu) for gpu in (False, True))
+    numbers = (cpu.frontends, cpu.decode_threads, cpu.worker_threads, gpu.frontends)
+    return f"{number} cores" if number > 1 else "1 core", *map(str, numbers)
+
+
 def kinds(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
     """Yield the classes below `root`, without the one that only groups others."""
     for kind in root.__subclasses__():
@@ -189,6 +203,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "models-short": short_models,
     "errors": errors,
+    "cores": cores,
     "weights": weights,
     **{f"{task}-options": partial(options, task) for task in ENDPOINTS},
 }
@@ -200,6 +215,7 @@ PLACES = [
     (METRICS, "metrics"),
     (MODELS, "models"),
     (ERRORS, "errors"),
+    (OPERATIONS, "cores"),
     (OPERATIONS, "weights"),
     *((HTTP, f"{task}-options") for task in ENDPOINTS),
 ]

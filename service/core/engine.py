@@ -18,6 +18,7 @@ from service.core.memory import MemoryBudget
 from service.core.pipeline import Pipeline
 from service.core.pool import Pool, no_worker
 from service.core.request_log import log_request
+from service.cores import shares
 from service.errors import (
     BadRequest,
     Cancelled,
@@ -28,7 +29,7 @@ from service.errors import (
     TooLarge,
     UnknownModel,
 )
-from service.settings import Settings, cores
+from service.settings import Settings
 from twins.card import Card
 from twins.errors import BadOption
 from twins.tasks import TASKS
@@ -43,7 +44,7 @@ class Engine:
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self.settings, self.pool = settings, pool
-        threads = settings.decode_threads or cores()
+        threads = shares(settings).decode_threads
         self.admission = Admission(max_queue=settings.max_queue, decode_threads=threads)
         self.memory = MemoryBudget(settings.max_held_bytes)
         self.pipeline = Pipeline(settings, pool, self.admission, threads=threads)

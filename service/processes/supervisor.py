@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from service import logs, metrics
+from service.cores import shares
 from service.ipc.transport import (
     DeviceChosen,
     Fatal,
@@ -88,7 +89,7 @@ class Supervisor:
         """Start the processes that the settings ask for."""
         for number, device in enumerate(self.settings.device):
             self.add(ProcessSlot(f"worker-{number}", device))
-        for number in range(self.settings.frontends):
+        for number in range(shares(self.settings).frontends):
             self.add(ProcessSlot(f"frontend-{number}"))
 
     def add(self, slot: ProcessSlot) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from service import logs, metrics
 from service.core.local import LocalPool, Observer
+from service.cores import shares
 from service.errors import Internal, ServiceError
 from service.ipc.transport import (
     IDENTITY_SEPARATOR,
@@ -33,7 +34,7 @@ from service.ipc.transport import (
 from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.models import labels_file_for
-from service.settings import Settings, cores
+from service.settings import Settings
 from twins.errors import DeviceLost, TwinsError
 from twins.preprocessing import assumed, describe
 from twins.runtime.backend import Backend
@@ -76,7 +77,7 @@ class Worker(Observer):
     def open_backend(self) -> Backend:
         """Open the device that the supervisor chose. Raise DeviceMissing."""
         device = choose_device(self.config.device, self.config.slot)
-        threads = self.settings.threads or max(1, cores() - 1)
+        threads = shares(self.settings).worker_threads
         return open_backend(Plan(device, self.settings.precision, self.settings.backend, threads))
 
     def has_upcoming(self) -> bool:

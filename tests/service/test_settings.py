@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.processes.child import ChildConfig, decode, settings_with_keys
-from service.settings import PREFIX, Settings, SettingsError, flag_name, load
+from service.settings import PREFIX, Settings, SettingsError, child_environment, flag_name, load
 from twins.images.decode import Limits
 from twins.zoo.models import ModelReference
 
@@ -137,7 +137,7 @@ def test_a_wrong_value_is_shown():
 
 
 def test_all_wrong_values_are_reported_at_once():
-    message = error_message({"max_queue": "many"}, {"TWINS_FRONTENDS": "0"})
+    message = error_message({"max_queue": "many"}, {"TWINS_FRONTENDS": "-1"})
     assert {line.partition(":")[0] for line in message.splitlines()} == {"--max-queue", "the variable TWINS_FRONTENDS"}
 
 
@@ -320,3 +320,10 @@ def test_a_wrong_value_is_reported_once():
         "--device",
         "--grace-s",
     ]
+
+
+def test_threads_of_child_processes_sleep_while_they_wait_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert child_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert child_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
