@@ -97,6 +97,7 @@ TORCH = [
     "twins/checkpoints/checkpoint.py",
     "twins/checkpoints/reading.py",
     "twins/runtime/torch.py",
+    "twins/runtime/cuda/*.py",
     "twins/runtime/export.py",
     "twins/runtime/openvino.py",
     "twins/runtime/reduce/*.py",

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from twins.card import Card
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
-from twins.runtime.backend import NON_FINITE, Device, DeviceKind, ErrorTable, Finished, device_error
+from twins.runtime.backend import Device, DeviceKind, ErrorTable, Finished, InFlight, Model, device_error
+from twins.runtime.cuda.streams import CudaStreams
+from twins.runtime.outputs import outputs
 from twins.runtime.plan import BackendName, Plan, Precision
 from twins.runtime.reduce import REDUCTIONS
 from twins.tasks import TASKS
@@ -59,13 +61,21 @@ class TorchBackend:
             torch.set_num_threads(plan.threads)
         self.plan = plan
         self.name: BackendName = "compile" if plan.backend == "compile" else "torch"
-        self.device = Device(plan.device, kind, torch.cuda.device_count() if kind == "cuda" else 1)
+        if kind == "cpu":
+            self.streams, self.device = None, Device(plan.device, kind, 1)
+        else:
+            torch.cuda.set_device(plan.device)  # page-locked memory belongs to the current device
+            self.streams = CudaStreams(torch.device(plan.device))
+            self.device = Device(plan.device, kind, torch.cuda.device_count(), in_flight=2)
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "TorchModel":
+    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
         """Load a model onto the device. Raise TwinsError."""
+        from twins.runtime.cuda.model import StreamedModel
+
         loaded = load(reference, labels_file=labels_file)
         with device_errors():
-            return TorchModel(loaded, self.plan)
+            model = TorchModel(loaded, self.plan)
+            return StreamedModel(model, self.streams) if self.streams else model
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return what tensors use (`allocated`) and what PyTorch holds of the device (`reserved`)."""
@@ -100,35 +110,36 @@ class TorchModel:
         Raise DeviceOutOfMemory if the batch is too large for the device, and DeviceLost.
         """
         with device_errors(), torch.inference_mode():
-            reduction = REDUCTIONS[samples[0].task]
-            logits = getattr(self.network, reduction.method)(self.network_input(samples))
-            finite = logits.isfinite().flatten(1).all(dim=1).tolist()
-            reduced = reduction.reduce(logits, samples)
-            return [
-                Output(tuple(tensor.cpu().numpy() for tensor in tensors)) if good else NonFiniteOutput(NON_FINITE)
-                for tensors, good in zip(reduced, finite, strict=True)
-            ]
+            pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
+            logits = self.logits(pixels, samples[0].task)
+            reduced = REDUCTIONS[samples[0].task].reduce(logits, samples)
+            arrays = [tuple(tensor.cpu().numpy() for tensor in tensors) for tensors in reduced]
+            return outputs(arrays, finite(logits).tolist())
 
-    def submit(self, samples: Sequence[Sample]) -> Finished:
+    def submit(self, samples: Sequence[Sample]) -> InFlight:
         """Run a batch as `run` does."""
         return Finished(self.run(samples))
 
-    def network_input(self, samples: Sequence[Sample]) -> Tensor:
-        """Return the samples as one batch on the device, normalised, B C H W."""
-        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
-        if samples[0].normalised:
-            return pixels.to(self.device, self.dtype, non_blocking=True)
-        return self.normalise(pixels)
+    def logits(self, pixels: Tensor, task: str) -> Tensor:
+        """Return what the network's method for a task returns, B …. pixels: a batch of the pixels of samples."""
+        x = self.normalise(pixels) if pixels.dtype == torch.uint8 else pixels.to(self.device, self.dtype)
+        found: Tensor = getattr(self.network, REDUCTIONS[task].method)(x)
+        return found
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return the input of the network on its device, B C H W. pixels: B H W C, uint8."""
-        x = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
+        x = pixels.to(self.device).permute(0, 3, 1, 2).float()
         return x.sub_(self.mean).div_(self.std).contiguous().to(self.dtype)
 
     def unload(self) -> None:
         """Free the network's memory. The model cannot run after that."""
         del self.network
         free_cache()
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Return for each sample whether its logits are neither infinite nor NaN, B. logits: B …."""
+    return logits.isfinite().flatten(1).all(dim=1)
 
 
 @contextmanager
