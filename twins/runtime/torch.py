@@ -70,7 +70,7 @@ class TorchBackend:
 
     def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
         """Load a model onto the device. Raise TwinsError."""
-        from twins.runtime.cuda.model import StreamedModel
+        from twins.runtime.cuda.model import StreamedModel  # late: it imports this module
 
         loaded = load(reference, labels_file=labels_file)
         with device_errors():

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.golden import cases, seeded
 from tests.twins.runtime.cuda.test_model import samples
-from twins.runtime.backend import open_backend
+from twins.runtime.choice import open_backend
 from twins.runtime.cuda.graphs import REPEATS
 from twins.runtime.cuda.model import StreamedModel
 from twins.runtime.plan import Plan
@@ -25,7 +25,7 @@ SIZES = (1, 2, 4, 8)
 
 def opened(reference: ModelReference, precision="float32", device="cuda"):
     """Load a model through the backend, and warm it up."""
-    model = open_backend(Plan(device, precision)).load(reference)
+    model = open_backend(Plan(device, precision, "torch")).load(reference)
     for size in SIZES if device == "cuda" else ():
         model.warm_up(size)
     return model
