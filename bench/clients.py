@@ -6,13 +6,12 @@ answered; the time of an answer counts from the time at which its request was du
 """
 
 import asyncio
+import itertools
 import random
 import resource
-import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -20,26 +19,33 @@ LOST = 0  # the status of a request that got no answer
 
 
 @dataclass(frozen=True)
-class Load:
-    """What some clients saw in an interval. A request belongs to it if it was sent within the interval."""
+class Answer:
+    """One answer. Times are seconds since the interval began."""
 
-    seconds: float
-    took_s: dict[int, list[float]] = field(default_factory=dict)  # of the answers, by status
+    status: int
+    due_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """The answers to the requests that some clients sent in an interval."""
+
+    seconds: float  # of the interval
+    answers: Sequence[Answer]  # some of them after the interval
     client_cpu_s: float = 0.0  # of this process
 
-    @property
-    def answers(self) -> Counter[int]:
-        """Return the number of answers of each status."""
-        return Counter({status: len(took) for status, took in self.took_s.items()})
+    def rate(self, *statuses: int) -> float:
+        """Return the number of answers with one of these statuses per second of the interval."""
+        return sum(a.status in statuses and a.ended_s <= self.seconds for a in self.answers) / self.seconds
 
-    @property
-    def goodput(self) -> float:
-        """Return the number of requests with status 200 per second."""
-        return len(self.took_s.get(200, ())) / self.seconds
+    def count(self, status: int) -> int:
+        """Return the number of answers with a status."""
+        return sum(answer.status == status for answer in self.answers)
 
     def percentile_ms(self, percent: float, status: int = 200) -> float | None:
         """Return a percentile of the times of the answers with a status, or None without any."""
-        took = sorted(self.took_s.get(status, ()))
+        took = sorted(answer.ended_s - answer.due_s for answer in self.answers if answer.status == status)
         return 1000 * took[min(len(took) - 1, int(len(took) * percent / 100))] if took else None
 
 
@@ -102,12 +108,14 @@ def post(url: str, body: bytes, content_type: str = "image/jpeg") -> bytes:
 class Clients:
     """Clients of one service, and what they have seen so far."""
 
-    def __init__(self, url: str, body: bytes) -> None:
-        parts = urlsplit(url)
+    def __init__(self, urls: Sequence[str], body: bytes) -> None:
+        """The requests go to these URLs of one service in turn."""
+        parts = urlsplit(urls[0])
         self.host, self.port = parts.hostname, parts.port
-        self.request = post(url, body)
+        self.requests = itertools.cycle([post(url, body) for url in urls])
         self.idle: list[Connection] = []
-        self.took_s: dict[int, list[float]] = {}
+        self.answers: list[Answer] = []
+        self.began = time.perf_counter()
 
     async def connect(self) -> Connection:
         """Return an idle connection, or a new one."""
@@ -121,12 +129,12 @@ class Clients:
         """Send one request that was due at that time, and record its answer."""
         try:
             connection = await self.connect()
-            status = await connection.ask(self.request)
+            status = await connection.ask(next(self.requests))
         except OSError:
             status = LOST
         else:
             self.idle.append(connection)
-        self.took_s.setdefault(status, []).append(time.perf_counter() - due)
+        self.answers.append(Answer(status, due - self.began, time.perf_counter() - self.began))
 
     async def repeat(self, until: float) -> None:
         """Send requests one after another until that time."""
@@ -135,14 +143,13 @@ class Clients:
 
     async def closed(self, clients: int, seconds: float) -> None:
         """Send requests from a number of clients for some time."""
-        until = time.perf_counter() + seconds
+        until = self.began + seconds
         await asyncio.gather(*(self.repeat(until) for _ in range(clients)))
 
     async def open(self, rate: float, seconds: float, seed: int = 0) -> None:
         """Send requests at a mean rate per second for some time, and wait for all answers."""
         random_ = random.Random(seed)
-        due = time.perf_counter()
-        until = due + seconds
+        due, until = self.began, self.began + seconds
         asking = []
         while (due := due + random_.expovariate(rate)) < until:
             await asyncio.sleep(due - time.perf_counter())
@@ -155,37 +162,25 @@ class Clients:
             connection.transport.close()
 
 
-def closed(url: str, body: bytes, *, clients: int, seconds: float) -> Load:
+def closed(urls: Sequence[str], body: bytes, *, clients: int, seconds: float) -> Load:
     """Return what clients see in closed loop."""
-    return run(url, body, lambda made: made.closed(clients, seconds))
+    return asyncio.run(measure(Clients(urls, body), seconds, lambda made: made.closed(clients, seconds)))
 
 
-def opened(url: str, body: bytes, *, rate: float, seconds: float) -> Load:
+def opened(urls: Sequence[str], body: bytes, *, rate: float, seconds: float) -> Load:
     """Return what clients see in open loop."""
-    return run(url, body, lambda made: made.open(rate, seconds))
+    return asyncio.run(measure(Clients(urls, body), seconds, lambda made: made.open(rate, seconds)))
 
 
-def run(url: str, body: bytes, work: Callable[[Clients], Coroutine[None, None, None]]) -> Load:
-    """Run clients in an event loop of their own."""
-
-    async def main() -> Load:
-        made = Clients(url, body)
-        began, cpu_s = time.perf_counter(), own_cpu_s()
-        await work(made)
-        seconds = time.perf_counter() - began
-        made.close()
-        return Load(seconds, made.took_s, own_cpu_s() - cpu_s)
-
-    return asyncio.run(main())
+async def measure(made: Clients, seconds: float, work: Callable[[Clients], Coroutine[None, None, None]]) -> Load:
+    """Return what clients see while they do that work."""
+    made.began, cpu_s = time.perf_counter(), own_cpu_s()
+    await work(made)
+    made.close()
+    return Load(seconds, made.answers, own_cpu_s() - cpu_s)
 
 
 def own_cpu_s() -> float:
     """Return the CPU time of this process in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def median(loads: Sequence[Load]) -> Load:
-    """Return the load with the median goodput."""
-    middle = statistics.median_low([load.goodput for load in loads])
-    return next(load for load in loads if load.goodput == middle)

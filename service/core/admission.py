@@ -62,16 +62,20 @@ class Admission:
 
     def check(self, images: int, *, model: str = "", deadline: float, workers: int) -> None:
         """Raise Overloaded if the queue is full, and DeadlineExceeded if the deadline cannot be met."""
-        if self.in_flight + images > self.max_queue:
-            raise Overloaded(
-                f"{self.in_flight} images are waiting; the limit is {self.max_queue}",
-                retry_after_s=retry_after_s(self.decode_wait_s() + sum(self.device_waits_s(workers).values())),
-            )
+        self.check_room(images, workers=workers)
         wait_s = self.decode_wait_s() + self.turn_wait_s(model, workers)
         left_s = deadline - asyncio.get_running_loop().time()
         if wait_s > left_s:
             raise DeadlineExceeded(
                 f"about {wait_s:.1f} s of work are waiting; the deadline is in {max(left_s, 0):.1f} s"
+            )
+
+    def check_room(self, images: int, *, workers: int) -> None:
+        """Raise Overloaded if the queue is too full for so many images."""
+        if self.in_flight + images > self.max_queue:
+            raise Overloaded(
+                f"{self.in_flight} images are waiting; the limit is {self.max_queue}",
+                retry_after_s=retry_after_s(self.decode_wait_s() + sum(self.device_waits_s(workers).values())),
             )
 
     def decode_wait_s(self) -> float:

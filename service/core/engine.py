@@ -103,6 +103,10 @@ class Engine:
             finally:
                 self.record(outcome)
 
+    def check_room(self) -> None:
+        """Raise Overloaded if the queue is full, so that a protocol can refuse a call before it reads its images."""
+        self.admission.check_room(1, workers=self.pool.ready)
+
     def failed(self, error: Exception, outcome: Outcome) -> ServiceError:
         """Set the code of a call that failed, and return the error that its client sees."""
         known = self.service_error(error, outcome)

@@ -116,6 +116,7 @@ def route(engine: Engine, endpoint: Endpoint) -> Callable[[Request], Awaitable[R
 async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:
     """Return the response to a request that runs a model."""
     async with open_call(request, engine) as outcome:
+        engine.check_room()  # before the body is read, so that a refusal costs next to nothing
         query = joined(request.query_params.multi_items())
         check_names(query, endpoint.options)
         given = await unwrap(

@@ -12,8 +12,23 @@ from tests.service.core.engines import FakePool
 
 
 @pytest.fixture
-def client():
-    return TestClient(build(Engine(Settings(), FakePool())), raise_server_exceptions=False)
+def engine():
+    return Engine(Settings(max_queue=1), FakePool())
+
+
+@pytest.fixture
+def client(engine):
+    return TestClient(build(engine), raise_server_exceptions=False)
+
+
+def test_a_full_queue_refuses_a_request_before_its_body_is_read(client, engine):
+    def body():
+        raise AssertionError("the body was read")
+        yield b""
+
+    engine.admission.count("first", 1)
+    response = client.post("/classify", content=body())
+    assert (response.status_code, response.json()["code"]) == (429, "overloaded")
 
 
 def test_an_unexpected_error_outside_any_call_is_a_problem_counted_and_logged(client, monkeypatch):

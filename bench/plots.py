@@ -1,0 +1,46 @@
+"""Plots of the rows of a benchmark, as SVG files that change only with the figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.result import PLOTS, Row
+
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that a plot shows."""
+
+    x: str
+    left: str
+    right: str
+    group: str = ""  # a pair of lines is drawn for each of its values
+
+
+def plot(name: str, rows: Sequence[Row], columns: Columns) -> Path:
+    """Draw two columns against a third, and return the path of the file."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = name
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    other = axis.twinx()
+    for index, value in enumerate(dict.fromkeys(row.get(columns.group) for row in rows)):
+        chosen = [row for row in rows if row.get(columns.group) == value]
+        positions = [str(row[columns.x]) for row in chosen]
+        colour, label = COLOURS[index % len(COLOURS)], f" ({value})" if value is not None else ""
+        axis.plot(positions, [row[columns.left] for row in chosen], "o-", color=colour, label=columns.left + label)
+        other.plot(positions, [row[columns.right] for row in chosen], "x:", color=colour, label=columns.right + label)
+    axis.set(xlabel=columns.x, ylabel=columns.left, ylim=(0, None))
+    other.set(ylabel=columns.right, ylim=(0, None))
+    lines = [line for each in (axis, other) for line in each.get_lines()]
+    axis.legend(lines, [str(line.get_label()) for line in lines], loc="lower right", fontsize="small")
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    path = PLOTS / f"{name}.svg"
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path

@@ -1,0 +1,44 @@
+"""The clients of the benchmarks, and what the sweeps conclude from their figures."""
+
+import pytest
+
+from bench import clients
+from bench.scale import goodput, worst_threads
+from bench.sweeps import IMAGE
+from tests.server import Server
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server("--model", "twins_svt_nano", "--max-queue", "2") as running:
+        yield running
+
+
+def test_clients_in_closed_loop_count_every_answer_by_its_status(server):
+    load = clients.closed([f"{server.http}/classify", f"{server.http}/nowhere"], IMAGE, clients=2, seconds=1)
+    assert load.count(200) > 1
+    assert abs(load.count(200) - load.count(404)) <= 2
+    assert load.count(clients.LOST) == 0
+
+
+def test_an_overload_in_open_loop_is_answered_or_refused_with_429(server):
+    load = clients.opened([f"{server.http}/classify"], IMAGE, rate=400, seconds=1)
+    assert {answer.status for answer in load.answers} == {200, 429}
+    assert load.percentile_ms(50) > load.percentile_ms(0)
+
+
+def test_a_server_that_is_gone_loses_requests():
+    load = clients.closed(["http://127.0.0.1:9/classify"], IMAGE, clients=1, seconds=0.1)
+    assert {answer.status for answer in load.answers} == {clients.LOST}
+
+
+def test_the_worst_number_of_threads_is_compared_with_the_best_of_its_model():
+    rows = [{"model": "a", "threads": n, "req/s": rate} for n, rate in ((1, 40.0), (2, 100.0))]
+    (target,) = worst_threads([*rows])
+    assert (target.measured, target.met) == ("40%", False)
+
+
+def test_goodput_is_that_at_three_times_the_saturating_load():
+    rows = [{"multiple": m, "req/s": rate} for m, rate in ((1.0, 100.0), (2.0, 50.0), (3.0, 95.0))]
+    (target,) = goodput(rows)
+    assert (target.measured, target.met) == ("95%", True)
