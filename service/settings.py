@@ -53,6 +53,12 @@ class Settings(BaseModel):
         description="Rotate images as their EXIF data says: always, never, or as each model was evaluated (model).",
     )
 
+    decode: Literal["fast", "exact"] = Field(
+        "fast",
+        description="Decode large JPEG images at a half, a quarter or an eighth of their size if at least four "
+        "times the size of the network's input is left (fast), or always at their full size (exact).",
+    )
+
     host: str = Field("127.0.0.1", description="Listen on this address.")
     http_port: Port = Field(8000, description="Serve REST and /metrics on this port.")
     grpc_port: Port = Field(8001, description="Serve gRPC on this port.")

@@ -79,7 +79,7 @@ def read(path: Path) -> DecodedImage:
 def open_image(path: Path) -> DecodedImage:
     """Decode one image. Raise DatasetError with the name of the file."""
     try:
-        return decode(path.read_bytes(), Limits(), exif_orientation=True)
+        return decode(path.read_bytes(), Limits(), exif_orientation=True).pixels
     except (ImageError, OSError) as error:
         raise DatasetError(f"{path}: {error}") from error
 

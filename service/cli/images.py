@@ -147,7 +147,7 @@ def prepare(
     try:
         data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
         image = decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
-        return Prepared(task.preprocess(image, card, options), image if keep_image else None)
+        return Prepared(task.preprocess(image, card, options), image.pixels if keep_image else None)
     except ImageError as error:
         return error
     except OSError as error:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from service.errors import BadRequest, TooLarge
 from twins.card import MIN_SIDE, Card
-from twins.images.decode import DecodedImage, Limits
+from twins.images.decode import Limits
+from twins.images.input_image import InputImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class ImageTensor:
 
     pixels: NDArray[np.uint8]  # (height, width, 3), RGB
 
-    def image(self, limits: Limits) -> DecodedImage:
+    def image(self, limits: Limits) -> InputImage:
         """Return the image. Raise BadRequest for another type or shape, TooLarge for one that exceeds the limits."""
         check_tensor("the image", self.pixels, np.uint8, ("height", "width", 3))
         height, width, _ = self.pixels.shape
@@ -27,7 +28,7 @@ class ImageTensor:
                 f"the image is {width}x{height} pixels; the limits are {limits.max_side} per side "
                 f"and {limits.max_pixels} in total"
             )
-        return Image.fromarray(np.ascontiguousarray(self.pixels))
+        return InputImage.whole(Image.fromarray(np.ascontiguousarray(self.pixels)))
 
 
 @dataclass(frozen=True, eq=False)

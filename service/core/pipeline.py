@@ -8,6 +8,7 @@ import asyncio
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from service import errors, metrics
@@ -22,6 +23,7 @@ from service.settings import Settings
 from twins.card import Card
 from twins.images import decode
 from twins.images.decode import DecodedImage, ImageError
+from twins.images.input_image import InputImage, InputSize
 from twins.render.renderer import RenderInput
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
@@ -113,20 +115,34 @@ class Pipeline:
             def reserve(pixels: int) -> None:
                 working.enter_context(memory.working(PREPARE_BYTES * pixels))
 
-            image = self.decode(data, card, reserve)
+            shown = call.renderer is not None and call.renderer.needs_image
+            image = self.decode(data, card, reserve, self.input_size(card, call, exact=shown))
             decoded = time.perf_counter()
             sample = TASKS[call.task].preprocess(image, card, call.options)
-            kept = image if call.renderer and call.renderer.needs_image else None
+            kept = image.pixels if shown else None
             return Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
 
-    def decode(self, data: bytes | ImageTensor, card: Card, reserve: decode.Reserve) -> DecodedImage:
+    def input_size(self, card: Card, call: Call, *, exact: bool) -> InputSize | None:
+        """Return the function by which the decoder may reduce images, or None if it must not."""
+        if exact or self.settings.decode == "exact":
+            return None
+        return partial(TASKS[call.task].input_size, card=card)
+
+    def decode(
+        self, data: bytes | ImageTensor, card: Card, reserve: decode.Reserve, input_size: InputSize | None
+    ) -> InputImage:
         """Return the image in a file or of a tensor. Raise ServiceError."""
         if isinstance(data, ImageTensor):
             reserve(data.pixels.size // 3)
             return data.image(self.settings.image_limits)
         try:
-            exif_orientation = self.uses_exif(card)
-            return decode.decode(data, self.settings.image_limits, exif_orientation=exif_orientation, reserve=reserve)
+            return decode.decode(
+                data,
+                self.settings.image_limits,
+                exif_orientation=self.uses_exif(card),
+                input_size=input_size,
+                reserve=reserve,
+            )
         except ImageError as error:
             metrics.image_refused(error.reason)
             raise IMAGE_ERRORS[type(error)](str(error)) from error

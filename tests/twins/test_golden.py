@@ -8,6 +8,7 @@ from PIL import Image
 from tests import forward
 from tests.golden import cases, seeded
 from twins.card import Normalisation
+from twins.images.input_image import InputImage
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
@@ -46,7 +47,7 @@ def test_preprocessing_and_scores_equal_those_of_timm(pipeline, size):
     case, runner = pipeline
     given = next(p for p in case.facts["pictures"] if p["name"].endswith(size))
     pixels = seeded.image(given["name"], given["height"], given["width"])
-    sample = CLASSIFY.preprocess(Image.fromarray(pixels), runner.card, ClassifyOptions())
+    sample = CLASSIFY.preprocess(InputImage.whole(Image.fromarray(pixels)), runner.card, ClassifyOptions())
 
     scale = Normalisation()
     reference = case.expected[f"input-{size}.value"]

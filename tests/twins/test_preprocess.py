@@ -13,6 +13,7 @@ from tests.checkpoints import TINY_SVT
 from tests.crafted import image
 from twins.checkpoints import checkpoint
 from twins.errors import CheckpointError, TwinsError
+from twins.images.input_image import InputImage
 from twins.preprocessing import Preprocessing
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
@@ -48,7 +49,7 @@ def own(tmp_path):
 def test_the_input_is_what_the_service_gives_to_the_network(task, file):
     model = TorchBackend(Plan("cpu")).load(parse_reference(DEFAULT_MODELS[task]))
     decoded = Image.open(file).convert("RGB").transpose(Image.Transpose.ROTATE_270)
-    sample = TASKS[task].preprocess(decoded, model.card, TASKS[task].options())
+    sample = TASKS[task].preprocess(InputImage.whole(decoded), model.card, TASKS[task].options())
     expected = model.normalise(torch.from_numpy(sample.pixels)[None])
     torch.testing.assert_close(twins.preprocess(file, DEFAULT_MODELS[task]), expected, rtol=0, atol=1e-5)
 

@@ -9,6 +9,7 @@ ImageError
 """
 
 import io
+import math
 import struct
 import zlib
 from collections import Counter
@@ -23,11 +24,12 @@ from PIL import Image, UnidentifiedImageError
 
 from twins.errors import TwinsError
 from twins.images import structure as blocks
+from twins.images.input_image import InputImage, InputSize, reduce
 from twins.images.structure import Block
 
 DecodedImage = Image.Image
 
-Reserve = Callable[[int], None]  # called with the number of pixels that are about to be decoded
+Reserve = Callable[[int], None]  # called with the number of pixels that the decoder is about to hold
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 
@@ -118,27 +120,38 @@ class Limits:
     max_run_pixels: int = 1_000_000  # of a BMP compressed by run lengths, which Pillow decodes in Python
 
 
-def decode(data: bytes, limits: Limits, *, exif_orientation: bool, reserve: Reserve = lambda _: None) -> DecodedImage:
+def decode(
+    data: bytes,
+    limits: Limits,
+    *,
+    exif_orientation: bool,
+    input_size: InputSize | None = None,
+    reserve: Reserve = lambda _: None,
+) -> InputImage:
     """Return the first frame as an RGB image with 8 bits per channel. Raise NotAnImage, TooLarge or Undecodable.
 
-    Transparency is ignored, as in the evaluation of the published models. `reserve` is called once, after the header
-    has been checked and before any pixel is decoded; whatever it raises is raised.
+    Transparency is ignored, as in the evaluation of the published models. With `input_size`, the decoder may reduce
+    the image to a size that suffices for it; without, it never does. `reserve` is called once, after the header has
+    been checked and before any pixel is decoded; whatever it raises is raised.
     """
     if len(data) > limits.max_bytes:
         raise TooLarge(f"the image has {len(data)} bytes; the limit is {limits.max_bytes}")
     recognise(data)
-    check_blocks(data, limits)
+    buffered = check_blocks(data, limits)[Block.BUFFERED_SCAN] > 0
     with translate_decoder_errors():
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         check_size(image, limits)
         check_tiles(image, limits)
         check_frames(image, limits)
-        reserve(image.width * image.height)
         image.seek(0)
+        size = image.size
+        area = reduce(image, input_size) if input_size is not None else None
+        reserve(math.prod(size if buffered else image.size))
         image.load()  # reading the EXIF tag first would load a PNG as well and hide that it is damaged
         orientation = read_orientation(image) if exif_orientation else None
         rgb = to_rgb(image)
-    return rgb if orientation is None else rgb.transpose(orientation)
+    decoded = InputImage.whole(rgb) if area is None else InputImage(rgb, size, area)
+    return decoded if orientation is None else decoded.transpose(orientation)
 
 
 @contextmanager
@@ -166,15 +179,16 @@ def recognise(data: bytes) -> None:
     raise NotAnImage(f"this is {found}; supported types are {', '.join(FORMATS)}")
 
 
-def check_blocks(data: bytes, limits: Limits) -> None:
-    """Compare the numbers of blocks, scans and frames with the limits before Pillow reads the file."""
+def check_blocks(data: bytes, limits: Limits) -> Counter[Block]:
+    """Compare the numbers of blocks, scans and frames with the limits before Pillow reads the file. Return them."""
     counts = Counter(islice(blocks.walk(data), limits.max_blocks + 1))
     if counts.total() > limits.max_blocks:
         raise TooLarge(f"the image has more than {limits.max_blocks} blocks")
-    if counts[Block.SCAN] > limits.max_scans:
-        raise TooLarge(f"the image has {counts[Block.SCAN]} scans; the limit is {limits.max_scans}")
+    if (scans := counts[Block.SCAN] + counts[Block.BUFFERED_SCAN]) > limits.max_scans:
+        raise TooLarge(f"the image has {scans} scans; the limit is {limits.max_scans}")
     if counts[Block.FRAME] > limits.max_frames:
         raise TooLarge(f"the image has {counts[Block.FRAME]} frames; the limit is {limits.max_frames}")
+    return counts
 
 
 def check_size(image: DecodedImage, limits: Limits) -> None:

@@ -18,6 +18,7 @@ class Block(Enum):
 
     FRAME = "frame"
     SCAN = "scan"  # of a JPEG: one pass over all pixels
+    BUFFERED_SCAN = "buffered scan"  # a scan with a part of the values only: the decoder holds those of the whole image
     OTHER = "block"
 
 
@@ -43,11 +44,13 @@ def png(data: bytes) -> Iterator[Block]:
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # excludes stuffing bytes and restart markers within a scan
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 JPEG_WITHOUT_LENGTH = range(0xD0, 0xD9)
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers of headers with the number of components
+JPEG_SEQUENTIAL = {0xC0, 0xC1, 0xC9}  # of these, the types whose scans have all bits of their components
 
 
 def jpeg(data: bytes) -> Iterator[Block]:
     """Yield the segments and scans of a JPEG. Each invalid byte before the first scan counts, as Pillow skips it."""
-    at, in_scans = 2, False
+    at, in_scans, components = 2, False, b""
     while found := JPEG_MARKER.search(data, at):
         kind = data[found.end() - 1]
         if not in_scans:
@@ -55,7 +58,10 @@ def jpeg(data: bytes) -> Iterator[Block]:
         if kind == JPEG_END:
             return
         in_scans = in_scans or kind == JPEG_SCAN
-        yield Block.SCAN if kind == JPEG_SCAN else Block.OTHER
+        if kind in JPEG_FRAMES:
+            components = data[found.end() + 7 : found.end() + 8] if kind in JPEG_SEQUENTIAL else b""
+        complete = data[found.end() + 2 : found.end() + 3] == components
+        yield Block.OTHER if kind != JPEG_SCAN else Block.SCAN if complete else Block.BUFFERED_SCAN
         at = found.end() + (
             0 if kind in JPEG_WITHOUT_LENGTH else int.from_bytes(data[found.end() : found.end() + 2], "big")
         )

@@ -11,6 +11,7 @@ from PIL import Image
 from twins.card import Card, Normalisation, TaskName
 from twins.errors import CheckpointError
 from twins.images.decode import DecodedImage, ImageError, Limits, decode, read_orientation, to_rgb
+from twins.images.input_image import InputImage
 from twins.preprocessing import Chosen, choose
 from twins.tasks import TASKS
 from twins.tasks.sample import Pixels
@@ -28,12 +29,12 @@ def prepare(image: str | PathLike[str] | bytes | DecodedImage, reference: ModelR
     return normalise(sample.pixels, card.normalisation)
 
 
-def open_image(image: str | PathLike[str] | bytes | DecodedImage, *, exif_orientation: bool) -> DecodedImage:
+def open_image(image: str | PathLike[str] | bytes | DecodedImage, *, exif_orientation: bool) -> InputImage:
     """Return an image from a path, bytes or Pillow as RGB. Raises ImageError."""
     if isinstance(image, Image.Image):
         orientation = read_orientation(image) if exif_orientation else None
         rgb = to_rgb(image)
-        return rgb if orientation is None else rgb.transpose(orientation)
+        return InputImage.whole(rgb if orientation is None else rgb.transpose(orientation))
     if isinstance(image, bytes):
         return decode(image, LIMITS, exif_orientation=exif_orientation)
     try:

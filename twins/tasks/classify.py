@@ -11,6 +11,7 @@ from PIL import Image
 
 from twins.card import TOP_K_LIMIT, Card, Geometry, Interpolation, TaskName
 from twins.images.decode import DecodedImage, to_array
+from twins.images.input_image import InputImage, Size
 from twins.tasks.options import Describe, Options
 from twins.tasks.sample import Output, Params, Sample
 from twins.tasks.task import Task
@@ -70,7 +71,11 @@ class Classify(Task[ClassifyOptions, Classification]):
     def check(self, options: ClassifyOptions, card: Card) -> None:
         """Accept all options: a model with fewer classes than `top_k` returns all of them."""
 
-    def preprocess(self, image: DecodedImage, card: Card, options: ClassifyOptions) -> Sample:  # noqa: ARG002
+    def input_size(self, size: Size, card: Card) -> Size:
+        """Return the size with the short side of the model's geometry."""
+        return resized_size(size, card.geometry)
+
+    def preprocess(self, image: InputImage, card: Card, options: ClassifyOptions) -> Sample:  # noqa: ARG002
         """Return the image resized and cropped as the model's geometry says."""
         return Sample(to_array(resized(image, card.geometry)), ClassifyParams())
 
@@ -84,12 +89,12 @@ class Classify(Task[ClassifyOptions, Classification]):
 CLASSIFY = Classify()
 
 
-def resized(image: DecodedImage, geometry: Geometry) -> DecodedImage:
+def resized(image: InputImage, geometry: Geometry) -> DecodedImage:
     """Return the image resized to the geometry's short side and cropped in the centre if the geometry has a crop."""
     size, resampling = resized_size(image.size, geometry), RESAMPLING[geometry.interpolation]
     if geometry.crop and max(size) > ELONGATED * min(size):
         return resized_crop(image, size, geometry.crop, resampling)
-    whole = image.resize(size, resampling)
+    whole = image.pixels.resize(size, resampling, image.area)
     return whole.crop(centre_box(size, geometry.crop)) if geometry.crop else whole
 
 
@@ -99,7 +104,7 @@ def prediction(card: Card, class_id: int, score: float) -> Prediction:
     return Prediction(label.name, class_id, score, label.synset)
 
 
-def resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
+def resized_size(size: Size, geometry: Geometry) -> Size:
     """Return (width, height) with the geometry's short side; the long side is rounded down."""
     width, height = size
     short, target = min(size), geometry.short_side
@@ -112,9 +117,10 @@ def centre_box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     return (left, top, left + side, top + side)
 
 
-def resized_crop(image: DecodedImage, size: tuple[int, int], side: int, resampling: Image.Resampling) -> DecodedImage:
+def resized_crop(image: InputImage, size: Size, side: int, resampling: Image.Resampling) -> DecodedImage:
     """Return the centre crop of the image resized to `size` without resizing the rest; equal but for rounding."""
-    across, down = image.width / size[0], image.height / size[1]
+    x, y, end_x, end_y = image.area
+    across, down = (end_x - x) / size[0], (end_y - y) / size[1]
     left, top, right, bottom = centre_box(size, side)
-    box = (left * across, top * down, right * across, bottom * down)
-    return image.resize((side, side), resampling, box)
+    box = (x + left * across, y + top * down, x + right * across, y + bottom * down)
+    return image.pixels.resize((side, side), resampling, box)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twins.card import Card, TaskName
-from twins.images.decode import DecodedImage, to_array
-from twins.tasks.classify import resized
+from twins.images.decode import to_array
+from twins.images.input_image import InputImage, Size
+from twins.tasks.classify import resized, resized_size
 from twins.tasks.options import Describe, Options
 from twins.tasks.sample import Output, Params, Sample
 from twins.tasks.task import Task
@@ -52,7 +53,11 @@ class Embed(Task[EmbedOptions, Embedding]):
     def check(self, options: EmbedOptions, card: Card) -> None:
         """Accept all options, which do not depend on the model."""
 
-    def preprocess(self, image: DecodedImage, card: Card, options: EmbedOptions) -> Sample:  # noqa: ARG002
+    def input_size(self, size: Size, card: Card) -> Size:
+        """Return the size of classification."""
+        return resized_size(size, card.geometry)
+
+    def preprocess(self, image: InputImage, card: Card, options: EmbedOptions) -> Sample:  # noqa: ARG002
         """Return the image resized and cropped as for classification."""
         return Sample(to_array(resized(image, card.geometry)), EmbedParams())
 

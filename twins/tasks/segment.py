@@ -6,7 +6,7 @@ OpenCV computes it on uint8, without padding.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from twins.card import MIN_SIDE, Card, Geometry, TaskName
 from twins.errors import BadOption
-from twins.images.decode import DecodedImage, to_array
+from twins.images.decode import to_array
+from twins.images.input_image import InputImage, Size
 from twins.tasks.options import Describe, Options
 from twins.tasks.sample import Output, Params, Sample
 from twins.tasks.segmentation import Mask, Segmentation, ignore_index
@@ -69,14 +70,17 @@ class Segment(Task[SegmentOptions, Segmentation]):
         """Raise BadOption for a class that the model does not have."""
         selected_ids(options, card)
 
-    def preprocess(self, image: DecodedImage, card: Card, options: SegmentOptions) -> Sample:
+    def input_size(self, size: Size, card: Card) -> Size:
+        """Return the largest size within both bounds of the model's geometry."""
+        return resized_size(size, card.geometry)
+
+    def preprocess(self, image: InputImage, card: Card, options: SegmentOptions) -> Sample:
         """Return the image resized as the model's geometry says. Raise BadOption as `check` does."""
         self.check(options, card)
-        width, height = resized_size(image.size, card.geometry)
-        pixels = cv2.resize(to_array(image), (width, height), interpolation=cv2.INTER_LINEAR)
-        output_size = (image.height, image.width) if options.size == "original" else (height, width)
-        params = SegmentParams(output_size, confidence=needs_confidence(options))
-        return Sample(pixels.astype(np.uint8, copy=False), params)
+        size = self.input_size(image.size, card)
+        width, height = image.size if options.size == "original" else size
+        params = SegmentParams((height, width), confidence=needs_confidence(options))
+        return Sample(resized(image, size), params)
 
     def accept(self, values: NDArray[np.float32], card: Card, options: SegmentOptions) -> Sample:  # noqa: ARG002
         """Return the sample of the network's own input; its mask has the size of the input."""
@@ -125,7 +129,21 @@ def select_classes(mask: Mask, ids: frozenset[int], none: int) -> Mask:
     return table[mask]
 
 
-def resized_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
+def resized(image: InputImage, size: Size) -> NDArray[np.uint8]:
+    """Return the pixels at another size."""
+    pixels: NDArray[Any] = to_array(image.pixels)
+    if image.reduced:  # by OpenCV's more general function, since the edges of the image may lie within pixels
+        left, top, right, bottom = image.area
+        across, down = (right - left) / size[0], (bottom - top) / size[1]
+        matrix = np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        pixels = cv2.warpAffine(pixels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    else:
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    return pixels.astype(np.uint8, copy=False)
+
+
+def resized_size(size: Size, geometry: Geometry) -> Size:
     """Return the largest (width, height) within both bounds. No side is below the network's smallest input."""
     scale = geometry.short_side / min(size)
     if geometry.long_side is not None:

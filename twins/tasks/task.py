@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twins.card import Card, TaskName
-from twins.images.decode import DecodedImage
+from twins.images.input_image import InputImage, Size
 from twins.tasks.options import Options
 from twins.tasks.sample import Output, Params, Sample
 
@@ -32,7 +32,11 @@ class Task(Protocol[OptionsT, ResultT_co]):
     def check(self, options: OptionsT, card: Card) -> None:
         """Raise BadOption if the options do not fit the model."""
 
-    def preprocess(self, image: DecodedImage, card: Card, options: OptionsT) -> Sample:
+    def input_size(self, size: Size, card: Card) -> Size:
+        """Return the (width, height) to which `preprocess` resizes an image. Turning the image turns it, too."""
+        ...
+
+    def preprocess(self, image: InputImage, card: Card, options: OptionsT) -> Sample:
         """Return the sample that the model runs. Raise BadOption as `check` does."""
         ...
 

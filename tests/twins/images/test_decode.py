@@ -25,7 +25,7 @@ LIMITS = Limits()
 
 
 def read(data, *, limits=LIMITS, exif_orientation=True):
-    return decode.decode(data, limits, exif_orientation=exif_orientation)
+    return decode.decode(data, limits, exif_orientation=exif_orientation).pixels
 
 
 def outcome(data):

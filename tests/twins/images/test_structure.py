@@ -45,7 +45,7 @@ def test_an_ordinary_jpeg_has_one_scan():
 
 
 def test_a_progressive_jpeg_has_the_usual_ten_scans():
-    assert count(encoded("JPEG", progressive=True))[Block.SCAN] == 10
+    assert count(encoded("JPEG", progressive=True))[Block.BUFFERED_SCAN] == 10
 
 
 def test_data_after_the_end_of_a_jpeg_is_not_counted():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.crafted import image
 from twins.card import TOP_K_LIMIT, Card, Geometry, Label, Normalisation
+from twins.images.input_image import InputImage
 from twins.preprocessing import centre_crop
 from twins.runtime.reduce.top_k import reduce
 from twins.tasks import classify
@@ -142,7 +143,7 @@ def test_the_crop_is_centred_with_halves_to_even(size, corner):
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (1, 1), (3000, 20), (112, 112)], ids=str)
 def test_every_image_gets_the_input_size_of_the_network(size):
-    pixels = CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions()).pixels
+    pixels = CLASSIFY.preprocess(InputImage.whole(image(size=size)), CARD, ClassifyOptions()).pixels
     assert (pixels.shape, pixels.dtype) == ((112, 112, 3), np.uint8)
 
 
@@ -150,34 +151,45 @@ def test_every_image_gets_the_input_size_of_the_network(size):
 def test_a_very_long_image_is_resized_like_the_whole_image(size):
     whole = image(size=size).resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BICUBIC)
     expected = np.asarray(whole.crop(classify.centre_box(whole.size, 112)), int)
-    assert np.abs(CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions()).pixels - expected).mean() < 0.1
+    assert (
+        np.abs(
+            CLASSIFY.preprocess(InputImage.whole(image(size=size)), CARD, ClassifyOptions()).pixels - expected
+        ).mean()
+        < 0.1
+    )
 
 
 @pytest.mark.parametrize("size", [(16_384, 1), (1, 16_384), (16_384, 250), (6_000, 100)], ids=str)
 def test_the_size_of_a_resized_image_is_limited(monkeypatch, size):
     made, original = [], Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, to, *rest: (made.append(to), original(self, to, *rest))[1])
-    CLASSIFY.preprocess(image(size=size), CARD, ClassifyOptions())
+    CLASSIFY.preprocess(InputImage.whole(image(size=size)), CARD, ClassifyOptions())
     assert made[0][0] * made[0][1] <= 64 * 124**2
 
 
 def test_without_a_crop_the_whole_image_is_kept():
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=100))
-    assert CLASSIFY.preprocess(image(size=(200, 300)), card, ClassifyOptions()).pixels.shape == (150, 100, 3)
+    assert CLASSIFY.preprocess(InputImage.whole(image(size=(200, 300))), card, ClassifyOptions()).pixels.shape == (
+        150,
+        100,
+        3,
+    )
 
 
 def test_rows_come_before_columns_and_red_before_blue():
     square = image(size=(112, 112))
     card = dataclasses.replace(CARD, geometry=Geometry(short_side=112, crop=112))
-    assert np.array_equal(CLASSIFY.preprocess(square, card, ClassifyOptions()).pixels, np.asarray(square))
+    assert np.array_equal(
+        CLASSIFY.preprocess(InputImage.whole(square), card, ClassifyOptions()).pixels, np.asarray(square)
+    )
 
 
 @pytest.mark.parametrize("size", [(300, 200), (40_000, 300)], ids=["ordinary", "elongated"])
 def test_a_models_interpolation_is_used(size):
     bilinear = dataclasses.replace(CARD, geometry=dataclasses.replace(CARD.geometry, interpolation="bilinear"))
     original = image(size=size)
-    found = CLASSIFY.preprocess(original, bilinear, ClassifyOptions()).pixels
+    found = CLASSIFY.preprocess(InputImage.whole(original), bilinear, ClassifyOptions()).pixels
     resized = original.resize(classify.resized_size(size, CARD.geometry), Image.Resampling.BILINEAR)
     expected = np.asarray(resized.crop(classify.centre_box(resized.size, 112)), int)
     assert abs(found - expected).mean() < 1
-    assert not np.array_equal(found, CLASSIFY.preprocess(original, CARD, ClassifyOptions()).pixels)
+    assert not np.array_equal(found, CLASSIFY.preprocess(InputImage.whole(original), CARD, ClassifyOptions()).pixels)

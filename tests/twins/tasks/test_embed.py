@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.crafted import image
 from tests.twins.tasks.test_classify import CARD
+from twins.images.input_image import InputImage
 from twins.render import RENDERERS
 from twins.render.renderer import RenderInput
 from twins.runtime.plan import Plan
@@ -44,7 +45,7 @@ def rendered(name: str) -> bytes:
 
 
 def test_the_embedding_is_what_the_classifier_pools(loaded, model):
-    sample = EMBED.preprocess(image(size=(300, 200)), loaded.card, EmbedOptions())
+    sample = EMBED.preprocess(InputImage.whole(image(size=(300, 200))), loaded.card, EmbedOptions())
     found = EMBED.postprocess(model.run([sample])[0], loaded.card, EmbedOptions())
     with torch.inference_mode():
         expected = loaded.network.pooled(model.normalise(torch.from_numpy(sample.pixels[None].copy())))[0].numpy()
@@ -54,8 +55,8 @@ def test_the_embedding_is_what_the_classifier_pools(loaded, model):
 
 def test_the_classifiers_last_layer_turns_the_embedding_into_its_scores(loaded, model):
     original = image(size=(300, 200))
-    (embedding,) = model.run([EMBED.preprocess(original, loaded.card, EmbedOptions())])[0].arrays
-    ids, scores = model.run([CLASSIFY.preprocess(original, loaded.card, ClassifyOptions())])[0].arrays
+    (embedding,) = model.run([EMBED.preprocess(InputImage.whole(original), loaded.card, EmbedOptions())])[0].arrays
+    ids, scores = model.run([CLASSIFY.preprocess(InputImage.whole(original), loaded.card, ClassifyOptions())])[0].arrays
     with torch.inference_mode():
         own = loaded.network.head(torch.from_numpy(embedding)).softmax(dim=0)
     assert own.numpy()[ids] == pytest.approx(scores, abs=1e-5)
@@ -64,14 +65,14 @@ def test_the_classifiers_last_layer_turns_the_embedding_into_its_scores(loaded, 
 def test_an_image_is_preprocessed_as_for_classification():
     original = image(size=(300, 200))
     assert np.array_equal(
-        EMBED.preprocess(original, CARD, EmbedOptions()).pixels,
-        CLASSIFY.preprocess(original, CARD, ClassifyOptions()).pixels,
+        EMBED.preprocess(InputImage.whole(original), CARD, EmbedOptions()).pixels,
+        CLASSIFY.preprocess(InputImage.whole(original), CARD, ClassifyOptions()).pixels,
     )
 
 
 def test_a_sample_to_embed_never_shares_a_batch_with_one_to_classify():
     original = image(size=(112, 112))
-    layouts = {EMBED.preprocess(original, CARD, EmbedOptions()).layout, CLASSIFY.blank(CARD).layout}
+    layouts = {EMBED.preprocess(InputImage.whole(original), CARD, EmbedOptions()).layout, CLASSIFY.blank(CARD).layout}
     assert len(layouts) == 2
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.golden import seeded
 from twins.card import MIN_SIDE, Card, Label, Normalisation
 from twins.errors import LabelsError
+from twins.images.input_image import InputImage
 from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
@@ -70,15 +71,17 @@ def test_an_image_is_resized_to_the_largest_size_within_both_bounds(size, resize
 
 
 def test_the_mask_has_the_size_of_the_image_or_of_the_input():
-    original = SEGMENT.preprocess(image(100, 150), CARD, SegmentOptions())
+    original = SEGMENT.preprocess(InputImage.whole(image(100, 150)), CARD, SegmentOptions())
     assert (original.input_size, original.params.output_size) == ((64, 96), (100, 150))
-    model = SEGMENT.preprocess(image(100, 150), CARD, SegmentOptions(size="model"))
+    model = SEGMENT.preprocess(InputImage.whole(image(100, 150)), CARD, SegmentOptions(size="model"))
     assert (model.input_size, model.params.output_size) == ((64, 96), (64, 96))
 
 
 @pytest.mark.parametrize(("options", "wanted"), [({}, False), ({"threshold": 0.5}, True), ({"confidence": True}, True)])
 def test_confidences_are_only_computed_if_they_are_needed(options, wanted):
-    assert SEGMENT.preprocess(image(64, 64), CARD, SegmentOptions(**options)).params.confidence is wanted
+    assert (
+        SEGMENT.preprocess(InputImage.whole(image(64, 64)), CARD, SegmentOptions(**options)).params.confidence is wanted
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_options_out_of_range_are_refused(options):
 
 def test_an_unknown_class_is_rejected_before_anything_is_computed():
     with pytest.raises(ValueError, match="no class 'dog'"):
-        SEGMENT.preprocess(image(64, 64), CARD, SegmentOptions(classes=("dog",)))
+        SEGMENT.preprocess(InputImage.whole(image(64, 64)), CARD, SegmentOptions(classes=("dog",)))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,9 @@ def test_masks_of_many_classes_have_their_own_ignore_index():
 
 
 def test_images_of_ten_sizes_in_one_batch_get_the_same_masks_as_alone(runner):
-    samples = [SEGMENT.preprocess(image(100 + 2 * i, 150 + 3 * i), CARD, SegmentOptions()) for i in range(10)]
+    samples = [
+        SEGMENT.preprocess(InputImage.whole(image(100 + 2 * i, 150 + 3 * i)), CARD, SegmentOptions()) for i in range(10)
+    ]
     assert {sample.input_size for sample in samples} == {(64, 96)}
     together = runner.run(samples)
     for sample, output in zip(samples, together, strict=True):
