@@ -1,11 +1,15 @@
 """The output of a network on each backend that is installed, before it is reduced."""
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
+from twins.runtime import exports
 from twins.runtime.backend import Model
 from twins.runtime.choice import LIBRARIES, is_installed, open_backend
 from twins.runtime.openvino import OpenVinoModel
@@ -23,8 +27,10 @@ Forward = Callable[[Model, NDArray[np.float32]], NDArray[np.float32]]
 
 
 def load(backend: BackendName, reference: ModelReference) -> Model:
-    """Return a model on a backend."""
-    return open_backend(Plan(backend=backend)).load(reference)
+    """Return a model on a backend. What is exported for it is not stored."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exports, "exports_folder", lambda: Path(os.devnull) / "exported")
+        return open_backend(Plan(backend=backend)).load(reference)
 
 
 def logits(model: Model, batch: NDArray[np.float32]) -> torch.Tensor:

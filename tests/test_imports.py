@@ -99,7 +99,6 @@ TORCH = [
     "twins/runtime/torch.py",
     "twins/runtime/cuda/*.py",
     "twins/runtime/export.py",
-    "twins/runtime/openvino.py",
     "twins/runtime/reduce/*.py",
 ]
 
@@ -119,6 +118,14 @@ def reached(module: str) -> set[str]:
                 seen.add(name)
                 waiting += [f.module for f in ALL if f.file == name and not f.late]
     return seen
+
+
+TORCH_FREE = ["twins.runtime.openvino", "twins.runtime.exports", "twins.zoo.loading"]
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_a_worker_on_openvino_starts_without_torch(module):
+    assert not reached(module) & importers("torch", late=False)
 
 
 FRONTEND = [

@@ -53,7 +53,7 @@ VERBS = {
         "Create",
     ),
     *("Crop", "Decode", "Delete", "Do", "Download", "Drain", "Draw", "Embed", "Encode", "End", "Ensure"),
-    *("Evaluate", "Fail", "Fetch", "Find", "Fit", "Fold", "Format", "Free", "Give", "Handle", "Ignore"),
+    *("Evaluate", "Export", "Fail", "Fetch", "Find", "Fit", "Fold", "Format", "Free", "Give", "Handle", "Ignore"),
     *("Initialise", "Install", "Iterate", "Keep", "List", "Listen", "Load", "Lock", "Log", "Make", "Mark"),
     *("Measure", "Merge", "Mirror", "Normalise", "Note", "Notify", "Open", "Parse", "Pass", "Paste", "Plot"),
     *("Print", "Publish", "Put", "Queue", "Raise", "Read", "Receive", "Record", "Refuse", "Release", "Remove"),

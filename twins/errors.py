@@ -5,6 +5,7 @@ TwinsError
 ├── CheckpointError        a file is not a Twins checkpoint, or not the expected one
 ├── WeightsUnavailable     weights cannot be fetched
 ├── BackendMissing         the library of a backend is not installed, or does not run on the device
+├── ExportFailed           a network cannot be exported for a backend, or gives other answers there
 ├── DeviceError
 │   ├── DeviceMissing      there is no such device on this machine
 │   ├── DeviceOutOfMemory  the device has no memory for a batch, or for a model
@@ -43,6 +44,10 @@ class BadOption(TwinsError, ValueError):
 
 class BackendMissing(TwinsError):
     """The library of a backend is not installed, or does not run on the device. The message says what to do."""
+
+
+class ExportFailed(TwinsError):
+    """A network cannot be exported for a backend, or gives other answers there."""
 
 
 class DeviceError(TwinsError):

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,47 +11,25 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from twins.card import TASK_OF, HeadName, TaskName
+from twins.card import HeadName
 from twins.checkpoints import formats, metadata
+from twins.checkpoints.facts import TIMM_CONFIG, Facts, closest, with_timm_config
 from twins.checkpoints.formats import Format
 from twins.checkpoints.metadata import Declared
-from twins.checkpoints.project_metadata import read_timm_config
 from twins.checkpoints.reading import State, read, shorten
 from twins.errors import CheckpointError
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.table import HEADS
-from twins.network.variants import CHANNELS_PER_HEAD, VARIANTS, WINDOW, Four, Kind, Variant
+from twins.network.variants import CHANNELS_PER_HEAD, WINDOW, Four, Kind, Variant
 
 BACKBONE = "backbone."  # the prefix of the backbone's parameters in a segmentation network
-TIMM_CONFIG = "config.json"  # in the directory of the weights
-TIMM_TASK: TaskName = "classify"  # of all of timm's models
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Facts):
     """A recognised checkpoint, whose parameters have this project's names."""
 
     state: State
-    format: str
-    variant: Variant
-    classes: int
-    head: HeadName
-    declared: Declared
-
-    @property
-    def task(self) -> TaskName:
-        """Return the task of a network with this head."""
-        return TASK_OF[self.head]
-
-    @property
-    def variant_name(self) -> str:
-        """Return the name of the variant in `VARIANTS` that has these values, or `custom`."""
-        return next((name for name, row in VARIANTS.items() if row == self.variant), "custom")
-
-    @property
-    def parameters(self) -> int:
-        """Return the number of values in all parameters."""
-        return sum(tensor.numel() for tensor in self.state.values())
 
 
 def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
@@ -67,19 +45,6 @@ def load(path: Path, *, tolerant: bool = False) -> Checkpoint:
         raise CheckpointError(f"{path}: {error}") from error
     except IndexError as error:
         raise CheckpointError(f"{path}: a parameter has fewer dimensions than its name requires") from error
-
-
-def with_timm_config(checkpoint: Checkpoint, path: Path) -> Checkpoint:
-    """Return the checkpoint with the preprocessing in timm's `config.json`, if that is about the same architecture.
-
-    Values in the checkpoint itself come first.
-    """
-    config = read_timm_config(path) if checkpoint.task == TIMM_TASK else None
-    if config is None or config.architecture != f"twins_{checkpoint.variant_name}":
-        return checkpoint
-    declared = checkpoint.declared
-    preprocessing = declared.preprocessing.with_defaults(config.preprocessing)
-    return replace(checkpoint, declared=replace(declared, preprocessing=preprocessing))
 
 
 def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
@@ -101,6 +66,7 @@ def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
         classes=state[HEADS[head].classes_in].shape[0],
         head=head,
         declared=metadata.parse(declared, Declared(found.families[variant.kind], found.crop)),
+        parameters=sum(tensor.numel() for tensor in state.values()),
     )
 
 
@@ -215,18 +181,6 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
             return HEADS[checkpoint.head].build(checkpoint.variant, checkpoint.declared.family, checkpoint.state)
     except KeyError as error:
         raise CheckpointError(f"lacks {error.args[0]}") from error
-
-
-def closest(variant: Variant) -> str:
-    """Return the name of the known variant that shares most values with `variant`."""
-
-    def shared(row: Variant) -> int:
-        pairs = zip(
-            row.dims + row.depths + row.mlp_ratios, variant.dims + variant.depths + variant.mlp_ratios, strict=True
-        )
-        return sum(mine == other for mine, other in pairs) + 2 * (row.kind == variant.kind)
-
-    return max(VARIANTS, key=lambda name: shared(VARIANTS[name]))
 
 
 def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:

@@ -1,12 +1,17 @@
 """A network as a graph: with all its outputs, for any batch and any image size."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from twins.errors import ExportFailed
+
 EXAMPLE = (2, 3, 96, 160)  # the input with which a graph is recorded; it holds for every other size
+TOLERANCE = 1e-4  # of the deviation of an output
 
 
 class EveryOutput(nn.Module):
@@ -34,3 +39,22 @@ def trace(network: EveryOutput) -> torch.jit.ScriptModule:
         warnings.simplefilter("ignore")  # tracing is deprecated, and warns about sizes, which tests check
         traced: torch.jit.ScriptModule = torch.jit.trace(network, torch.zeros(EXAMPLE), check_trace=False)
     return traced
+
+
+def check(network: EveryOutput, run: Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]) -> None:
+    """Compare the outputs of an exported network with those of PyTorch, on noise and on blank images.
+
+    `run` returns the outputs of the exported network in order. Raise ExportFailed.
+    """
+    noise = torch.randn(EXAMPLE, generator=torch.Generator().manual_seed(0))
+    blank = torch.zeros(1, 3, 64, 70)  # another size, at which windows are padded
+    for images in (noise, blank):
+        with torch.inference_mode():
+            expected = [output.numpy() for output in network(images)]
+        for name, wanted, found in zip(network.names, expected, run(images.numpy()), strict=True):
+            off_by = np.abs(found - wanted).max() / wanted.std()
+            if not off_by <= TOLERANCE:
+                raise ExportFailed(
+                    f"the exported network does not give the answers of PyTorch: {name} is off by {off_by:.1e} of the "
+                    "deviation. Use --backend torch"
+                )

@@ -1,7 +1,7 @@
-"""The OpenVINO backend for CPUs: conversion, normalisation in the graph, programs per shape, and batches.
+"""The OpenVINO backend for CPUs: normalisation in the graph, programs per shape, and batches.
 
 A program is the graph compiled for one shape of its input, or for all. A fixed shape runs faster, since the sizes of
-all windows are known when it is compiled.
+all windows are known when it is compiled. This module does not import PyTorch; an export does.
 
 Legend: B batch · C channels · H W image
 """
@@ -9,22 +9,25 @@ Legend: B batch · C channels · H W image
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twins.card import Card, Normalisation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.runtime import exports
 from twins.runtime.backend import NON_FINITE, Device, ErrorTable, Finished, device_error
-from twins.runtime.export import EveryOutput, trace
+from twins.runtime.host import HOST_REDUCTIONS
 from twins.runtime.plan import BackendName, Plan
-from twins.runtime.reduce import REDUCTIONS
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
-from twins.zoo.loading import Loaded, load
 from twins.zoo.models import ModelReference
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # OpenVINO reports its use to its makers when it is imported, unless this package is missing.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -39,8 +42,43 @@ DEVICE_ERRORS: ErrorTable = (
 Shape = tuple[int, ...]
 Key = tuple[str, Shape | None]  # the type of a program's input, and its shape; None for any shape
 
-ANY_SHAPE = {"|u1": [-1, -1, -1, 3], "<f4": [-1, 3, -1, -1]}
-"""By the type of the pixels: B H W C for an image, B C H W for the network's own input."""
+IMAGE, TENSOR = "|u1", "<f4"  # the types of an input: an image, B H W C; the network's own input, B C H W
+ANY_SHAPE = {IMAGE: [-1, -1, -1, 3], TENSOR: [-1, 3, -1, -1]}
+
+
+class OpenVinoFormat:
+    """Networks in OpenVINO's format. Their input is that of the network; each output has the name of its method."""
+
+    def __init__(self, core: openvino.Core) -> None:
+        self.core = core
+        self.name = f"openvino-{openvino.__version__}"
+
+    def export(self, network: "nn.Module") -> openvino.Model:
+        """Return the graph of a network. Raise ExportFailed."""
+        from twins.runtime import export  # late, since it imports PyTorch
+
+        recorded = export.EveryOutput(network)
+        graph = openvino.convert_model(export.trace(recorded))
+        graph.reshape(ANY_SHAPE[TENSOR])
+        for output, name in zip(graph.outputs, recorded.names, strict=True):
+            output.get_tensor().set_names({name})
+        program = self.core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        export.check(recorded, lambda x: list(program([x]).values()))
+        return graph
+
+    def save(self, graph: openvino.Model, folder: Path) -> None:
+        """Write the graph and its weights. Raise OSError."""
+        try:
+            openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+        except RuntimeError as error:
+            raise OSError(str(error).strip().rpartition("\n")[2]) from error
+
+    def open(self, folder: Path) -> openvino.Model:
+        """Read the graph. Its weights are mapped into memory. Raise OSError."""
+        try:
+            return self.core.read_model(folder / "graph.xml")
+        except RuntimeError as error:
+            raise OSError(str(error).strip().rpartition("\n")[2]) from error
 
 
 class OpenVinoBackend:
@@ -64,13 +102,13 @@ class OpenVinoBackend:
 
     def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "OpenVinoModel":
         """Load a model. Raise TwinsError."""
-        loaded = load(reference, labels_file=labels_file)
         with device_errors():
-            return OpenVinoModel(loaded, self)
+            card, graph = exports.load_exported(reference, OpenVinoFormat(self.core), labels_file=labels_file)
+            return OpenVinoModel(card, graph, self)
 
-    def compile(self, graph: openvino.Model) -> openvino.CompiledModel:
+    def compile(self, graph: openvino.Model) -> openvino.InferRequest:
         """Return a program for the CPU."""
-        return self.core.compile_model(graph, "CPU", self.config)
+        return self.core.compile_model(graph, "CPU", self.config).create_infer_request()
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: the memory of a CPU is that of the process."""
@@ -80,21 +118,24 @@ class OpenVinoBackend:
 class OpenVinoModel:
     """One graph on the CPU, and its programs."""
 
-    def __init__(self, loaded: Loaded, backend: OpenVinoBackend) -> None:
-        self.card: Card = loaded.card
-        self.backend = backend
-        self.graph = convert(loaded)
+    def __init__(self, card: Card, graph: openvino.Model, backend: OpenVinoBackend) -> None:
+        self.card, self.graph, self.backend = card, graph, backend
         self.programs: dict[Key, openvino.InferRequest] = {}
         if self.card.geometry.crop is None:  # images of many sizes will come
-            self.program(("|u1", None))
+            self.program((IMAGE, None))
+
+    @cached_property
+    def graphs(self) -> Mapping[str, openvino.Model]:
+        """Return the graph for each type of its input. An image is normalised in the graph."""
+        return {TENSOR: self.graph, IMAGE: for_images(self.graph, self.card.normalisation)}
 
     def program(self, key: Key) -> openvino.InferRequest:
         """Return the program for an input, compiled if there is none yet."""
         if key not in self.programs:
             kind, shape = key
-            graph = with_input(self.graph, kind, self.card.normalisation)
+            graph = self.graphs[kind].clone()
             graph.reshape(list(shape) if shape else ANY_SHAPE[kind])
-            self.programs[key] = self.backend.compile(graph).create_infer_request()
+            self.programs[key] = self.backend.compile(graph)
         return self.programs[key]
 
     def warm_up(self, batch_size: int) -> None:
@@ -127,13 +168,13 @@ class OpenVinoModel:
 
     def run_part(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
         """Return an output or an error for each sample, from one run of a program."""
-        reduction = REDUCTIONS[samples[0].task]
+        reduction = HOST_REDUCTIONS[samples[0].task]
         output = self.infer(samples, reduction.method)
         finite = [bool(np.isfinite(each).all()) for each in output]
-        reduced = reduction.reduce(torch.from_numpy(output), samples)
+        reduced = reduction.reduce(output, samples)
         return [
-            Output(tuple(tensor.numpy().copy() for tensor in tensors)) if good else NonFiniteOutput(NON_FINITE)
-            for tensors, good in zip(reduced, finite, strict=True)
+            Output(arrays) if good else NonFiniteOutput(NON_FINITE)
+            for arrays, good in zip(reduced, finite, strict=True)
         ]
 
     def infer(self, samples: Sequence[Sample], method: str) -> NDArray[np.float32]:
@@ -150,6 +191,7 @@ class OpenVinoModel:
     def unload(self) -> None:
         """Free the memory of the graph and its programs. The model cannot run after that."""
         self.programs.clear()
+        self.__dict__.pop("graphs", None)
         del self.graph
 
 
@@ -159,20 +201,8 @@ def key_of(samples: Sequence[Sample]) -> Key:
     return pixels.dtype.str, (len(samples), *pixels.shape)
 
 
-def convert(loaded: Loaded) -> openvino.Model:
-    """Return the graph of a network. Its input is that of the network, and its outputs have the methods' names."""
-    network = EveryOutput(loaded.network)
-    graph = openvino.convert_model(trace(network))
-    graph.reshape(ANY_SHAPE["<f4"])
-    for output, name in zip(graph.outputs, network.names, strict=True):
-        output.get_tensor().set_names({name})
-    return graph
-
-
-def with_input(graph: openvino.Model, kind: str, scale: Normalisation) -> openvino.Model:
-    """Return a copy of the graph whose input has this type. An image is normalised in the graph."""
-    if np.dtype(kind) == np.float32:
-        return graph.clone()
+def for_images(graph: openvino.Model, scale: Normalisation) -> openvino.Model:
+    """Return a copy of the graph whose input is a batch of images, B H W C uint8."""
     steps = PrePostProcessor(graph.clone())
     given = steps.input()
     given.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))

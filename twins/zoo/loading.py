@@ -1,12 +1,13 @@
-"""Loads the network and the card of a model reference."""
+"""Loads the network and the card of a model reference. The functions that build a network import torch, late."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twins.card import Card, Label
-from twins.checkpoints import checkpoint
-from twins.checkpoints.checkpoint import Checkpoint
+from twins.checkpoints.facts import Facts, closest
 from twins.errors import BadOption, CheckpointError, LabelsError
 from twins.preprocessing import NO_VALUES, Chosen, choose
 from twins.zoo import hub, labels
@@ -14,6 +15,8 @@ from twins.zoo.models import ZOO, ModelReference, Packaged, ZooEntry
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from twins.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,41 +29,50 @@ class Loaded:
 
 def load(reference: ModelReference, *, labels_file: Path | None = None) -> Loaded:
     """Fetch, read and build a model. Raises TwinsError if the file, the labels or the values are wrong."""
+    from twins.checkpoints import checkpoint
+
     found, path = read(reference)
-    try:
-        network = checkpoint.build(found)
-        return Loaded(network, card(reference, found, labels_file))
-    except (CheckpointError, LabelsError, BadOption) as error:
-        raise type(error)(f"{reference.name} ({path}): {error}") from error
+    with named(reference, path):
+        return Loaded(checkpoint.build(found), card(reference, found, labels_file))
 
 
 def network(reference: ModelReference) -> "nn.Module":
     """Return the network of a model without its card, so that labels are not needed. Raises TwinsError."""
+    from twins.checkpoints import checkpoint
+
     found, path = read(reference)
-    try:
+    with named(reference, path):
         return checkpoint.build(found)
-    except CheckpointError as error:
-        raise CheckpointError(f"{reference.name} ({path}): {error}") from error
 
 
-def read(reference: ModelReference) -> tuple[Checkpoint, Path]:
+@contextmanager
+def named(reference: ModelReference, path: Path) -> Iterator[None]:
+    """Put the name and the file of a model before an error about its content."""
+    try:
+        yield
+    except (CheckpointError, LabelsError, BadOption) as error:
+        raise type(error)(f"{reference.name} ({path}): {error}") from error
+
+
+def read(reference: ModelReference) -> "tuple[Checkpoint, Path]":
     """Return the checkpoint of a model, fetched if necessary, and its file.
 
     Raises TwinsError if it is not the model that the name stands for.
     """
+    from twins.checkpoints import checkpoint
+
     path = hub.fetch(reference)
     found = checkpoint.load(path)
-    entry = ZOO.get(reference.name)
-    if entry is not None:
-        check_architecture(entry, found, reference, path)
+    check_architecture(reference, found, path)
     return found, path
 
 
-def check_architecture(entry: ZooEntry, found: Checkpoint, reference: ModelReference, path: Path) -> None:
+def check_architecture(reference: ModelReference, found: Facts, path: Path) -> None:
     """Raise CheckpointError if a file holds another variant or head than its name says."""
-    if (found.variant_name, found.head) == (entry.variant, entry.head):
+    entry = ZOO.get(reference.name)
+    if entry is None or (found.variant_name, found.head) == (entry.variant, entry.head):
         return
-    nearest = (checkpoint.closest(found.variant), found.head)
+    nearest = (closest(found.variant), found.head)
     same = (
         name for name, known in ZOO.items() if (known.variant, known.head) == nearest != (entry.variant, entry.head)
     )
@@ -69,13 +81,13 @@ def check_architecture(entry: ZooEntry, found: Checkpoint, reference: ModelRefer
     raise CheckpointError(f"{path} is not {reference.name}: it contains {describe(found)}.{hint}")
 
 
-def describe(found: Checkpoint) -> str:
+def describe(found: Facts) -> str:
     """Return a description of an architecture."""
     variant = found.variant
     return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}, head {found.head}"
 
 
-def card(reference: ModelReference, found: Checkpoint, labels_file: Path | None) -> Card:
+def card(reference: ModelReference, found: Facts, labels_file: Path | None) -> Card:
     """Return the card of a model. The user's values come before the file's, and those before the zoo's.
 
     Raises LabelsError, BadOption.
@@ -103,14 +115,14 @@ def card(reference: ModelReference, found: Checkpoint, labels_file: Path | None)
     )
 
 
-def choose_labels(entry: ZooEntry | None, found: Checkpoint, labels_file: Path | None) -> tuple[Label, ...]:
+def choose_labels(entry: ZooEntry | None, found: Facts, labels_file: Path | None) -> tuple[Label, ...]:
     """Return the labels of the user, else the file's, else the zoo's. Raises LabelsError."""
     given = labels.read(labels_file) if labels_file else None
     known = labels.shipped(entry.labels) if entry else None
     return labels.choose(found.classes, given, embedded(found), known, task=found.task)
 
 
-def embedded(found: Checkpoint) -> tuple[Label, ...] | None:
+def embedded(found: Facts) -> tuple[Label, ...] | None:
     """Return the labels in a checkpoint, with their colours if it has one for each."""
     names, palette = found.declared.labels, found.declared.palette
     if not names:
@@ -119,7 +131,7 @@ def embedded(found: Checkpoint) -> tuple[Label, ...] | None:
     return tuple(Label(name, colour=colour) for name, colour in zip(names, colours, strict=True))
 
 
-def choose_preprocessing(reference: ModelReference, found: Checkpoint) -> Chosen:
+def choose_preprocessing(reference: ModelReference, found: Facts) -> Chosen:
     """Return the preprocessing values of a model and their sources. Raises BadOption.
 
     A published file is preprocessed as it was evaluated: its zoo entry has all values.

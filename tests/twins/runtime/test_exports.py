@@ -1,0 +1,130 @@
+"""Exported networks on disk: written once, read without PyTorch, and never trusted if they changed."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import segmentation
+from twins.errors import ExportFailed
+from twins.runtime import exports
+from twins.zoo.models import ModelReference
+
+
+class Numbers:
+    """A format whose graph is the number of the network's parameters."""
+
+    def __init__(self, name="numbers-1"):
+        self.name, self.exported = name, 0
+
+    def export(self, network):
+        self.exported += 1
+        return sum(each.numel() for each in network.parameters())
+
+    def save(self, graph, folder):
+        (folder / "graph.json").write_text(json.dumps(graph))
+
+    def open(self, folder):
+        return json.loads((folder / "graph.json").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "exports_folder", lambda: tmp_path / "exported")
+    return tmp_path / "exported"
+
+
+@pytest.fixture
+def reference(tmp_path):
+    return ModelReference("tiny", segmentation.tiny(tmp_path))
+
+
+def only(folder):
+    (found,) = (each for each in folder.iterdir() if each.is_dir())
+    return found
+
+
+def test_a_network_is_exported_once(folder, reference):
+    first, second = Numbers(), Numbers()
+    assert exports.load_exported(reference, first) == exports.load_exported(reference, second)
+    assert (first.exported, second.exported) == (1, 0)
+
+
+def test_another_version_of_the_library_exports_again(folder, reference):
+    exports.load_exported(reference, Numbers())
+    newer = Numbers("numbers-2")
+    exports.load_exported(reference, newer)
+    assert newer.exported == 1
+
+
+def test_another_checkpoint_exports_again(folder, reference, tmp_path):
+    exports.load_exported(reference, Numbers())
+    other = Numbers()
+    exports.load_exported(ModelReference("tiny", segmentation.tiny(tmp_path, classes=4)), other)
+    assert other.exported == 1
+
+
+def test_other_code_of_the_network_exports_again(folder, reference, monkeypatch):
+    exports.load_exported(reference, Numbers())
+    monkeypatch.setattr(exports, "digest_of_code", lambda: "other")
+    other = Numbers()
+    exports.load_exported(reference, other)
+    assert other.exported == 1
+
+
+def test_a_changed_file_is_exported_again(folder, reference, caplog):
+    card, graph = exports.load_exported(reference, Numbers())
+    (only(folder) / "graph.json").write_text("7")
+    again = Numbers()
+    with caplog.at_level(logging.WARNING):
+        assert exports.load_exported(reference, again) == (card, graph)
+    assert again.exported == 1
+    assert "damaged" in caplog.text
+
+
+def test_a_network_is_exported_at_each_start_if_it_cannot_be_stored(folder, reference, caplog):
+    folder.parent.joinpath("exported").write_text("in the way of the folder")
+    each = Numbers()
+    with caplog.at_level(logging.WARNING):
+        exports.load_exported(reference, each)
+        exports.load_exported(reference, each)
+    assert each.exported == 2
+    assert "every start exports them" in caplog.text
+
+
+def test_an_export_that_fails_leaves_nothing(folder, reference):
+    class Broken(Numbers):
+        def export(self, network):
+            raise ExportFailed("it gives other answers")
+
+    with pytest.raises(ExportFailed):
+        exports.load_exported(reference, Broken())
+    assert not [each for each in folder.iterdir() if each.is_dir()]
+
+
+def test_the_exports_that_were_not_used_longest_are_deleted(folder, reference, monkeypatch):
+    monkeypatch.setattr(exports, "MOST_FOLDERS", 2)
+    for version in (1, 2, 3):
+        exports.load_exported(reference, Numbers(f"numbers-{version}"))
+        os.utime(max(folder.iterdir(), key=lambda each: each.stat().st_mtime_ns), (version, version))
+    first, last = Numbers("numbers-1"), Numbers("numbers-3")
+    exports.load_exported(reference, last)
+    exports.load_exported(reference, first)
+    assert (first.exported, last.exported) == (1, 0)
+
+
+def test_an_exported_network_runs_without_pytorch(tmp_path):
+    """The first process exports the classifier that ships, the second one runs it."""
+    code = (
+        "import sys; from twins.runtime.choice import open_backend; from twins.runtime.plan import Plan;"
+        "from twins.zoo.models import parse_reference;"
+        "open_backend(Plan(backend='openvino')).load(parse_reference('twins_svt_nano')).warm_up(1);"
+        "print('torch' in sys.modules)"
+    )
+    environ = {**os.environ, "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    ran = [subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert ran == ["True\n", "False\n"]
