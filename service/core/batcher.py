@@ -108,17 +108,17 @@ class Batcher(Generic[Key, Item, Result]):
             counts[self.group(key)] += len(queue)
         return counts
 
-    async def submit(self, key: Key, item: Item, *, expires: float = math.inf) -> Result:
-        """Return the item's result. Cancel the call to abandon it.
+    def submit(self, key: Key, item: Item, *, expires: float = math.inf) -> "asyncio.Future[Result]":
+        """Return the future of the item's result. Cancel it to abandon the item.
 
-        Raise DeadlineExceeded, and whatever `run` raises.
+        It raises DeadlineExceeded, and whatever `run` raises.
         """
         loop = asyncio.get_running_loop()
         pending: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
         self.turns.join(self.group(key))
         self.queues.setdefault(key, deque()).append(pending)
         self.change.set()
-        return await pending.answer
+        return pending.answer
 
     async def serve(self, *, in_flight: int = 1) -> None:
         """Run batches until cancelled, at most `in_flight` at a time."""

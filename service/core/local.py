@@ -31,18 +31,19 @@ log = logs.get()
 
 @dataclass(frozen=True)
 class Queued:
-    """One sample in the queue, with the caller's tag for it."""
+    """One sample in the queue, with the caller's tag for it, and the time of the event loop when it arrived."""
 
     sample: Sample
     tag: Any
+    arrived: float
 
 
 @dataclass(frozen=True)
 class SampleResult:
-    """One sample's part of a batch. Times are those of the event loop, in seconds."""
+    """One sample's part of a batch, with its times in seconds."""
 
     output: Output | SampleError
-    started: float
+    queue_s: float
     infer_s: float
     batch_size: int
 
@@ -50,7 +51,7 @@ class SampleResult:
 class Observer:
     """Receives the events of a pool. The methods of this class do nothing."""
 
-    async def batch_starts(self, tags: Sequence[Any]) -> None:
+    def batch_starts(self, tags: Sequence[Any]) -> None:
         """Handle the start of a batch, before the samples with these tags go to the device."""
 
     def batch_ended(self, model: str, size: int, infer_s: float) -> None:
@@ -164,15 +165,17 @@ class LocalPool:
         *,
         expires: float = math.inf,
         upcoming: int = 0,  # noqa: ARG002 - of the protocol; a single caller knows it anyway
-        tag: Any = None,
     ) -> PoolOutput:
         """Return one sample's output of one model. Cancel the call to abandon the sample. Raise ServiceError."""
-        arrived = asyncio.get_running_loop().time()
+        answer = self.start(model, sample, expires=expires)
         with service_errors():
-            ran = await self.batcher.submit((model, sample.layout), Queued(sample, tag), expires=expires)
-            if not isinstance(ran.output, Output):
-                raise ran.output
-        return PoolOutput(ran.output, ran.started - arrived, ran.infer_s, ran.batch_size)
+            await answer
+        return output_of(answer)
+
+    def start(self, model: str, sample: Sample, *, expires: float, tag: Any = None) -> "asyncio.Future[SampleResult]":
+        """Return the future of one sample, for `output_of`. Cancel it to abandon the sample."""
+        queued = Queued(sample, tag, asyncio.get_running_loop().time())
+        return self.batcher.submit((model, sample.layout), queued, expires=expires)
 
     def waiting(self) -> dict[str, int]:
         """Return how many samples wait for the device, by model."""
@@ -190,7 +193,7 @@ class LocalPool:
         runner = self.models.get(model)
         if self.lost or runner is None:
             raise Unavailable(f"the model {model} is not loaded here", retry_after_s=RETRY_AFTER_S)
-        await self.observer.batch_starts([queued.tag for queued in batch])
+        self.observer.batch_starts([queued.tag for queued in batch])
         try:
             ran = await self.threads.run(
                 runner, [queued.sample for queued in batch], overlap=self.backend.device.in_flight > 1
@@ -201,7 +204,10 @@ class LocalPool:
             self.observer.device_lost(error)
             raise
         self.observer.batch_ended(model, len(batch), ran.took_s)
-        return [SampleResult(output, ran.began, ran.took_s, len(batch)) for output in ran.outputs]
+        return [
+            SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch))
+            for queued, output in zip(batch, ran.outputs, strict=True)
+        ]
 
     def busy_s(self) -> float:
         """Return how long the current batch has been running."""
@@ -210,6 +216,15 @@ class LocalPool:
     def close(self) -> None:
         """Release the device's threads."""
         self.threads.close()
+
+
+def output_of(answer: "asyncio.Future[SampleResult]") -> PoolOutput:
+    """Return the output of a sample that is done. Raise ServiceError."""
+    with service_errors():
+        ran = answer.result()
+        if not isinstance(ran.output, Output):
+            raise ran.output
+    return PoolOutput(ran.output, ran.queue_s, ran.infer_s, ran.batch_size)
 
 
 @contextmanager

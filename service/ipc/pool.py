@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping
 from service import logs, metrics
 from service.core.pool import RETRY_AFTER_S, PoolOutput, no_worker
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
-from service.ipc.transport import (
+from service.ipc.messages import (
     IDENTITY_SEPARATOR,
     Abandon,
-    Array,
-    ClientSocket,
     Done,
     Failed,
     Job,
+    Result,
     Running,
     WorkerInfo,
     WorkerStates,
 )
+from service.ipc.transport import Array, ClientSocket
 from twins.card import Card
 from twins.tasks import encode_params
 from twins.tasks.sample import Output, Sample
@@ -67,13 +67,13 @@ class WorkerConnection:
         self.pending[job.id] = answer
         self.in_flight[job.model] += 1
         try:
-            await self.client.send(job, [sample.pixels])
+            self.client.send(job, [sample.pixels])
             return await answer
         except asyncio.CancelledError:
             if not answer.done():
                 answer.cancel()
-            if not self.client.socket.closed:
-                await self.client.send(Abandon(job.id))
+            if not self.client.closed:
+                self.client.send(Abandon(job.id))
             raise
         finally:
             del self.pending[job.id]
@@ -88,15 +88,25 @@ class WorkerConnection:
                 self.running.update(self.pending.keys() & set(message.ids))
                 continue
             assert isinstance(message, Done | Failed)
-            self.running.discard(message.id)
-            answer = self.pending.get(message.id)
-            if answer is None or answer.done():  # abandoned meanwhile
-                continue
             if isinstance(message, Done):
-                queued_for_others = {model: max(0, n - self.in_flight[model]) for model, n in message.waiting.items()}
-                answer.set_result(pool_output(message, arrays, self.name, queued_for_others))
-            else:
+                self.pass_on(message, arrays)
+            elif answer := self.waiting(message.id):
                 answer.set_exception(worker_error(message))
+
+    def pass_on(self, done: Done, arrays: tuple[Array, ...]) -> None:
+        """Pass the outputs of a batch to the calls that wait for them."""
+        queued_for_others = {model: max(0, n - self.in_flight[model]) for model, n in done.waiting.items()}
+        first = 0
+        for result in done.results:
+            own, first = arrays[first : first + result.arrays], first + result.arrays
+            if answer := self.waiting(result.id):
+                answer.set_result(pool_output(result, own, self.name, queued_for_others))
+
+    def waiting(self, job: int) -> asyncio.Future[PoolOutput] | None:
+        """Return what waits for the answer of a job that has ended; None if it was abandoned meanwhile."""
+        self.running.discard(job)
+        answer = self.pending.get(job)
+        return None if answer is None or answer.done() else answer
 
     def on_broken(self, task: asyncio.Task[None]) -> None:
         """Close the connection when its receive loop fails, because no further answers would arrive."""
@@ -210,6 +220,8 @@ def worker_error(failed: Failed) -> ServiceError:
     return kind(failed.detail, retry_after_s=RETRY_AFTER_S if issubclass(kind, Refused) else None)
 
 
-def pool_output(done: Done, arrays: tuple[Array, ...], worker: str, queued_for_others: Mapping[str, int]) -> PoolOutput:
+def pool_output(
+    result: Result, arrays: tuple[Array, ...], worker: str, queued_for_others: Mapping[str, int]
+) -> PoolOutput:
     """Return a worker's answer as a pool output."""
-    return PoolOutput(Output(arrays), done.queue_s, done.infer_s, done.batch_size, worker, queued_for_others)
+    return PoolOutput(Output(arrays), result.queue_s, result.infer_s, result.batch_size, worker, queued_for_others)

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from service import logs, metrics
-from service.ipc.transport import ClientSocket, Fatal, Heartbeat, Stop, address
+from service.ipc.messages import Fatal, Heartbeat, Stop, address
+from service.ipc.transport import ClientSocket
 from service.settings import Settings
 from twins.zoo.models import ModelReference
 
@@ -88,7 +89,7 @@ def exit_process(code: int, error: BaseException | None = None) -> NoReturn:
 
 async def report_fatal(control: ClientSocket, why: str) -> NoReturn:
     """Report to the supervisor that this process cannot start, and end the process."""
-    await control.send(Fatal(why))
+    control.send(Fatal(why))
     with suppress(TimeoutError):
         async with asyncio.timeout(ACK_TIMEOUT_S):
             await wait_for_stop(control)
@@ -129,5 +130,5 @@ async def send_heartbeats(
         with attempt:
             metrics.restore_files()
         metrics.process_memory(config.role)
-        await control.send(Heartbeat(busy_s()))
+        control.send(Heartbeat(busy_s()))
         await asyncio.sleep(HEARTBEAT_S)

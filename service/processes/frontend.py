@@ -5,8 +5,9 @@ import signal
 
 from service import logs, metrics
 from service.core.engine import Engine
+from service.ipc.messages import Ready, Released, WorkerStates
 from service.ipc.pool import ProcessPool
-from service.ipc.transport import ClientSocket, Ready, Released, WorkerStates
+from service.ipc.transport import ClientSocket
 from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.listening import listen
@@ -36,7 +37,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
         await child.report_fatal(
             control, f"cannot listen on {settings.host}: {str(error) or 'the start takes too long'}"
         )
-    await control.send(Ready())
+    control.send(Ready())
     running = {
         "heartbeat": asyncio.create_task(child.send_heartbeats(config, control)),
         "worker states": asyncio.create_task(follow(control, engine, pool)),
@@ -77,7 +78,7 @@ async def follow(control: ClientSocket, engine: Engine, pool: ProcessPool) -> No
 async def release(name: str, control: ClientSocket, engine: Engine) -> None:
     """Wait until all calls for a drained model are answered, and report that to the supervisor."""
     await engine.admission.wait_until_idle(name)
-    await control.send(Released(name))
+    control.send(Released(name))
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:

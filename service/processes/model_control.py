@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from service import logs
-from service.ipc.transport import Released, ServerSocket, WorkerModels
+from service.ipc.messages import Released, WorkerModels
+from service.ipc.transport import ServerSocket
 from service.processes.daemon import in_daemon_thread
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
@@ -117,4 +118,4 @@ class ModelControl:
             return
         for message in self.models.changes(slot.models):
             slot.record_change(message)
-            await self.control.send(slot.name.encode(), message)
+            self.control.send(slot.name.encode(), message)

@@ -6,7 +6,7 @@ for it and answer those in flight, then the workers unload it.
 
 from collections.abc import Iterable, Mapping
 
-from service.ipc.transport import LoadModel, ModelStatus, UnloadModel
+from service.ipc.messages import LoadModel, ModelStatus, UnloadModel
 from twins.card import Card
 from twins.zoo.models import ModelReference
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service import logs
-from service.ipc.transport import LoadModel, ModelStatus, UnloadModel, WorkerState
+from service.ipc.messages import LoadModel, ModelStatus, UnloadModel, WorkerState
 from service.processes.child import ChildConfig
 from service.settings import Settings, child_environment
 from twins.zoo.models import ModelReference

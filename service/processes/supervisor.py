@@ -8,7 +8,7 @@ from typing import Any
 
 from service import logs, metrics
 from service.cores import shares
-from service.ipc.transport import (
+from service.ipc.messages import (
     DeviceChosen,
     Fatal,
     FrontendGone,
@@ -16,7 +16,6 @@ from service.ipc.transport import (
     LoadModel,
     Ready,
     Released,
-    ServerSocket,
     Stop,
     UnloadModel,
     WorkerInfo,
@@ -24,6 +23,7 @@ from service.ipc.transport import (
     WorkerStates,
     address,
 )
+from service.ipc.transport import ServerSocket
 from service.processes.child import CONTROL, Attempt, settings_with_keys
 from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
@@ -169,7 +169,7 @@ class Supervisor:
             await self.publish()
         else:
             for worker in self.workers:
-                await self.control.send(worker.name.encode(), FrontendGone(slot.name))
+                self.control.send(worker.name.encode(), FrontendGone(slot.name))
             await self.model_control.finish()
         metrics.restarted(slot.role, reason)
         log.warning("restarting", role=slot.role, reason=reason, in_s=slot.backoff_s)
@@ -243,7 +243,7 @@ class Supervisor:
         """Record that a process cannot start. It is started again later, unless no process can start."""
         log.error("cannot start", role=slot.role, detail=message.detail)
         slot.cannot_start, slot.failure = True, message.detail
-        await self.control.send(slot.name.encode(), Stop())
+        self.control.send(slot.name.encode(), Stop())
         self.end_if_nothing_serves(EXIT_MODEL if slot.is_worker else EXIT_BROKEN)
 
     async def publish(self) -> None:
@@ -255,7 +255,7 @@ class Supervisor:
         states = WorkerStates(infos, self.models.announced, tuple(self.models.draining))
         for slot in self.frontends:
             if slot.ready:
-                await self.control.send(slot.name.encode(), states)
+                self.control.send(slot.name.encode(), states)
 
     def announce(self) -> None:
         """Log once that the service has started, and where it listens."""
@@ -286,7 +286,7 @@ class Supervisor:
         for slot in self.workers:
             if not slot.ready:  # it does not receive messages while it loads
                 slot.send(signal.SIGKILL)
-            await self.control.send(slot.name.encode(), Stop())
+            self.control.send(slot.name.encode(), Stop())
         await wait_or_kill(self.workers, self.supervising, KILL_AFTER_S, self.kill_now)
         code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)
         log.info("stopped", code=code)

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.ipc.transport import ClientSocket, LoadModel, Message, UnloadModel, address
+from service.ipc.messages import LoadModel, Message, UnloadModel, address
+from service.ipc.transport import ClientSocket
 from service.processes.child import CONTROL
 from tests.server import Server, wait_until
 from twins.zoo import hub
@@ -37,7 +38,7 @@ def own(tmp_path) -> ModelReference:
 async def send(at: str, message: Message) -> None:
     """Send one message to the supervisor, as a client of its own: two of one name would lose messages."""
     client = ClientSocket(at, name=f"operator-{uuid.uuid4()}")
-    await client.send(message)
+    client.send(message)
     client.close(linger_ms=10_000)
 
 

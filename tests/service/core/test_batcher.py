@@ -124,7 +124,7 @@ def test_the_wait_ends_with_the_last_item_that_was_coming(device):
 def test_the_items_that_wait_are_counted_by_group():
     async def scenario():
         batcher = Batcher(lambda _, items: asyncio.sleep(0, items), max_batch=4, group=lambda key: key[0])
-        calls = [asyncio.create_task(batcher.submit(key, 1)) for key in ("a1", "a2", "b1")]
+        calls = [batcher.submit(key, 1) for key in ("a1", "a2", "b1")]
         await asyncio.sleep(0)
         waiting = batcher.waiting()
         for call in calls:
@@ -255,7 +255,7 @@ def test_a_wrong_number_of_results_is_an_error_of_the_whole_batch():
 def test_depth_counts_what_waits_under_all_keys(device):
     async def scenario():
         batcher = Batcher(device.run, max_batch=4)
-        calls = [asyncio.create_task(batcher.submit(key, 1)) for key in "aab"]
+        calls = [batcher.submit(key, 1) for key in "aab"]
         await asyncio.sleep(0)
         depth = batcher.depth
         for call in calls:

@@ -1,6 +1,7 @@
 """The pool in this process, with a fake backend: results, errors, and what reaches the device."""
 
 import asyncio
+import math
 import threading
 from contextlib import asynccontextmanager
 
@@ -19,7 +20,7 @@ class Recorder(Observer):
     def __init__(self) -> None:
         self.started, self.ended, self.lost = [], [], []
 
-    async def batch_starts(self, tags):
+    def batch_starts(self, tags):
         self.started.append(list(tags))
 
     def batch_ended(self, model, size, infer_s):
@@ -117,7 +118,7 @@ async def test_an_expired_sample_never_reaches_the_device(model):
 async def test_the_observer_is_called_with_a_batch_and_its_tags(model):
     recorder = Recorder()
     async with serving(model, observer=recorder) as pool:
-        await asyncio.gather(*(pool.submit("a", sample(i), tag=i) for i in range(3)))
+        await asyncio.gather(*(pool.start("a", sample(i), expires=math.inf, tag=i) for i in range(3)))
     assert (recorder.started, recorder.ended) == ([[0, 1, 2]], [("a", 3)])
 
 

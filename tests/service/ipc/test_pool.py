@@ -9,19 +9,20 @@ import pytest
 
 from service import errors, metrics
 from service.errors import Internal, ServiceError, Unavailable
-from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, ProcessPool
-from service.ipc.transport import (
+from service.ipc.messages import (
     Abandon,
     Done,
     Failed,
     Job,
     ModelStatus,
+    Result,
     Running,
-    ServerSocket,
     WorkerInfo,
     WorkerStates,
     address,
 )
+from service.ipc.pool import MAX_CRASHES, WORKER_ERRORS, ProcessPool
+from service.ipc.transport import ServerSocket
 from tests.service.counting import counted
 from twins.tasks import decode_params
 from twins.tasks.sample import Sample
@@ -55,7 +56,8 @@ class FakeWorker:
 
     async def answer(self, peer: bytes, job: Job, *, value: float = 0.5, waiting: dict[str, int] | None = None) -> None:
         """Send a result with one score, and how many samples wait in the worker."""
-        await self.listener.send(peer, Done(job.id, 0.1, 0.2, 3, waiting or {}), [np.int64([7]), np.float32([value])])
+        done = Done((Result(job.id, 0.1, 0.2, 3, 2),), waiting or {})
+        self.listener.send(peer, done, [np.int64([7]), np.float32([value])])
 
     async def serve(self, *, value: float) -> None:
         """Answers every job."""
@@ -192,7 +194,7 @@ async def lose(pool, workers) -> asyncio.Task:
 async def run_next(pool, worker) -> None:
     """Report that the next job is on the device, and wait until the pool has received that."""
     peer, job, _ = await worker.job()
-    await worker.listener.send(peer, Running((job.id,)))
+    worker.listener.send(peer, Running((job.id,)))
     async with asyncio.timeout(TIMEOUT_S):
         while not pool.connections[worker.name].running:
             await asyncio.sleep(0.001)
@@ -323,7 +325,7 @@ async def failure(pool, worker, code: str) -> ServiceError:
     pool.update(states(worker))
     call = submit(pool)
     peer, job, _ = await worker.job()
-    await worker.listener.send(peer, Failed(job.id, code, "in words"))
+    worker.listener.send(peer, Failed(job.id, code, "in words"))
     with pytest.raises(ServiceError) as caught:
         await call
     return caught.value
@@ -371,7 +373,7 @@ async def test_a_connection_that_broke_is_replaced_and_its_samples_are_sent_agai
     pool.update(states(workers[0]))
     call = submit(pool)
     peer, _, _ = await workers[0].job()
-    await workers[0].listener.socket.send_multipart([peer, b"not a message", b"at all"])
+    workers[0].listener.socket.send_multipart([peer, b"not a message", b"at all"])
     async with serving(workers[0], value=0.75):
         assert (await call).output.arrays[1].item() == 0.75
 

@@ -1,5 +1,6 @@
 """Messages between processes arrive unchanged, over real sockets too."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from service.ipc.transport import (
+from service.ipc.messages import (
     Abandon,
-    ClientSocket,
     DeviceChosen,
     Done,
     Failed,
@@ -23,17 +23,16 @@ from service.ipc.transport import (
     ModelStatus,
     Ready,
     Released,
+    Result,
     Running,
-    ServerSocket,
     Stop,
     UnloadModel,
     WorkerInfo,
     WorkerModels,
     WorkerStates,
     address,
-    pack,
-    unpack,
 )
+from service.ipc.transport import MESSAGES_IN_A_ROW, ClientSocket, ServerSocket, pack, unpack
 from twins.card import Accuracy, Card, Geometry, Label, Normalisation
 from twins.zoo.models import ModelReference
 
@@ -57,7 +56,7 @@ MESSAGES = st.one_of(
     st.builds(Job, IDS, st.text(), st.text(), st.binary(), SECONDS, SMALL),
     st.builds(Abandon, IDS),
     st.builds(Running, st.lists(IDS).map(tuple)),
-    st.builds(Done, IDS, SECONDS, SECONDS, SMALL),
+    st.builds(Done, st.lists(st.builds(Result, IDS, SECONDS, SECONDS, SMALL, SMALL)).map(tuple)),
     st.builds(Failed, IDS, st.text(), st.text()),
     st.builds(Heartbeat, SECONDS),
     st.builds(DeviceChosen, st.text(), SMALL),
@@ -140,22 +139,22 @@ async def line(at):
 
 async def test_a_server_socket_receives_the_identity_of_the_sender(line):
     listener, client = line
-    await client.send(Heartbeat(1.5))
+    client.send(Heartbeat(1.5))
     assert (await listener.receive())[:2] == (b"caller", Heartbeat(1.5))
 
 
 async def test_an_answer_arrives_with_its_arrays(line):
     listener, client = line
-    await client.send(Heartbeat())
+    client.send(Heartbeat())
     peer, *_ = await listener.receive()
-    await listener.send(peer, Done(7, 0.1, 0.2, 3), [np.float32([0.5, 0.25])])
+    listener.send(peer, Done((Result(7, 0.1, 0.2, 3, 1),)), [np.float32([0.5, 0.25])])
     message, (scores,) = await client.receive()
-    assert (message, scores.tolist()) == (Done(7, 0.1, 0.2, 3), [0.5, 0.25])
+    assert (message, scores.tolist()) == (Done((Result(7, 0.1, 0.2, 3, 1),)), [0.5, 0.25])
 
 
 async def test_a_message_that_is_sent_before_the_peer_listens_arrives(at):
     client = ClientSocket(at)
-    await client.send(Abandon(1))
+    client.send(Abandon(1))
     listener = ServerSocket(at)
     assert (await listener.receive())[1] == Abandon(1)
     client.close()
@@ -164,18 +163,48 @@ async def test_a_message_that_is_sent_before_the_peer_listens_arrives(at):
 
 async def test_a_listener_whose_file_was_deleted_listens_again_and_keeps_its_connections(line, tmp_path):
     listener, client = line
-    await client.send(Abandon(1))
+    client.send(Abandon(1))
     await listener.receive()
     (tmp_path / "s").unlink()
     listener.restore()
     newcomer = ClientSocket(listener.at)
-    await newcomer.send(Abandon(2))
+    newcomer.send(Abandon(2))
     assert (await listener.receive())[1] == Abandon(2)
-    await client.send(Abandon(3))
+    client.send(Abandon(3))
     assert (await listener.receive())[1] == Abandon(3)
     newcomer.close()
 
 
 async def test_a_message_to_a_peer_that_is_gone_is_dropped(line):
     listener, _ = line
-    await listener.send(b"another peer", Stop())
+    listener.send(b"another peer", Stop())
+
+
+async def test_a_socket_that_receives_without_a_pause_lets_other_tasks_run(line):
+    listener, client = line
+    for number in range(10 * MESSAGES_IN_A_ROW):
+        client.send(Abandon(number))
+    await listener.receive()
+    other = asyncio.create_task(asyncio.sleep(0))
+    received = 1
+    while not other.done():
+        await listener.receive()
+        received += 1
+    assert received <= 2 * MESSAGES_IN_A_ROW + 2  # `sleep` has two steps
+
+
+async def test_a_message_that_arrives_while_another_is_sent_is_received(line):
+    listener, client = line
+    client.send(Abandon(0))
+    peer, *_ = await listener.receive()
+    for number in range(200):
+        receiving = asyncio.create_task(client.receive())
+        await asyncio.sleep(0)
+        listener.send(peer, Abandon(number))
+        client.send(Heartbeat())  # which reads the events of the socket
+        async with asyncio.timeout(30):
+            assert (await receiving)[0] == Abandon(number)
+
+
+def test_small_arrays_need_no_frames_of_their_own():
+    assert len(pack(Stop(), [np.arange(5), np.arange(10_000)])) == 2

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from service.ipc.transport import ClientSocket, Fatal, Ready, ServerSocket, address
+from service.ipc.messages import Fatal, Ready, address
+from service.ipc.transport import ClientSocket, ServerSocket
 from service.processes import child, frontend
 from service.processes.child import CONTROL, ChildConfig
 from service.rest import server as rest

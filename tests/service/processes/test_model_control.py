@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from service.ipc.transport import LoadModel, Message, ModelStatus, UnloadModel, WorkerModels
+from service.ipc.messages import LoadModel, Message, ModelStatus, UnloadModel, WorkerModels
 from service.processes.model_control import ModelControl
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
@@ -21,7 +21,7 @@ class RecordingSocket:
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    async def send(self, _: bytes, message: Message) -> None:
+    def send(self, _: bytes, message: Message) -> None:
         self.sent.append(message)
 
 

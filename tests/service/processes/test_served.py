@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.ipc.transport import LoadModel, ModelStatus, UnloadModel
+from service.ipc.messages import LoadModel, ModelStatus, UnloadModel
 from service.processes.served import ServedModels
 from twins.card import Card, Geometry, Normalisation
 from twins.zoo.models import ModelReference

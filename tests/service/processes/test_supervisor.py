@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from service.ipc.transport import DeviceChosen, Fatal, LoadModel, ModelStatus, Ready, UnloadModel
+from service.ipc.messages import DeviceChosen, Fatal, LoadModel, ModelStatus, Ready, UnloadModel
 from service.processes import runtime_folder
 from service.processes.supervisor import EXIT_BROKEN, EXIT_MODEL, Supervisor
 from service.settings import Settings
@@ -139,7 +139,7 @@ async def serving(supervise, monkeypatch):
     """Return a supervisor whose worker has `old` ready and loads `new`, and the messages that it sends, by peer."""
     supervisor, sent = supervise(device=("cpu",), frontends=2), []
 
-    async def send(peer, message):
+    def send(peer, message):
         sent.append((peer.decode(), message))
 
     monkeypatch.setattr(supervisor.control, "send", send)

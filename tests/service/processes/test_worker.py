@@ -8,24 +8,26 @@ from contextlib import suppress
 import pytest
 
 from service.errors import Internal, ServiceError
-from service.ipc.pool import ProcessPool
-from service.ipc.transport import (
-    ClientSocket,
+from service.ipc.messages import (
+    Done,
     FrontendGone,
+    Job,
     LoadModel,
     ModelStatus,
     Ready,
-    ServerSocket,
     UnloadModel,
     WorkerInfo,
     WorkerStates,
     address,
 )
+from service.ipc.pool import ProcessPool
+from service.ipc.transport import ClientSocket, ServerSocket
 from service.processes import child
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
 from service.settings import Settings
 from tests.backends import FakeBackend, FakeModel, sample
+from twins.tasks import encode_params
 from twins.zoo.models import ModelReference
 
 TIMEOUT_S = 30
@@ -78,15 +80,15 @@ async def worker(tmp_path, supervisor, model, further):
     model.gate.clear()
     model.values.clear()
     made.models["a"] = SERVED[0]
-    await control.send(Ready())  # so that the supervisor's socket knows the way back
+    control.send(Ready())  # so that the supervisor's socket knows the way back
     await supervisor.receive()
-    tasks = [asyncio.create_task(job) for job in (made.pool.serve(), made.receive(), made.follow())]
+    tasks = [asyncio.create_task(job) for job in (made.pool.serve(), made.jobs.receive(), made.follow())]
     yield made
     for each in (model, *further):
         each.gate.set()
     for task in tasks:
         task.cancel()
-    made.server_socket.close()
+    made.jobs.socket.close()
     control.close()
 
 
@@ -122,8 +124,8 @@ async def test_jobs_of_a_frontend_that_died_never_reach_the_device(worker, super
     dropped = [submit(dead, value) for value in (2, 3)]
     second = submit(alive, 4)
     await until(lambda: worker.pool.batcher.depth == 3)
-    await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
-    await until(lambda: worker.gone)
+    supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
+    await until(lambda: worker.jobs.gone)
     model.gate.set()
     assert (await first, await second, model.values) == (1, 4, [1, 4])
     for job in dropped:
@@ -132,8 +134,8 @@ async def test_jobs_of_a_frontend_that_died_never_reach_the_device(worker, super
 
 async def test_jobs_that_arrive_after_their_frontend_died_are_dropped(worker, supervisor, frontends, model):
     dead, alive = frontends
-    await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
-    await until(lambda: worker.gone)
+    supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
+    await until(lambda: worker.jobs.gone)
     model.gate.set()
     late = submit(dead, 2)
     assert (await submit(alive, 1), model.values) == (1, [1])
@@ -141,8 +143,8 @@ async def test_jobs_that_arrive_after_their_frontend_died_are_dropped(worker, su
 
 
 async def test_the_next_frontend_in_the_same_process_slot_is_served(tmp_path, worker, supervisor, model):
-    await supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
-    await until(lambda: worker.gone)
+    supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
+    await until(lambda: worker.jobs.gone)
     model.gate.set()
     successor = ProcessPool("frontend-0.1")
     successor.update(WorkerStates((WorkerInfo(NAME, address(tmp_path, NAME), "ready", SERVED),), ()))
@@ -162,7 +164,7 @@ async def test_a_worker_says_that_a_sample_failed_and_goes_on(worker, frontends,
 async def order(supervisor, *messages) -> None:
     """Send the worker messages of the supervisor."""
     for message in messages:
-        await supervisor.send(NAME.encode(), message)
+        supervisor.send(NAME.encode(), message)
 
 
 def states(worker) -> dict[str, str]:
@@ -219,8 +221,25 @@ async def test_a_job_that_cannot_be_read_is_answered_and_the_worker_goes_on(work
 
     model.gate.set()
     with monkeypatch.context() as patched:
-        patched.setattr("service.processes.worker.decode_params", fail)
+        patched.setattr("service.processes.jobs.decode_params", fail)
         failing = asyncio.create_task(frontends[0].submit("a", sample(1), expires=float("inf")))
         with pytest.raises(Internal):
             await asyncio.wait_for(failing, TIMEOUT_S)
     assert await submit(frontends[0], 2) == 2
+
+
+async def test_the_outputs_of_a_batch_share_one_message(tmp_path, worker, model):
+    frontend = ClientSocket(address(tmp_path, NAME), name="frontend-0.0/0")
+    each = sample(1)
+    for number in range(3):
+        frontend.send(Job(number, "a", each.task, encode_params(each.params), float("inf"), 0), [each.pixels])
+    await until(lambda: len(worker.jobs.open) == 3)
+    model.gate.set()
+    answered = []
+    async with asyncio.timeout(TIMEOUT_S):
+        while sum(map(len, answered)) < 3:
+            message, _ = await frontend.receive()
+            if isinstance(message, Done):
+                answered.append([result.id for result in message.results])
+    assert answered in ([[0], [1, 2]], [[0, 1, 2]])  # the first one may have started alone
+    frontend.close()
