@@ -260,6 +260,10 @@ SECRET = {"api_keys"}
 """Settings whose values are never shown in messages."""
 
 
+COMPILED_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The variable by which PyTorch learns where it keeps what torch.compile has compiled."""
+
+
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns where the metric files of all processes are."""
 

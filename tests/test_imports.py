@@ -97,6 +97,7 @@ TORCH = [
     "twins/checkpoints/checkpoint.py",
     "twins/checkpoints/reading.py",
     "twins/runtime/torch.py",
+    "twins/runtime/compiled.py",
     "twins/runtime/cuda/*.py",
     "twins/runtime/export.py",
     "twins/runtime/reduce/*.py",

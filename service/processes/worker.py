@@ -25,12 +25,13 @@ from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.jobs import Jobs, Tag
 from service.processes.models import labels_file_for
-from service.settings import Settings
+from service.settings import COMPILED_FOLDER, Settings, set_variable, variable
 from twins.errors import DeviceLost, TwinsError
 from twins.preprocessing import assumed, describe
 from twins.runtime.backend import Backend
 from twins.runtime.choice import choose_device, open_backend
 from twins.runtime.plan import Plan
+from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
 GAUGES_S = 1.0
@@ -60,6 +61,8 @@ class Worker(Observer):
         """Open the device that the supervisor chose. Raise DeviceMissing."""
         device = choose_device(self.config.device, self.config.slot)
         threads = shares(self.settings).worker_threads
+        if self.settings.backend == "compile" and variable(COMPILED_FOLDER) is None:
+            set_variable(COMPILED_FOLDER, str(hub.cache_folder() / "compiled"))  # in containers a volume
         return open_backend(Plan(device, self.settings.precision, self.settings.backend, threads))
 
     # ------------------------------------------------------------------ life

@@ -14,6 +14,7 @@ from torch import Tensor
 from twins.card import Card
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.runtime.backend import Device, DeviceKind, ErrorTable, Finished, InFlight, Model, device_error
+from twins.runtime.compiled import CompiledNetwork
 from twins.runtime.cuda.streams import CudaStreams
 from twins.runtime.outputs import outputs
 from twins.runtime.plan import BackendName, Plan, Precision
@@ -94,8 +95,10 @@ class TorchModel:
         self.card: Card = loaded.card
         self.device = torch.device(plan.device)
         self.dtype = choose_dtype(self.device, plan.precision)
-        network = loaded.network.to(self.device, self.dtype)
-        self.network = torch.compile(network) if plan.backend == "compile" else network
+        self.network = loaded.network.to(self.device, self.dtype)
+        self.compiled: CompiledNetwork | None = None
+        if plan.backend == "compile":
+            self.compiled = CompiledNetwork(self.network, (3, *self.card.geometry.usual_size))
         scale = self.card.normalisation
         self.mean = torch.tensor(scale.mean, device=self.device).mul(255).view(1, 3, 1, 1)
         self.std = torch.tensor(scale.std, device=self.device).mul(255).view(1, 3, 1, 1)
@@ -123,6 +126,8 @@ class TorchModel:
     def logits(self, pixels: Tensor, task: str) -> Tensor:
         """Return what the network's method for a task returns, B …. pixels: a batch of the pixels of samples."""
         x = self.normalise(pixels) if pixels.dtype == torch.uint8 else pixels.to(self.device, self.dtype)
+        if self.compiled and task == self.card.task and self.compiled.fits(x):
+            return self.compiled(x)
         found: Tensor = getattr(self.network, REDUCTIONS[task].method)(x)
         return found
 
@@ -133,7 +138,7 @@ class TorchModel:
 
     def unload(self) -> None:
         """Free the network's memory. The model cannot run after that."""
-        del self.network
+        del self.network, self.compiled
         free_cache()
 
 

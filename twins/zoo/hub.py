@@ -92,11 +92,18 @@ def reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def cache_folder() -> Path:
+    """Return the folder for what this project downloads and compiles, beside the cache of the hub."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / "twins"
+
+
 def download_url(name: str, source: Url) -> Path:
     """Return a file from the site of its project, from the cache if it is there. Raises WeightsUnavailable."""
     from huggingface_hub import constants
 
-    path = Path(constants.HF_HOME) / "twins" / source.file  # one folder holds all downloads
+    path = cache_folder() / source.file  # one folder holds all downloads
     if path.is_file():
         return path
     if constants.HF_HUB_OFFLINE:

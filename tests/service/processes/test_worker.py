@@ -25,7 +25,7 @@ from service.ipc.transport import ClientSocket, ServerSocket
 from service.processes import child
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
-from service.settings import Settings
+from service.settings import COMPILED_FOLDER, Settings
 from tests.backends import FakeBackend, FakeModel, sample
 from twins.tasks import encode_params
 from twins.zoo.models import ModelReference
@@ -243,3 +243,20 @@ async def test_the_outputs_of_a_batch_share_one_message(tmp_path, worker, model)
                 answered.append([result.id for result in message.results])
     assert answered in ([[0], [1, 2]], [[0, 1, 2]])  # the first one may have started alone
     frontend.close()
+
+
+# ---------------------------------------------------------------------- what is kept for the next start
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "twins/compiled"), ("own", "own")])
+async def test_compiled_programs_are_kept_beside_the_weights_or_where_the_user_says(
+    worker, monkeypatch, tmp_path, chosen, expected
+):
+    monkeypatch.setenv(COMPILED_FOLDER, str(tmp_path / (chosen or "")))
+    if chosen is None:
+        monkeypatch.delenv(COMPILED_FOLDER)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setattr("service.processes.worker.open_backend", lambda plan: FakeBackend())
+    worker.settings = Settings(backend="compile")
+    Worker.open_backend(worker)
+    assert os.environ[COMPILED_FOLDER] == str(tmp_path / expected)
