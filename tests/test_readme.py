@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click import Context
 from click.testing import CliRunner
 from PIL import Image
 
@@ -96,7 +97,7 @@ def kind(command: str) -> str:
 
 def test_every_command_is_of_a_kind_that_is_tested():
     known = {"make", "pip", "curl", "download", "grpcurl", "docker", "stubs"} | {
-        f"twins {name}" for name in twins.commands
+        f"twins {name}" for name in twins.list_commands(Context(twins))
     }
     assert set(map(kind, COMMANDS)) <= known
 

@@ -1,20 +1,28 @@
 """The commands and their exit codes."""
 
+import pkgutil
 import sys
+from collections.abc import Mapping
 
 import click
 
-from service.cli.classify import classify
-from service.cli.embed import embed
-from service.cli.evaluate import evaluate
-from service.cli.models import convert, models, pull
-from service.cli.segment import segment
-from service.cli.serve import serve
 from service.settings import SettingsError
 from twins import __version__
 from twins.errors import BackendMissing, BadOption, DatasetError, TwinsError
 
 EXIT_USAGE, EXIT_MODEL, EXIT_INTERRUPTED = 2, 3, 130
+
+COMMANDS: Mapping[str, str] = {
+    "serve": "service.cli.serve:serve",
+    "classify": "service.cli.classify:classify",
+    "segment": "service.cli.segment:segment",
+    "embed": "service.cli.embed:embed",
+    "evaluate": "service.cli.evaluate:evaluate",
+    "models": "service.cli.models:models",
+    "pull": "service.cli.models:pull",
+    "convert": "service.cli.models:convert",
+}
+"""Where the commands are. A command is imported when it is used, so that a service does not wait for the others."""
 
 EPILOG = """\b
 A model is NAME, one of `twins models`, or NAME=FILE for a checkpoint of your own.
@@ -23,7 +31,24 @@ cannot be downloaded or loaded; 4 stopped before the last answer; 5 the service
 failed; 130 interrupted."""
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The commands of the table, beside those that are declared here."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = pkgutil.resolve_name(COMMANDS[cmd_name])
+        return command
+
+
+@click.group(
+    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 def twins() -> None:
     """Serve Twins vision transformers, or run them on this machine."""
 
@@ -32,10 +57,6 @@ def twins() -> None:
 def version() -> None:
     """Print the version."""
     click.echo(__version__)
-
-
-for command in (serve, classify, segment, embed, evaluate, models, pull, convert):
-    twins.add_command(command)
 
 
 def main() -> None:
