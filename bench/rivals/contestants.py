@@ -1,0 +1,75 @@
+"""The servers that are compared, as data: how each is started, and what a request to it contains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from bench.environments import python
+
+Kind = Literal["ours", "documented", "runtime"]
+Form = Literal["multipart", "body", "tensor"]
+"""What a request contains: a form with a file, the encoded image itself, or a tensor of bytes of the V2 protocol."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One server."""
+
+    name: str
+    kind: Kind  # ours, a rival as its documentation teaches, or a rival that is given our runtime
+    form: Form
+    path: str
+    command: Sequence[str]  # with {port}, {grpc_port} and {model}
+    settings: str  # what was chosen, for the tables
+    environ: Mapping[str, str] = field(default_factory=dict)
+    isolated: bool = False  # in a network namespace of its own, because it listens on all interfaces
+
+
+def rival(name: str, form: Form, path: str, settings: str, *arguments: str) -> Contestant:
+    """Return a rival whose script is `NAME_server.py`, or that is started by other arguments of Python."""
+    command = (str(python(name)), *(arguments or (f"{name}_server.py",)))
+    return Contestant(name, "documented", form, path, command, settings)
+
+
+def over_openvino(contestant: Contestant) -> Contestant:
+    """Return a rival that is given the runtime of the service."""
+    name = f"{contestant.name}, OpenVINO"
+    return replace(contestant, name=name, kind="runtime", environ={**contestant.environ, "RIVAL_RUNTIME": "openvino"})
+
+
+OURS = Contestant(
+    name="twins",
+    kind="ours",
+    form="multipart",
+    path="/classify",
+    command=(
+        *("{python}", "-m", "service.cli", "serve", "--device", "cpu", "--model", "{model}", "--log-level", "warning"),
+        *("--http-port", "{port}", "--grpc-port", "{grpc_port}"),
+    ),
+    settings="defaults",
+)
+
+MOSEC = rival(
+    "mosec", "body", "/inference", "1 process that preprocesses, 1 with the model, batches of up to 8, wait 2 ms"
+)
+LITSERVE = rival("litserve", "multipart", "/classify", "2 workers, batches of up to 8, wait 2 ms")
+BENTOML = rival(
+    "bentoml",
+    "multipart",
+    "/classify",
+    "1 process for requests, 1 with the model, adaptive batches of up to 8",
+    *("-m", "bentoml", "serve", "bentoml_service:Upload", "--port", "{port}", "--host", "127.0.0.1"),
+)
+RAY = rival("ray", "body", "/classify", "1 replica, batches of up to 8, wait 2 ms")
+
+CONTESTANTS = (
+    OURS,
+    rival("fastapi", "multipart", "/classify", "2 processes, functions in threads, no batching"),
+    MOSEC,
+    LITSERVE,
+    replace(BENTOML, environ={"BENTOML_DO_NOT_TRACK": "True"}),
+    rival("pytriton", "tensor", "/v2/models/classify/infer", "1 instance, dynamic batches of up to 8, wait 2 ms"),
+    replace(RAY, environ={"RAY_USAGE_STATS_ENABLED": "0"}, isolated=True),
+    over_openvino(MOSEC),
+    over_openvino(LITSERVE),
+)

@@ -1,0 +1,67 @@
+"""Write the models of the rivals to `.venv/bench/models`: `python -m bench.rivals.prepare`.
+
+It runs in the environment `ours`. A model is its weights, a JSON file, and timm's network exported to ONNX and to
+OpenVINO with a dynamic batch.
+"""
+
+import json
+import shutil
+import sys
+import warnings
+
+import openvino
+import torch
+
+from bench.networks import MODELS, timm_arguments, timm_classifier, weights
+from twins.network.variants import VARIANTS
+from twins.zoo import labels
+from twins.zoo.models import ZOO
+
+NAMES = ("twins_svt_nano", "twins_svt_small")
+
+
+def prepare(name: str) -> None:
+    """Write the files of one model, the one that completes it last."""
+    done = MODELS / f"{name}.json"
+    if done.is_file():
+        return
+    MODELS.mkdir(parents=True, exist_ok=True)
+    path = MODELS / f"{name}.safetensors"
+    if (found := weights(name).path) != path:
+        shutil.copyfile(found, path)
+    export(name)
+    done.write_text(json.dumps(config(name)), "utf-8")
+
+
+def config(name: str) -> dict[str, object]:
+    """Return what the module `classifier` of the rivals must know of a model."""
+    entry = ZOO[name]
+    values = entry.preprocessing
+    names = [label.name for label in labels.shipped(entry.labels)]
+    assert values.size is not None
+    assert values.crop is not None
+    return {
+        "crop": values.size,
+        "short_side": int(values.size / values.crop),
+        "mean": values.mean,
+        "std": values.std,
+        "labels": names,
+        "network": timm_arguments(VARIANTS[entry.variant], classes=len(names)),
+    }
+
+
+def export(name: str) -> None:
+    """Write the network for ONNX Runtime and for OpenVINO."""
+    size = ZOO[name].preprocessing.size
+    example = torch.randn(2, 3, size, size)
+    batch = {0: torch.export.Dim("batch")}
+    network = timm_classifier(name, fused=False)
+    torch.onnx.export(network, (example,), MODELS / f"{name}.onnx", dynamo=True, dynamic_shapes=(batch,), verbose=False)
+    converted = openvino.convert_model(timm_classifier(name), example_input=example)
+    openvino.save_model(converted, MODELS / f"{name}.xml", compress_to_fp16=False)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    for each in sys.argv[1:] or NAMES:
+        prepare(each)
