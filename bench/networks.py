@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from bench.environments import FOLDER
 from tests.golden.cases import seeded_state
 from tests.golden.names import network as segmenter
+from twins import load
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family, Variant
 from twins.zoo import hub, labels
@@ -86,3 +87,22 @@ def timm_classifier(name: str, *, fused: bool = True) -> torch.nn.Module:
     network = Twins(**timm_arguments(VARIANTS[entry.variant], classes=len(labels.shipped(entry.labels))))
     network.load_state_dict(load_file(weights(name).path))
     return network.eval()
+
+
+def rival_network(name: str, *, fused: bool = True) -> torch.nn.Module:
+    """Return the network that other runtimes get: timm's, or ours where timm has none."""
+    if ZOO[name].head == "linear":
+        return timm_classifier(name, fused=fused)
+    reference = weights(name).reference
+    return load(reference.name, reference.checkpoint)
+
+
+def export_onnx(name: str, size: tuple[int, int]) -> Path:
+    """Return that network in ONNX, with a dynamic batch. It is exported once, since that takes a minute."""
+    path = MODELS / f"{name}.onnx"
+    if not path.is_file():
+        MODELS.mkdir(parents=True, exist_ok=True)
+        batch = {0: torch.export.Dim("batch")}
+        network, example = rival_network(name, fused=False), torch.randn(2, 3, *size)
+        torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=(batch,), verbose=False)
+    return path

@@ -16,15 +16,15 @@ from bench import environments
 from bench.result import Result, Row, Target
 from bench.rivals.contestants import CONTESTANTS, OURS, Contestant, Kind
 from bench.rivals.generators import fetch_wrk
-from bench.rivals.measure import CLIENTS, Found, Pace, measure
+from bench.rivals.measure import CLIENTS, Found, Schedule, measure
 from tools.documents import ROOT
 
 FACTORS = {"twins_svt_nano": 1.8, "twins_svt_small": 1.4}
 """The throughput that is asked for, as a multiple of the best documented rival's."""
 RUNTIME_FACTOR = 1.15
 """The same for rivals that are given our runtime."""
-FULL = Pace(rounds=3, warm_up_s=2, closed_s=4, open_s=10)
-QUICK = Pace(rounds=1, warm_up_s=1, closed_s=2, open_s=4)
+FULL = Schedule(rounds=3, warm_up_s=2, closed_s=4, open_s=10)
+QUICK = Schedule(rounds=1, warm_up_s=1, closed_s=2, open_s=4)
 
 
 def rows(model: str, found: Found, contestants: Sequence[Contestant]) -> Iterator[Row]:
@@ -87,13 +87,13 @@ def latency_target(model: str, found: Found) -> Target:
 def main(*, quick: bool, only: tuple[str, ...], rounds: int | None) -> None:
     """Measure all servers, print the figures and write docs/benchmarks/rivals.json."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the servers end
-    pace = QUICK if quick else FULL
-    pace = Pace(rounds or pace.rounds, pace.warm_up_s, pace.closed_s, pace.open_s)
+    schedule = QUICK if quick else FULL
+    schedule = Schedule(rounds or schedule.rounds, schedule.warm_up_s, schedule.closed_s, schedule.open_s)
     models = [model for model in FACTORS if model in only] or list(FACTORS)
     names = [name for name in only if name not in FACTORS]
     contestants = [each for each in CONTESTANTS if not names or each.kind == "ours" or each.name in names]
     prepare(contestants)
-    measured = {model: measure(model, contestants, pace) for model in models}
+    measured = {model: measure(model, contestants, schedule) for model in models}
     result = Result(
         name="rivals",
         command="python -m bench.rivals" + " --quick" * quick,

@@ -21,7 +21,7 @@ SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Pace:
+class Schedule:
     """How often and how long to measure."""
 
     rounds: int
@@ -64,11 +64,11 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(listed) if listed else 0.0
 
 
-def measure(model: str, contestants: Sequence[Contestant], pace: Pace) -> Found:
+def measure(model: str, contestants: Sequence[Contestant], schedule: Schedule) -> Found:
     """Measure closed loops in rounds, then all servers at one rate. A server that fails does not stop the others."""
-    comparison = Comparison(model, pace, first_answer(model))
+    comparison = Comparison(model, schedule, first_answer(model))
     found = comparison.found
-    for number in range(pace.rounds):
+    for number in range(schedule.rounds):
         for contestant in contestants:
             comparison.visit(contestant, lambda client, number=number: comparison.closed(client, number))
     best = max((found.throughput(each.name) for each in contestants if each.kind == "documented"), default=0.0)
@@ -89,7 +89,7 @@ class Comparison:
     """The servers of one model, one after another."""
 
     model: str
-    pace: Pace
+    schedule: Schedule
     expected: wire.Best
     found: Found = field(default_factory=Found)
 
@@ -104,7 +104,7 @@ class Comparison:
                 answer = client.wait()
                 if not wire.same(answer, self.expected):
                     raise ServerFailed(f"{contestant.name} answers {answer}, not {self.expected}")
-                client.closed(SATURATING, self.pace.warm_up_s)
+                client.closed(SATURATING, self.schedule.warm_up_s)
                 measurement(client)
         except (ServerFailed, OSError, ValueError, KeyError) as error:
             self.found.failures[contestant.name] = str(error)
@@ -113,9 +113,9 @@ class Comparison:
     def closed(self, client: Client, number: int) -> None:
         """Measure closed loops."""
         for clients in CLIENTS:
-            load = client.closed(clients, self.pace.closed_s)
+            load = client.closed(clients, self.schedule.closed_s)
             self.found.closed[client.server.contestant.name, clients][number] = load
 
     def arrivals(self, client: Client) -> None:
         """Measure the rate of arrival that all servers get."""
-        self.found.open[client.server.contestant.name] = client.arrivals(self.found.rate, self.pace.open_s)
+        self.found.open[client.server.contestant.name] = client.arrivals(self.found.rate, self.schedule.open_s)

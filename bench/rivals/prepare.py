@@ -12,7 +12,7 @@ import warnings
 import openvino
 import torch
 
-from bench.networks import MODELS, timm_arguments, timm_classifier, weights
+from bench.networks import MODELS, export_onnx, timm_arguments, timm_classifier, weights
 from twins.network.variants import VARIANTS
 from twins.zoo import labels
 from twins.zoo.models import ZOO
@@ -53,10 +53,9 @@ def config(name: str) -> dict[str, object]:
 def export(name: str) -> None:
     """Write the network for ONNX Runtime and for OpenVINO."""
     size = ZOO[name].preprocessing.size
+    assert size is not None
+    export_onnx(name, (size, size))
     example = torch.randn(2, 3, size, size)
-    batch = {0: torch.export.Dim("batch")}
-    network = timm_classifier(name, fused=False)
-    torch.onnx.export(network, (example,), MODELS / f"{name}.onnx", dynamo=True, dynamic_shapes=(batch,), verbose=False)
     converted = openvino.convert_model(timm_classifier(name), example_input=example)
     openvino.save_model(converted, MODELS / f"{name}.xml", compress_to_fp16=False)
 
