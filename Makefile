@@ -4,7 +4,9 @@ BIN := .venv/bin
 LINTERS := .venv/linters
 PROMTOOL := .venv/prometheus/usr/bin/promtool
 
-.PHONY: serve ports test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
+BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
+
+.PHONY: serve ports bench bench-quick test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
 serve: ports .venv/installed  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -23,6 +25,12 @@ container-test: .venv/installed-dev container-needs check-containers  ## builds 
 	$(BIN)/python -m pytest -m container tests/container
 
 container-needs: .venv/linters/installed .venv/base.tar .venv/wheels/fetched .venv/prometheus
+
+bench: .venv/installed-dev  ## measures the speed beside other runtimes and servers; `make bench ONLY=rivals` repeats a part
+	$(BIN)/python -m bench $(BENCH_ONLY)
+
+bench-quick: .venv/installed-dev  ## measures each figure shortly
+	$(BIN)/python -m bench --quick $(BENCH_ONLY)
 
 check: .venv/installed-dev  ## lints and type-checks
 	$(BIN)/ruff format --check .

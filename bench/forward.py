@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from bench import environments
+from bench.plots import bars
 from bench.result import Result, Row, Target
 from tools.documents import ROOT
 
@@ -77,6 +78,16 @@ def targets(rows: Sequence[Row]) -> Iterator[Target]:
         yield Target(text, f"at least {ENOUGH} × in every cell", found, reached == len(ratios))
 
 
+def plot(rows: Sequence[Row]) -> None:
+    """Draw the images a second of all, relative to the fastest rival."""
+    labels = [f"{row['model']}\n{row['threads']} threads, batch {row['batch']}" for row in rows]
+    series = {
+        name: [float(row.get(name) or 0) / float(row[str(row["fastest rival"])] or 1) for row in rows]
+        for name in ("ours", *RIVALS)
+    }
+    bars("forward", labels, series, "images/s, relative to the fastest rival")
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Measure a few cells shortly.")
 @click.option("--only", multiple=True, help="Measure this network only; may be repeated.")
@@ -97,6 +108,7 @@ def main(*, quick: bool, only: tuple[str, ...]) -> None:
     result = Result("forward", "python -m bench.forward" + " --quick" * quick, rows, list(targets(rows)), ("timm",))
     result.show()
     if not only:
+        plot(rows)
         result.save()
     if failed:
         sys.exit("\n".join(failed))

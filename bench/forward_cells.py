@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def check_rivals(forwards: Mapping[str, Forward], x: Array) -> None:
 
 
 def check_ours(models: Mapping[BackendName, Model], batch: Sequence[Sample], logits: Array) -> None:
-    """Compare the outputs of our backends. Exit if a best class, or 1 in 1000 pixels of a mask, differs from PyTorch."""
+    """Compare the outputs of our backends. Exit if a best class, or 1 in 1000 pixels of a mask, differs."""
     for name, model in models.items():
         for found, wanted in zip(model.run(batch), logits, strict=True):
             assert isinstance(found, Output), f"{name}: {found}"
@@ -156,16 +157,20 @@ def turns(runs: Mapping[str, Callable[[], object]], seconds: float) -> dict[str,
     while time.perf_counter() < end or number < MINIMUM_TURNS:
         for name, run in runs.items():
             time.sleep(PAUSE_S)
-            run()
-            until = time.perf_counter() + TURN_S
-            while True:
-                began = time.perf_counter()
-                run()
-                took[name].append(time.perf_counter() - began)
-                if time.perf_counter() > until:
-                    break
+            took[name] += turn(run)
         number += 1
     return {name: statistics.median(times) for name, times in took.items()}
+
+
+def turn(run: Callable[[], object]) -> list[float]:
+    """Return the times of some runs, without the first one, which finds the caches cold, unless it is long."""
+    times: list[float] = []
+    began = time.perf_counter()
+    while not times or times[-1] - began < TURN_S:
+        run()
+        times.append(time.perf_counter())
+    took = [end - start for start, end in pairwise([began, *times])]
+    return took[1:] or took
 
 
 def rows(job: Job) -> list[dict[str, Any]]:

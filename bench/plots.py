@@ -1,6 +1,6 @@
 """Plots of the rows of a benchmark, as SVG files that change only with the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,31 @@ def plot(name: str, rows: Sequence[Row], columns: Columns) -> Path:
     other.set(ylabel=columns.right, ylim=(0, None))
     lines = [line for each in (axis, other) for line in each.get_lines()]
     axis.legend(lines, [str(line.get_label()) for line in lines], loc="lower right", fontsize="small")
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    path = PLOTS / f"{name}.svg"
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path
+
+
+def bars(name: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], quantity: str) -> Path:
+    """Draw a group of bars for each label, one of each series, and return the path of the file."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = name
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(max(6.4, 0.6 * len(labels)), 3.6), layout="constrained")
+    width = 0.85 / len(series)
+    colours = mpl.colormaps["tab10"]
+    for index, (label, values) in enumerate(series.items()):
+        positions = [position + (index + 0.5) * width - 0.425 for position in range(len(labels))]
+        axis.bar(positions, values, width, label=label, color=colours(index % 10))
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize="small")
+    axis.set_ylabel(quantity)
+    axis.legend(fontsize="x-small", ncols=2)
     PLOTS.mkdir(parents=True, exist_ok=True)
     path = PLOTS / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})

@@ -8,11 +8,12 @@ one rate of arrival: 80 % of what the best documented rival reached.
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
 from bench import environments
+from bench.plots import bars
 from bench.result import Result, Row, Target
 from bench.rivals.contestants import CONTESTANTS, OURS, Contestant, Kind
 from bench.rivals.generators import fetch_wrk
@@ -23,7 +24,7 @@ FACTORS = {"twins_svt_nano": 1.8, "twins_svt_small": 1.4}
 """The throughput that is asked for, as a multiple of the best documented rival's."""
 RUNTIME_FACTOR = 1.15
 """The same for rivals that are given our runtime."""
-FULL = Schedule(rounds=3, warm_up_s=2, closed_s=4, open_s=10)
+FULL = Schedule(rounds=2, warm_up_s=2, closed_s=3, open_s=10)
 QUICK = Schedule(rounds=1, warm_up_s=1, closed_s=2, open_s=4)
 
 
@@ -80,6 +81,17 @@ def latency_target(model: str, found: Found) -> Target:
     return Target(text, "below every rival's", measured, ours.p99_ms < best[0] and not ours.errors)
 
 
+def plot(measured: Mapping[str, Found], contestants: Sequence[Contestant]) -> None:
+    """Draw the saturated throughput of all servers, relative to the best documented rival."""
+    documented = [each.name for each in contestants if each.kind == "documented"]
+    best = {model: max(map(found.throughput, documented)) or 1 for model, found in measured.items()}
+    series = {
+        each.name: [found.throughput(each.name) / best[model] for model, found in measured.items()]
+        for each in contestants
+    }
+    bars("rivals", list(measured), series, "requests/s, relative to the best documented rival")
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Measure one short round.")
 @click.option("--only", multiple=True, help="Measure this server or model only, beside ours; may be repeated.")
@@ -102,6 +114,7 @@ def main(*, quick: bool, only: tuple[str, ...], rounds: int | None) -> None:
     )
     result.show()
     if not only:
+        plot(measured, contestants)
         result.save()
 
 

@@ -1,0 +1,62 @@
+"""Run the benchmarks and write their page: `python -m bench`, or `make bench`.
+
+A benchmark that fails is reported as failed, and the others go on. `--only` repeats some of them: the page is made from
+the files in `docs/benchmarks`, which each benchmark replaces when it succeeds.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import click
+
+from bench import page
+from bench.result import show_table
+from tools.documents import ROOT
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One command."""
+
+    module: str
+    quick: Sequence[str] = ()  # its arguments for a short run
+    full: Sequence[str] = ()
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "forward": Benchmark("bench.forward", quick=("--quick",)),
+    "start": Benchmark("bench.start", quick=("--rounds", "1")),
+    "scale": Benchmark("bench.scale", quick=("threads", "overload", "--seconds", "1"), full=("--seconds", "3")),
+    "rivals": Benchmark("bench.rivals", quick=("--quick",)),
+}
+
+
+def run(name: str, *, quick: bool) -> dict[str, str]:
+    """Run a benchmark. Return a row of the summary."""
+    benchmark = BENCHMARKS[name]
+    began = time.monotonic()
+    command = [sys.executable, "-m", benchmark.module, *(benchmark.quick if quick else benchmark.full)]
+    print(f"\n{' '.join(['python', *command[1:]])}", flush=True)
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    outcome = "done" if code == 0 else f"failed with exit code {code}"
+    return {"benchmark": name, "outcome": outcome, "minutes": f"{(time.monotonic() - began) / 60:.1f}"}
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Measure each figure shortly, and leave some out.")
+@click.option("--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run this one; may be repeated.")
+def main(*, quick: bool, only: tuple[str, ...]) -> None:
+    """Run the benchmarks, write docs/benchmarks.md and print all targets."""
+    outcomes = [run(name, quick=quick) for name in only or BENCHMARKS]
+    page.write()
+    show_table("benchmarks", outcomes)
+    show_table("targets", page.target_rows(page.results()))
+    if any(outcome["outcome"] != "done" for outcome in outcomes):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
