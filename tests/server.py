@@ -35,12 +35,13 @@ class Server:
         environ: dict[str, str] | None = None,
         wait: bool = True,
         preexec: Callable | None = None,
+        program: str = "service.cli",
         stderr: int | None = None,  # redirect the log to this file descriptor instead of `log`
     ) -> None:
         self.log_file = tempfile.NamedTemporaryFile(prefix="twins-test-", suffix=".log", mode="w+b")
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "service.cli", "serve", "--log-format", "json"),
+                *(sys.executable, "-m", program, "serve", "--log-format", "json"),
                 *("--http-port", "0", "--grpc-port", "0", "--drain-delay-s", "0.2"),
                 *("--frontends", "1", *flags),
             ],

@@ -19,6 +19,7 @@ from twins.zoo.models import ModelReference
 WATCH_S, LATE_S = 0.2, 1.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 STABLE_S = 60.0  # of service, after which earlier exits are forgotten
+PROGRAMS = {"worker": "service.processes.worker", "frontend": "service.processes.frontend"}
 MAX_EARLY_EXITS = 5  # in a row before the process was ready, after which its slot counts as failed
 
 log = logs.get()
@@ -84,7 +85,7 @@ class ProcessSlot:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "service.processes.worker" if self.is_worker else "service.processes.frontend",
+            PROGRAMS["worker" if self.is_worker else "frontend"],
             self.name,  # shows the name in process lists
             stdin=asyncio.subprocess.PIPE,
             env=child_environment(),

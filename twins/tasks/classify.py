@@ -3,10 +3,12 @@
 Preprocessing is timm's evaluation transform: resize the short side (bicubic, with Pillow's antialiasing), centre crop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from twins.card import TOP_K_LIMIT, Card, Geometry, Interpolation, TaskName
@@ -36,9 +38,10 @@ class ClassifyOptions(Options):
 
 @dataclass(frozen=True)
 class ClassifyParams(Params):
-    """The parameters of a sample. Classification has none."""
+    """The number of classes that leave the device."""
 
     task: ClassVar[str] = "classify"
+    top_k: int = TOP_K_LIMIT
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,13 @@ class Classify(Task[ClassifyOptions, Classification]):
         """Return the size with the short side of the model's geometry."""
         return resized_size(size, card.geometry)
 
-    def preprocess(self, image: InputImage, card: Card, options: ClassifyOptions) -> Sample:  # noqa: ARG002
+    def preprocess(self, image: InputImage, card: Card, options: ClassifyOptions) -> Sample:
         """Return the image resized and cropped as the model's geometry says."""
-        return Sample(to_array(resized(image, card.geometry)), ClassifyParams())
+        return Sample(to_array(resized(image, card.geometry)), ClassifyParams(options.top_k))
+
+    def accept(self, values: NDArray[np.float32], card: Card, options: ClassifyOptions) -> Sample:  # noqa: ARG002
+        """Return the sample of the network's own input."""
+        return Sample(values, ClassifyParams(options.top_k))
 
     def postprocess(self, output: Output, card: Card, options: ClassifyOptions) -> Classification:
         """Return the best classes. `output` has ids (k,) and scores (k,), best first."""
@@ -96,6 +103,11 @@ def resized(image: InputImage, geometry: Geometry) -> DecodedImage:
         return resized_crop(image, size, geometry.crop, resampling)
     whole = image.pixels.resize(size, resampling, image.area)
     return whole.crop(centre_box(size, geometry.crop)) if geometry.crop else whole
+
+
+def most_classes(samples: Sequence[Sample]) -> int:
+    """Return how many classes the sample of a batch that needs most of them needs."""
+    return max(cast(ClassifyParams, sample.params).top_k for sample in samples)
 
 
 def prediction(card: Card, class_id: int, score: float) -> Prediction:

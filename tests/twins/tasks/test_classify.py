@@ -13,10 +13,11 @@ from tests.crafted import image
 from twins.card import TOP_K_LIMIT, Card, Geometry, Label, Normalisation
 from twins.images.input_image import InputImage
 from twins.preprocessing import centre_crop
+from twins.runtime.host import HOST_REDUCTIONS
 from twins.runtime.reduce.top_k import reduce
 from twins.tasks import classify
-from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
-from twins.tasks.sample import Output
+from twins.tasks.classify import CLASSIFY, ClassifyOptions, ClassifyParams, Prediction
+from twins.tasks.sample import Output, Sample
 
 CARD = Card(
     name="flowers",
@@ -32,8 +33,13 @@ CARD = Card(
 SIDES = st.integers(1, 5000)
 
 
+def asking(top_k):
+    """Return a sample for so many classes."""
+    return Sample(np.zeros((8, 8, 3), np.uint8), ClassifyParams(top_k))
+
+
 def answer(logits, top_k=5):
-    ((ids, scores),) = reduce(torch.tensor([logits]), [])
+    ((ids, scores),) = reduce(torch.tensor([logits]), [asking(top_k)])
     return CLASSIFY.postprocess(Output((ids.numpy(), scores.numpy())), CARD, ClassifyOptions(top_k)).predictions
 
 
@@ -81,18 +87,30 @@ def test_among_equal_scores_the_lower_class_comes_first(top_k):
 
 
 def test_ties_in_a_large_network_keep_their_order():
-    for ids, _ in reduce(torch.zeros(3, 1000), []):
+    for ids, _ in reduce(torch.zeros(3, 1000), [asking(1000)] * 3):
         assert torch.equal(ids, torch.arange(1000).int())
 
 
-def test_no_more_classes_leave_the_device_than_an_answer_can_have():
-    for ids, scores in reduce(torch.randn(2, 5000), []):
-        assert ids.shape == scores.shape == (TOP_K_LIMIT,)
+@pytest.mark.parametrize(
+    "reduction", [reduce, lambda logits, samples: HOST_REDUCTIONS["classify"].reduce(logits.numpy(), samples)]
+)
+def test_no_more_classes_leave_the_device_than_one_of_the_samples_asks_for(reduction):
+    for ids, scores in reduction(torch.randn(2, 5000), [asking(7), asking(3)]):
+        assert ids.shape == scores.shape == (7,)
+
+
+def test_a_sample_asks_for_the_classes_of_its_options():
+    options, values = ClassifyOptions(3), np.zeros((3, 224, 224), np.float32)
+    samples = (
+        CLASSIFY.preprocess(InputImage.whole(Image.new("RGB", (300, 300))), CARD, options),
+        CLASSIFY.accept(values, CARD, options),
+    )
+    assert [sample.params for sample in samples] == [ClassifyParams(3)] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_scores_of_half_precision_logits_still_sum_to_one(dtype):
-    for _, scores in reduce(torch.randn(4, 1000).to(dtype), []):
+    for _, scores in reduce(torch.randn(4, 1000).to(dtype), [asking(1000)] * 4):
         assert scores.sum() == pytest.approx(1, abs=1e-5)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twins.card import TOP_K_LIMIT
 from twins.runtime.host import masks
+from twins.tasks.classify import most_classes
 from twins.tasks.sample import Sample
 
 Arrays = tuple[NDArray[np.generic], ...]
@@ -25,14 +25,14 @@ class HostReduction:
     method: str = "__call__"  # the network's method whose output is reduced
 
 
-def top_k(logits: NDArray[np.float32], _: Sequence[Sample]) -> list[Arrays]:
+def top_k(logits: NDArray[np.float32], samples: Sequence[Sample]) -> list[Arrays]:
     """Return for each sample its best classes and their softmax scores, best first: k int32 and k float32.
 
     logits: B K. Among equal scores the lower class id comes first.
     """
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = powers / powers.sum(axis=1, keepdims=True)
-    ids = np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K_LIMIT]
+    ids = np.argsort(-scores, axis=1, kind="stable")[:, : most_classes(samples)]
     return list(zip(ids.astype(np.int32), np.take_along_axis(scores, ids, axis=1), strict=True))
 
 

@@ -1,0 +1,77 @@
+"""A worker whose models answer at once, to measure what a request costs apart from the network."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from service.ipc.transport import ClientSocket
+from service.processes import child
+from service.processes.child import ChildConfig
+from service.processes.worker import Worker
+from service.settings import Settings
+from twins.card import Card
+from twins.errors import NonFiniteOutput
+from twins.runtime.backend import Backend, Device, Finished
+from twins.runtime.plan import BackendName
+from twins.tasks.sample import Output, Sample
+from twins.zoo import loading
+from twins.zoo.models import ModelReference
+
+TOP_K = 5  # classes that a client gets by default
+
+
+class NullModel:
+    """A classifier that gives the same answer to every image."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        count = min(TOP_K, len(card.labels))
+        self.output = Output((np.arange(count, dtype=np.int32), np.linspace(1, 0, count, dtype=np.float32)))
+
+    def warm_up(self, batch_size: int) -> None:
+        """Do nothing: there is no network."""
+
+    def run(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
+        """Return an output for each sample, after the copy to one array that every backend makes."""
+        np.stack([sample.pixels for sample in samples])
+        return [self.output for _ in samples]
+
+    def submit(self, samples: Sequence[Sample]) -> Finished:
+        """Run a batch to its end."""
+        return Finished(self.run(samples))
+
+    def unload(self) -> None:
+        """Do nothing: the model holds no memory."""
+
+
+class NullBackend:
+    """A backend without a library."""
+
+    name: BackendName = "torch"
+    device = Device("null", "cuda", 1)  # with the batches of a GPU
+
+    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> NullModel:
+        """Return a model with the card of the real one."""
+        return NullModel(loading.load(reference, labels_file=labels_file).card)
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """Return nothing: there is no device."""
+        return {}
+
+
+class NullWorker(Worker):
+    """A worker with a null backend."""
+
+    def open_backend(self) -> Backend:
+        """Return the null backend."""
+        return NullBackend()
+
+
+async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
+    """Run a worker until it ends."""
+    await NullWorker(config, settings, control).run()
+
+
+if __name__ == "__main__":
+    child.start(main)
