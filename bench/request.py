@@ -42,6 +42,7 @@ IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()  # 39 kB, 451x300 pixels
 TASK = "classify"
 CLIENTS = (1, 8, 32)
 BATCHES = (1, 8)
+ROUNDS = 2  # in which direct calls and loads alternate
 BOUNDARY = b"-----------------------bench"
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -204,7 +205,15 @@ def profiled(server: Server, file: Path, seconds: float) -> Iterator[None]:
     """Record the frontend with py-spy during the block."""
     form = "raw" if file.suffix == ".txt" else "flamegraph"
     options = ("--duration", str(round(seconds)), "--rate", "500", "--gil", "--threads", "--format", form)
-    command = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(server.pid("frontend-0")), "--output", str(file), *options]
+    command = [
+        str(Path(sys.executable).with_name("py-spy")),
+        "record",
+        "--pid",
+        str(server.pid("frontend-0")),
+        "--output",
+        str(file),
+        *options,
+    ]
     recorder = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     yield
     recorder.wait()
@@ -230,18 +239,15 @@ def report(direct: Direct, loads: Sequence[Load]) -> None:
 @click.option("--protocol", type=click.Choice(list(OPENERS)), default="http", show_default=True)
 @click.option("--clients", multiple=True, type=int, default=CLIENTS, show_default=True)
 @click.option("--seconds", default=4.0, show_default=True, help="Measure each load for this long in a round.")
-@click.option("--rounds", default=2, show_default=True, help="Alternate direct calls and loads this many times.")
 @click.option(
     "--profile", type=click.Path(path_type=Path), help="Record the frontend under the last load to this file."
 )
-def main(
-    model: str, protocol: str, clients: tuple[int, ...], seconds: float, rounds: int, profile: Path | None
-) -> None:
+def main(model: str, protocol: str, clients: tuple[int, ...], seconds: float, profile: Path | None) -> None:
     """Measure a service and print the figures, and the same figures as one JSON object."""
     directly, direct, loads = DirectCalls(model), list[Direct](), list[Load]()
     with Server("--device", "cpu", "--model", model) as server:
         in_closed_loop(server, protocol, max(clients), seconds / 4)
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             direct.append(directly.measure(seconds / 8))
             loads += [load(server, protocol, count, seconds) for count in clients]
         with profiled(server, profile, seconds) if profile else nullcontext():

@@ -160,6 +160,8 @@ ONE_PLACE = {
         "service/oip/*.py",
     ],
     ("zmq",): ["service/ipc/transport.py"],
+    ("uvloop",): ["service/processes/loop.py"],
+    ("httptools",): ["service/rest/protocol.py"],
     ("prometheus_client",): ["service/metrics.py"],
     ("pynvml",): ["service/processes/gpu.py"],
     ("click",): ["service/cli/*.py"],

@@ -15,6 +15,7 @@ import msgspec
 from service import logs, metrics
 from service.ipc.messages import Fatal, Heartbeat, Stop, address
 from service.ipc.transport import ClientSocket
+from service.processes.loop import Loop
 from service.settings import Settings
 from twins.zoo.models import ModelReference
 
@@ -74,7 +75,8 @@ def start(main: Callable[[ChildConfig, Settings, ClientSocket], Coroutine[Any, A
         await main(config, settings, ClientSocket(address(config.folder, CONTROL), name=config.name))
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(run())
     except Exception as error:
         exit_process(EXIT_BROKEN, error)
 

@@ -5,7 +5,7 @@ import base64
 import binascii
 import difflib
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import NoneType
@@ -13,16 +13,14 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BadRequest, Cancelled, RequestTimeout, ServiceError, TooLarge, UnsupportedMedia
 from service.rest.multipart import IMAGE_PARTS, MAX_FIELDS, Part, read_parts
-from service.rest.scope import MALFORMED
+from service.rest.scope import MALFORMED, fields
 from service.settings import Settings
 
 ReserveBytes = Callable[[int], None]
-Chunks = AsyncGenerator[bytes, None]
 Image = bytes | ServiceError  # an image that cannot be read from the body is its own error
 
 MAX_CONTENT_TYPE = 1024  # characters
@@ -60,14 +58,13 @@ async def unwrap(
 
     `reserve_bytes` is called with the size of every piece. Raises ServiceError.
     """
-    check_encoding(request.headers)
-    check_length(request.headers, settings.max_body_bytes)
-    media_type, parameters = content_type(request.headers)
-    chunks = bounded(request, settings.max_body_bytes, deadline, reserve_bytes)
+    headers = fields(request)
+    check_encoding(headers)
+    check_length(headers, settings.max_body_bytes)
+    media_type, parameters = content_type(headers)
+    body = await read(request, settings.max_body_bytes, deadline, reserve_bytes)
     if media_type == b"multipart/form-data":
-        parts = await read_parts(request.headers, parameters, chunks, settings.max_images)
-        return from_parts(parts)
-    body = b"".join([chunk async for chunk in chunks])
+        return from_parts(await read_parts(body, headers["content-type"], parameters, settings.max_images))
     if media_type == b"application/json":
         if body.count(b",") > MAX_FIELDS + 2 * settings.max_images:  # counted before decoding makes a million strings
             raise TooLarge(f"the request has more than {settings.max_images} images, or too many options")
@@ -78,7 +75,7 @@ async def unwrap(
     return BodyContent((body,) if body else (), several=False)
 
 
-def content_type(headers: Headers) -> tuple[bytes, dict[bytes, bytes]]:
+def content_type(headers: Mapping[str, str]) -> tuple[bytes, dict[bytes, bytes]]:
     """Return the media type in lower case, and its parameters. Raises BadRequest if the header is too long."""
     text = headers.get("content-type", "")
     if len(text) > MAX_CONTENT_TYPE:
@@ -86,14 +83,14 @@ def content_type(headers: Headers) -> tuple[bytes, dict[bytes, bytes]]:
     return parse_options_header(text)
 
 
-def check_encoding(headers: Headers) -> None:
+def check_encoding(headers: Mapping[str, str]) -> None:
     """Raise UnsupportedMedia for a compressed body: limits on bytes would not hold for what it expands to."""
     encoding = headers.get("content-encoding", "").strip()
     if encoding.lower() not in ("", "identity"):
         raise UnsupportedMedia(f"the Content-Encoding {encoding[:40]!r} is not supported; send the body uncompressed")
 
 
-def check_length(headers: Headers, max_bytes: int) -> None:
+def check_length(headers: Mapping[str, str], max_bytes: int) -> None:
     """Raise TooLarge if Content-Length exceeds the limit, before the body is read."""
     announced = headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > max_bytes:
@@ -110,27 +107,24 @@ def check_form_label(media_type: bytes, body: bytes) -> None:
         raise UnsupportedMedia(f"the body is not an image; `curl -d @FILE` alters the file's bytes: {USE_A_FORM}")
 
 
-async def bounded(request: Request, max_bytes: int, deadline: float, reserve_bytes: ReserveBytes) -> Chunks:
-    """Yield the body's chunks. Raises TooLarge, RequestTimeout, BadRequest, Cancelled."""
-    left = max_bytes
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await anext(stream, None)
-        except TimeoutError as error:
-            raise RequestTimeout("the deadline passed before the whole body had arrived") from error
-        except ClientDisconnect as error:
-            if malformed := getattr(request.state, MALFORMED, None):
-                raise BadRequest(malformed) from error
-            raise Cancelled("the client disconnected before its request was complete") from error
-        if chunk is None:
-            return
-        left -= len(chunk)
-        if left < 0:
-            raise too_large(max_bytes)
-        reserve_bytes(len(chunk))
-        yield chunk
+async def read(request: Request, max_bytes: int, deadline: float, reserve_bytes: ReserveBytes) -> bytes:
+    """Return the whole body. Raises TooLarge, RequestTimeout, BadRequest, Cancelled."""
+    chunks, left = list[bytes](), max_bytes
+    try:
+        async with asyncio.timeout_at(deadline):
+            async for chunk in request.stream():
+                left -= len(chunk)
+                if left < 0:
+                    raise too_large(max_bytes)
+                reserve_bytes(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise RequestTimeout("the deadline passed before the whole body had arrived") from error
+    except ClientDisconnect as error:
+        if malformed := getattr(request.state, MALFORMED, None):
+            raise BadRequest(malformed) from error
+        raise Cancelled("the client disconnected before its request was complete") from error
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def too_large(max_bytes: int) -> TooLarge:

@@ -2,70 +2,146 @@
 
 import asyncio
 import logging
-import re
-import sys
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.core.call import Caller, Outcome
 from service.core.engine import Engine
 from service.core.ids import choose_id
 from service.core.request_log import log_request
 from service.rest import problems
+from service.rest.peer import PEER, Peer
 from service.rest.scope import MALFORMED, given_id
 
+MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
+MAX_PIPELINED = 100  # requests that wait for the answer to an earlier one
 MAX_DETAIL = 200  # characters
-
-DETAILS = {
-    431: "the headers of the request are too large",
-    501: "the Transfer-Encoding is not supported; send the body with a Content-Length, or chunked",
-}
-"""What the parser's own message does not say plainly, by the status of the refusal."""
-
-BYTES = re.compile(r": (bytearray\(|b['\"]).*", re.DOTALL)
-"""The client's own bytes at the end of the parser's message, as Python writes them."""
+UPGRADE_HEADERS = (b"connection", b"upgrade", b"http2-settings")
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.ERROR)  # a client's faults are counted, not warned of
 
 
-class Protocol(H11Protocol):
-    """The protocol of one connection. It answers what the parser refuses, and counts it."""
+class Refusal(Exception):
+    """A request that is refused before it has a handler."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail[:MAX_DETAIL]
+
+
+class Protocol(HttpToolsProtocol):
+    """The protocol of one connection. It answers what the parser refuses, counts it, and bounds what it collects."""
 
     def __init__(self, engine: Engine, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self.engine = engine
         self.logger = log
+        self.peer = Peer()
+        self.head_bytes = 0  # since the last byte of a body: headers, trailers, and what delimits chunks
+        self.refused = False
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer a request that the parser refuses, and close the connection.
+    # ------------------------------------------------------------------ the connection
 
-        uvicorn calls this while it handles the parser's error.
-        """
-        error = sys.exception()
-        hint = error.error_status_hint if isinstance(error, h11.ProtocolError) else 400
-        detail = DETAILS.get(hint) or f"the HTTP request is malformed: {BYTES.sub('', str(error or msg))}"
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            handled_id = self.mark_malformed(detail)
-            problem = problems.describe_status(hint, handled_id or choose_id(""), detail[:MAX_DETAIL])
-            bytes_out = self.send_problem(problem)
-            if handled_id is None:
-                self.count(problem, bytes_out)
+    def data_received(self, data: bytes) -> None:
+        """Parse what the client sends."""
+        self._unset_keepalive_if_required()
+        if self.refused:
+            return
+        self.head_bytes += len(data)
+        try:
+            self.parse(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers of the request are too large")
+        except Refusal as refusal:
+            self.refuse(refusal)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the work for the client."""
+        super().connection_lost(exc)
+        self.peer.leave()
+
+    # ------------------------------------------------------------------ parsing
+
+    def parse(self, data: bytes) -> None:
+        """Feed the parser, which calls the methods below. Raises Refusal."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self.ignore_upgrade(data[upgrade.args[0] :])
+        except HttpParserCallbackError as error:
+            if isinstance(error.__context__, Refusal):
+                raise error.__context__ from None
+            raise malformed("its target is not a path") from error
+        except HttpParserError as error:
+            raise malformed(str(error)) from error
+
+    def ignore_upgrade(self, rest: bytes) -> None:
+        """Parse a request again without its offer to change the protocol, behind which the parser reads no body."""
+        kept = [(name, value) for name, value in self.headers if name not in UPGRADE_HEADERS]
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1", *(b": ".join(pair) for pair in kept)]
+        self.parser = HttpRequestParser(self)
+        self.parse(b"\r\n".join([*lines, b"", b""]) + rest)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.scope["state"][PEER] = self.peer
+
+    def on_headers_complete(self) -> None:
+        """Start a request whose headers are complete, or queue it."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return
+        self.check_headers()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"more than {MAX_PIPELINED} requests wait on the connection")
+        super().on_headers_complete()
+
+    def check_headers(self) -> None:
+        """Raise Refusal for headers that the parser accepts and HTTP does not."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise malformed("it must have one Host header")
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and codings != [b"chunked"]:
+            detail = "the Transfer-Encoding is not supported; send the body with a Content-Length, or chunked"
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, detail)
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a piece of a body."""
+        self.head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self.head_bytes = 0
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    # ------------------------------------------------------------------ refusals
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer what is refused, and close the connection after the answers that it waits for."""
+        self.refused = True
+        running = self.cycle if self.cycle and not self.cycle.response_complete else None
+        if running and not running.more_body:  # an earlier request
+            running.keep_alive = False
+            self.count(problem_of(refusal, choose_id("")), 0)
+            return
+        if running is None:
+            problem = problem_of(refusal, choose_id(given_id(self.headers or [])))
+            self.count(problem, self.send_problem(problem))
+        elif not running.response_started:  # its handler counts and logs it
+            state = running.scope["state"]
+            state[MALFORMED] = refusal.detail
+            request_id = state.setdefault("request_id", choose_id(given_id(self.headers)))
+            self.send_problem(problem_of(refusal, request_id))
+            running.disconnected = True
         self.transport.close()
-
-    def mark_malformed(self, detail: str) -> str | None:
-        """Return the id of the request that is being handled, or None if its headers could not be read.
-
-        The body of such a request is marked as malformed, and the handler counts and logs it.
-        """
-        if not self.cycle or self.cycle.response_complete:
-            return None
-        state = self.cycle.scope["state"]
-        state[MALFORMED] = detail
-        return str(state.setdefault("request_id", choose_id(given_id(self.headers))))
 
     def count(self, problem: problems.Problem, bytes_out: int) -> None:
         """Count and log a request that has no handler."""
@@ -76,14 +152,20 @@ class Protocol(H11Protocol):
     def send_problem(self, problem: problems.Problem) -> int:
         """Send a problem as the last response of the connection. Return the size of the body."""
         response = problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"})
-        reason = problem.title.encode()
-        for event in (
-            h11.Response(status_code=problem.status, headers=response.raw_headers, reason=reason),
-            h11.Data(data=bytes(response.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
-        return len(response.body)
+        lines = [b": ".join(header) for header in response.raw_headers]
+        body = bytes(response.body)
+        self.transport.write(STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"", body]))
+        return len(body)
+
+
+def malformed(why: str) -> Refusal:
+    """Return the refusal of what is not HTTP."""
+    return Refusal(HTTPStatus.BAD_REQUEST, f"the HTTP request is malformed: {why[:1].lower()}{why[1:]}")
+
+
+def problem_of(refusal: Refusal, request_id: str) -> problems.Problem:
+    """Return a refusal as a problem."""
+    return problems.describe_status(refusal.status, request_id, refusal.detail)
 
 
 def log_with_sizes(status: int, bytes_out: int, outcome: Outcome) -> None:

@@ -1,10 +1,10 @@
 """Middleware for every HTTP request: its id, HEAD, trailing slashes, and the end of connections while stopping."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,9 +14,11 @@ from service.core.engine import Engine
 from service.core.ids import choose_id
 from service.core.request_log import log_request
 from service.errors import Cancelled
+from service.rest.peer import PEER, Peer
 
 MALFORMED = "malformed"  # the key in a request's state for the parser's message about a malformed body
 OUTCOME = "outcome"  # the key in a request's state of the outcome to log
+FIELDS = "fields"  # the key in a request's state of its headers by name
 MAX_PATH = 200  # characters of an unknown path in the log
 BUFFER_BYTES = 2**16  # of a body that the server buffers before it waits for the client
 
@@ -56,6 +58,7 @@ class RequestScope:
         state = scope.setdefault("state", {})
         request_id = state.setdefault("request_id", choose_id(given_id(scope["headers"])))
 
+        state.setdefault(PEER, Peer())  # the protocol's own, which knows when the client disconnects
         sizes = TransferSizes()
 
         async def receive_counted() -> Message:
@@ -67,10 +70,10 @@ class RequestScope:
             sizes.count_sent(message)
             memory.count(len(message.get("body", b"")))
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
+                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
                 if self.engine.stopping:
-                    headers["Connection"] = "close"
+                    headers = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
+                message["headers"] = headers
             await send_and_wait(message, send)
 
         try:
@@ -105,9 +108,20 @@ def routed(scope: Scope) -> Scope:
     return {**scope, "method": method, "path": scope["path"].rstrip("/") or "/"}
 
 
-def given_id(headers: list[tuple[bytes, bytes]]) -> str:
+def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the id that the client chose for its request, or an empty text."""
-    return Headers(raw=headers).get("x-request-id", "")
+    return next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), "")
+
+
+def fields(request: Request) -> Mapping[str, str]:
+    """Return the headers of a request by name in lower case. Those of one name are joined by commas (RFC 9110, 5.3)."""
+    state = request.scope.setdefault("state", {})
+    if FIELDS not in state:
+        found = state[FIELDS] = dict[str, str]()
+        for name, value in request.scope["headers"]:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            found[key] = f"{found[key]},{text}" if key in found else text
+    return cast("Mapping[str, str]", state[FIELDS])
 
 
 def request_id(request: Request) -> str:
@@ -123,7 +137,7 @@ def keep_outcome(request: Request, outcome: Outcome) -> None:
 def address(request: Request, trusted: Sequence[Network]) -> str:
     """Return the address of the client of a request, behind trusted proxies."""
     peer = request.client.host if request.client else ""
-    return client_address(peer, ",".join(request.headers.getlist("x-forwarded-for")), trusted)
+    return client_address(peer, fields(request).get("x-forwarded-for", ""), trusted)
 
 
 def path(request: Request) -> str:
@@ -134,7 +148,7 @@ def path(request: Request) -> str:
 
 def timeout_s(request: Request) -> float | None:
     """Return the client's timeout from `X-Request-Timeout`; nan, which the engine refuses, if it is not positive."""
-    text = request.headers.get("x-request-timeout")
+    text = fields(request).get("x-request-timeout")
     try:
         seconds = None if text is None else float(text)
     except ValueError:
@@ -144,5 +158,5 @@ def timeout_s(request: Request) -> float | None:
 
 def key(request: Request) -> str | None:
     """Return the API key of a request, from a bearer token or from X-API-Key."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
+    scheme, _, token = fields(request).get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else fields(request).get("x-api-key")

@@ -25,7 +25,6 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 build(engine),
-                # h11 is slower than the other parser, but it bounds the size of the headers
                 http=cast(type[asyncio.Protocol], partial(Protocol, engine)),
                 proxy_headers=False,  # see `service.rest.scope`
                 lifespan="off",

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service.errors import BadRequest
+from service.rest.protocol import MAX_PIPELINED
 from tests.server import wait_until
 
 
@@ -89,7 +90,11 @@ MALFORMED = {
     "a length that is none": (HEAD + b"Content-Length: many\r\n\r\n", 400, "bad_request"),
     "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "bad_request"),
     "an unknown transfer encoding": (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
+    "two hosts": (b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "bad_request"),
+    "a tunnel": (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
     "endless headers": (b"GET /livez HTTP/1.1\r\nX-Long: " + b"a" * 70_000, 431, "request_header_fields_too_large"),
+    "endless names": (b"GET /livez HTTP/1.1\r\n" + b"a" * 70_000, 431, "request_header_fields_too_large"),
+    "an endless path": (b"GET /" + b"a" * 70_000, 431, "request_header_fields_too_large"),
 }
 
 
@@ -128,3 +133,39 @@ def test_a_body_whose_chunks_are_malformed_is_refused_and_counted_once(server):
     assert headers["x-request-id"] == json.loads(body)["request_id"] == "chunks-1"
     wait_until(lambda: count(code="bad_request") == before["bad_request"] + 1, what="the count")
     assert count(code="cancelled") == before["cancelled"]
+
+
+CHUNKED = HEAD + b"Content-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_small_chunks_do_not_count_as_headers(server, cat):
+    chunks = b"".join(b"2\r\n%b\r\n" % cat[i : i + 2] for i in range(0, len(cat) // 2 * 2, 2))
+    status, _, _ = exchange(server, CHUNKED.replace(b"Host", b"Connection: close\r\nHost") + chunks + b"0\r\n\r\n")
+    assert status == 200
+
+
+def post(image: bytes, *headers: bytes) -> bytes:
+    """Return a request with an image."""
+    return b"\r\n".join((HEAD + b"Content-Length: %d" % len(image), *headers, b"", image))
+
+
+def test_an_offer_to_change_the_protocol_is_ignored_and_the_body_is_read(server, cat):
+    offer = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
+    _, headers, rest = exchange(
+        server, post(cat, *offer) + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    assert "upgrade" not in headers
+    assert rest.startswith(b'{"model":')
+    assert b"HTTP/1.1 200" in rest
+
+
+def test_pipelined_requests_are_answered_in_order(server, cat):
+    ids = [b"X-Request-ID: pipelined-%d" % i for i in range(3)]
+    _, headers, rest = exchange(server, b"".join(post(cat, id_) for id_ in ids) + b"nonsense\r\n\r\n")
+    answered = [headers["x-request-id"], *(line for line in rest.decode().splitlines() if line.startswith("x-request"))]
+    assert answered == ["pipelined-0", "x-request-id: pipelined-1", "x-request-id: pipelined-2"]
+
+
+def test_a_connection_is_closed_when_too_many_requests_wait_on_it(server):
+    _, _, rest = exchange(server, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+    assert rest.count(b"HTTP/1.1 200") == MAX_PIPELINED

@@ -1,0 +1,88 @@
+"""What one connection collects of a request is bounded, however it arrives."""
+
+import asyncio
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from service.core.engine import Engine
+from service.rest.protocol import MAX_HEAD_BYTES, Protocol
+from service.settings import Settings
+from tests.service.core.engines import FakePool
+
+PIECE = 1000
+HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a target": b"GET /",
+    "the name of a header": b"GET / HTTP/1.1\r\nHost: x\r\n",
+    "a header": b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ",
+    "a chunk's extension": HEAD + b"5;a=",
+    "a trailer": HEAD + b"5\r\nhello\r\n0\r\nX-Long: ",
+}
+
+
+class Transport(asyncio.Transport):
+    """A connection that records what is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent, self.closed = b"", False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def connection():
+    """A connection to an application that reads nothing."""
+
+    async def application(scope, receive, send) -> None:
+        await asyncio.Event().wait()
+
+    config = uvicorn.Config(application, lifespan="off", log_config=None)
+    config.load()
+    protocol = Protocol(Engine(Settings(), FakePool()), config=config, server_state=ServerState(), app_state={})
+    protocol.connection_made(Transport())
+    yield protocol
+    for task in protocol.tasks:
+        task.cancel()
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+async def test_what_never_ends_is_refused(connection, case):
+    connection.data_received(ENDLESS[case])
+    fed = 0
+    while not connection.transport.closed and fed < 2 * MAX_HEAD_BYTES:
+        connection.data_received(b"a" * PIECE)
+        fed += PIECE
+    assert connection.transport.sent.startswith(b"HTTP/1.1 431 ")
+    assert fed <= MAX_HEAD_BYTES + PIECE
+
+
+async def test_a_long_body_in_small_chunks_is_not_refused(connection):
+    connection.data_received(HEAD)
+    for _ in range(MAX_HEAD_BYTES):
+        connection.data_received(b"2\r\nab\r\n")
+        connection.cycle.body.clear()
+    assert not connection.transport.closed
+
+
+async def test_nothing_is_read_after_a_refusal(connection):
+    connection.data_received(b"nonsense\r\n\r\n")
+    sent = connection.transport.sent
+    connection.data_received(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert connection.transport.sent == sent
+    assert connection.cycle is None
