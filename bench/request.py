@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from tests.server import Server
 from tools.documents import ROOT
 from twins.images.decode import Limits, decode
-from twins.runtime.backend import choose_device, open_backend
+from twins.runtime.choice import choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks import TASKS
 from twins.tasks.sample import Sample
@@ -168,7 +169,7 @@ class DirectCalls:
     """The same model in this process, without a service."""
 
     def __init__(self, model: str) -> None:
-        plan = Plan(choose_device("cpu", 0), "auto", compile=False, threads=1)
+        plan = Plan(choose_device("cpu"), threads=1)
         self.model = open_backend(plan).load(resolve(ModelReference(model)))
         for size in BATCHES:
             self.model.run([self.prepare()] * size)
@@ -176,7 +177,9 @@ class DirectCalls:
     def prepare(self) -> Sample:
         """Return the sample of the image."""
         card, task = self.model.card, TASKS[TASK]
-        return task.preprocess(decode(IMAGE, Limits(), exif_orientation=card.exif_orientation), card, task.options())
+        size = partial(task.input_size, card=card)
+        image = decode(IMAGE, Limits(), exif_orientation=card.exif_orientation, input_size=size)
+        return task.preprocess(image, card, task.options())
 
     def measure(self, seconds: float) -> Direct:
         """Return what the work of one image costs."""
