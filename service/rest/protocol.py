@@ -48,7 +48,7 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ the connection
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the client sends."""
+        """Read what the client sends."""
         self._unset_keepalive_if_required()
         if self.refused:
             return
@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ parsing
 
     def parse(self, data: bytes) -> None:
-        """Feed the parser, which calls the methods below. Raises Refusal."""
+        """Pass data to the parser, which calls the methods below. Raises Refusal."""
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -88,7 +88,7 @@ class Protocol(HttpToolsProtocol):
         self.parse(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         super().on_message_begin()
         self.scope["state"][PEER] = self.peer
 
