@@ -43,6 +43,10 @@ Shape = tuple[int, ...]
 Key = tuple[str, Shape | None]  # the type of a program's input, and its shape; None for any shape
 
 IMAGE, TENSOR = "|u1", "<f4"  # the types of an input: an image, B H W C; the network's own input, B C H W
+STRIDE = 4  # of the first map of the network
+
+MOST_VALUES = 2**20  # of the first map of a part of a batch. Larger maps leave the processor's cache and run slower.
+
 ANY_SHAPE = {IMAGE: [-1, -1, -1, 3], TENSOR: [-1, 3, -1, -1]}
 
 
@@ -120,6 +124,7 @@ class OpenVinoModel:
 
     def __init__(self, card: Card, graph: openvino.Model, backend: OpenVinoBackend) -> None:
         self.card, self.graph, self.backend = card, graph, backend
+        self.width = first_width(graph)
         self.programs: dict[Key, openvino.InferRequest] = {}
         if self.card.geometry.crop is None:  # images of many sizes will come
             self.program((IMAGE, None))
@@ -139,10 +144,11 @@ class OpenVinoModel:
         return self.programs[key]
 
     def warm_up(self, batch_size: int) -> None:
-        """Compile a program for blank batches of that size, and run it. Raise DeviceError."""
+        """Compile a program for blank batches of that size unless they run in parts, and run it. Raise DeviceError."""
         blank = [TASKS[self.card.task].blank(self.card)] * batch_size
         with device_errors():
-            self.program(key_of(blank))
+            if batch_size <= self.largest_part(blank[0]):
+                self.program(key_of(blank))
         self.run(blank)
 
     def run(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
@@ -158,13 +164,19 @@ class OpenVinoModel:
         return Finished(self.run(samples))
 
     def parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        """Yield the samples in parts, each as large as a program of a fixed shape takes, or all of them at once."""
-        rest = samples
+        """Yield the samples in parts, each as large as a program of a fixed shape takes, or as large as is fast."""
+        rest, largest = samples, self.largest_part(samples[0])
         while rest:
-            sizes = (size for size in range(len(rest), 0, -1) if key_of(rest[:size]) in self.programs)
-            size = next(sizes, len(rest))
+            most = min(len(rest), largest)
+            sizes = (size for size in range(most, 0, -1) if key_of(rest[:size]) in self.programs)
+            size = next(sizes, most)
             yield rest[:size]
             rest = rest[size:]
+
+    def largest_part(self, sample: Sample) -> int:
+        """Return how many samples of this shape run together without slowing each other down."""
+        height, width = sample.input_size
+        return max(1, MOST_VALUES * STRIDE**2 // (height * width * self.width))
 
     def run_part(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
         """Return an output or an error for each sample, from one run of a program."""
@@ -199,6 +211,12 @@ def key_of(samples: Sequence[Sample]) -> Key:
     """Return the key of the program with a fixed shape for a batch."""
     pixels = samples[0].pixels
     return pixels.dtype.str, (len(samples), *pixels.shape)
+
+
+def first_width(graph: openvino.Model) -> int:
+    """Return the channels of the first map, from the convolution of the first patch embedding."""
+    first = next(each for each in graph.get_ordered_ops() if each.get_type_name() == "Convolution")
+    return int(first.get_output_partial_shape(0)[1].get_length())
 
 
 def for_images(graph: openvino.Model, scale: Normalisation) -> openvino.Model:

@@ -8,6 +8,8 @@ import pytest
 
 from tests import segmentation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.network.variants import VARIANTS
+from twins.runtime import openvino
 from twins.runtime.openvino import OpenVinoBackend, key_of
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
@@ -85,6 +87,15 @@ def test_a_batch_runs_in_the_sizes_that_are_compiled(nano):
 
 def test_a_batch_of_another_shape_runs_at_once(nano):
     assert [len(part) for part in nano.parts(images(7, size=(64, 64)))] == [7]
+
+
+def test_a_batch_whose_maps_would_leave_the_cache_runs_in_parts(nano, monkeypatch):
+    monkeypatch.setattr(openvino, "MOST_VALUES", 2 * 28 * 28 * 32)  # the first maps of two images
+    assert [len(part) for part in nano.parts(images(5))] == [2, 2, 1]
+
+
+def test_the_first_map_of_the_network_is_as_wide_as_its_variant_says(nano):
+    assert nano.width == VARIANTS[nano.card.variant].dims[0]
 
 
 @pytest.fixture(scope="module")
