@@ -62,7 +62,7 @@ def create(name: str) -> None:
     if marker.is_file() and marker.read_text("utf-8") == wanted:
         return
     print(f"creating the environment {name}", flush=True)
-    run(environment.python, "-m", "venv", "--clear", folder)
+    run(environment.python, "-m", "venv", folder)
     if name != RUNTIMES:
         (folder / SITE / "runtimes.pth").write_text(f"{FOLDER / RUNTIMES / SITE}\n", "utf-8")
     constraints = ("--constraint", ROOT / "constraints.txt") if environment.constrained else ()

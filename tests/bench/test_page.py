@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import page
+from bench import page, request_figures
 from bench.__main__ import BENCHMARKS
 from tools.documents import ROOT
 
@@ -59,6 +59,21 @@ def test_results_are_read_in_the_order_of_the_sections(tmp_path):
     for name in ("rivals", "zebra", "forward"):
         (tmp_path / f"{name}.json").write_text(json.dumps(result(name=name)))
     assert [found["name"] for found in page.results(tmp_path)] == ["forward", "rivals", "zebra"]
+
+
+def test_the_targets_of_a_request_compare_it_with_the_bare_work():
+    run = {"prepare_cpu": 2.0, "prepare_p50": 2.0, "forward_cpu": {"1": 9.0, "8": 8.0}, "forward_p50": {"1": 9.0}}
+    loads = [
+        {"clients": 1, "per_s": 80.0, "frontend_cpu": 3.0, "worker_cpu": 9.0, "p50": 12.0, "p99": 13.0},
+        {"clients": 32, "per_s": 150.0, "frontend_cpu": 4.0, "worker_cpu": 8.4, "p50": 200.0, "p99": 250.0},
+    ]
+    found = {"direct": [run], "loads": loads}
+    targets = list(request_figures.targets(request_figures.direct(found), request_figures.loads(found)))
+    assert [(target.measured, target.met) for target in targets] == [
+        ("2.00 ×", False),
+        ("1.05 ×", True),
+        ("1.00 ms", True),
+    ]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
