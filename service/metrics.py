@@ -5,7 +5,9 @@ any process imports this module. The `/metrics` endpoint of any frontend therefo
 """
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -30,6 +32,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 FILES = MetricFiles(Path(folder)) if (folder := variable(METRICS_FOLDER)) else None
 if FILES:  # before the first metric is made
     values.ValueClass = values.MultiProcessValue(lambda: FILES.generation)  # type: ignore[no-untyped-call]
+
+Metric = TypeVar("Metric", Counter, Histogram)
 
 REQUESTS = Counter(
     "twins_requests", "Number of requests that were answered or rejected.", ["model", "protocol", "code"]
@@ -132,21 +136,27 @@ BUILD = Gauge(
 )
 
 
+@cache  # finding a series costs more than counting in it; there are as many as in /metrics
+def series(metric: Metric, *labels: str) -> Metric:
+    """Return the series of a metric with these labels."""
+    return metric.labels(*labels)
+
+
 def request(model: str, protocol: str, code: str, duration_s: float) -> None:
     """Record a finished request. `model` is empty if the request names no model that is served."""
-    REQUESTS.labels(model, protocol, code).inc()
-    DURATION.labels(model, protocol).observe(duration_s)
+    series(REQUESTS, model, protocol, code).inc()
+    series(DURATION, model, protocol).observe(duration_s)
 
 
 def images(model: str, protocol: str, code: str, count: int) -> None:
     """Record that so many images of a request have got an answer or an error."""
     if count:
-        IMAGES.labels(model, protocol, code).inc(count)
+        series(IMAGES, model, protocol, code).inc(count)
 
 
 def stage(model: str, name: str, duration_s: float) -> None:
     """Record that an image has passed a stage."""
-    STAGE.labels(model, name).observe(duration_s)
+    series(STAGE, model, name).observe(duration_s)
 
 
 def batch(model: str, size: int) -> None:

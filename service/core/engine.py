@@ -171,12 +171,18 @@ class Engine:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
         with self.admission.admitted(images, model=card.name, deadline=outcome.deadline, workers=workers):
-            # a TaskGroup that is cancelled is part of a reference cycle, which would keep the images in memory
-            answers = await asyncio.gather(*(self.answer(data, card, call, outcome) for data in call.images))
+            answers = await self.answer_all(card, call, outcome)
         late = [answer for answer in answers if isinstance(answer, DeadlineExceeded)]
         if len(late) == len(answers):
             raise late[0]
         return answers
+
+    async def answer_all(self, card: Card, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
+        """Return the answer or the error of every image, in order."""
+        if len(call.images) == 1:  # as most calls have, which needs no further task
+            return [await self.answer(call.images[0], card, call, outcome)]
+        # a TaskGroup that is cancelled is part of a reference cycle, which would keep the images in memory
+        return await asyncio.gather(*(self.answer(data, card, call, outcome) for data in call.images))
 
     async def predict_one(self, call: Call, outcome: Outcome) -> Answer:
         """Return the answer of a call with one image. Raise ServiceError."""

@@ -36,6 +36,7 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
 
 IMAGE_BYTES = 4  # a pixel of a decoded image, as Pillow stores it
 PREPARE_BYTES = 10  # a pixel while it is decoded and converted (two images), or copied into an array (which takes six)
+INLINE_BYTES = 2**12  # of an output that is finished in the event loop, which takes less time than a thread's answer
 FINISH_BYTES = 15  # a pixel of a mask while it is postprocessed and rendered; an overlay takes most
 
 
@@ -78,7 +79,11 @@ class Pipeline:
             memory.count(output_bytes)
             counted.callback(memory.release, output_bytes)
             began = asyncio.get_running_loop().time()
-            result, _ = await self.finishing.run(finish, pooled.output, card, call, prepared.image, memory)
+            finished = (pooled.output, card, call, prepared.image, memory)
+            if output_bytes <= INLINE_BYTES and prepared.image is None:
+                result = rendered(*finished)
+            else:
+                result, _ = await self.finishing.run(finish, *finished)
         finish_s = asyncio.get_running_loop().time() - began
         timing = Timing(
             decode_queue_s, prepared.decode_s, prepared.preprocess_s, pooled.queue_s, pooled.infer_s, finish_s
@@ -153,12 +158,17 @@ class Pipeline:
 
 
 def finish(output: Output, card: Card, call: Call, image: DecodedImage | None, memory: MemoryAccount) -> Any:
-    """Return the result of an output, rendered if the call asks for it. All this work is done in a thread."""
+    """Return the result of an output, in a thread, with the memory that this takes."""
     pixels = max(array.size for array in output.arrays)
     with memory.in_thread(), memory.working(FINISH_BYTES * pixels):
-        result = TASKS[call.task].postprocess(output, card, call.options)
-        if call.renderer is None:
-            return result
-        rendered = call.renderer.render(RenderInput(result, card, call.options, image), call.media_type)
-        memory.count(rendered.size_bytes)
-        return rendered
+        return rendered(output, card, call, image, memory)
+
+
+def rendered(output: Output, card: Card, call: Call, image: DecodedImage | None, memory: MemoryAccount) -> Any:
+    """Return the result of an output, rendered if the call asks for it."""
+    result = TASKS[call.task].postprocess(output, card, call.options)
+    if call.renderer is None:
+        return result
+    found = call.renderer.render(RenderInput(result, card, call.options, image), call.media_type)
+    memory.count(found.size_bytes)
+    return found

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar, TypeVarTuple
 
 Arguments = TypeVarTuple("Arguments")
 Returned = TypeVar("Returned")
@@ -35,11 +36,22 @@ class ThreadStage:
         began = loop.time()
         await self.free.acquire()
         queue_s = loop.time() - began
+        answer: asyncio.Future[Returned] = loop.create_future()
+        self.executor.submit(self.work, answer, partial(function, *arguments))
+        return StageResult(await answer, queue_s)
 
-        def release(_: Future[Any]) -> None:
-            with suppress(RuntimeError):  # the loop was closed while the thread was still running
-                loop.call_soon_threadsafe(self.free.release)
+    def work(self, answer: asyncio.Future[Returned], function: Callable[[], Returned]) -> None:
+        """Call the function in a thread. The event loop is woken once, for the answer and for the next call."""
+        try:
+            settle = partial(answer.set_result, function())
+        except BaseException as error:
+            settle = partial(answer.set_exception, error)
+        with suppress(RuntimeError):  # the loop was closed while the thread was still running
+            answer.get_loop().call_soon_threadsafe(self.end, answer, settle)
+        del settle  # an error refers to this frame; such a cycle would keep the images in memory
 
-        future = self.executor.submit(function, *arguments)
-        future.add_done_callback(release)
-        return StageResult(await asyncio.wrap_future(future), queue_s)
+    def end(self, answer: asyncio.Future[Returned], settle: Callable[[], None]) -> None:
+        """Answer a call, unless it has been cancelled, and let the next one have the thread."""
+        self.free.release()
+        if not answer.done():
+            settle()
