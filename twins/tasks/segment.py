@@ -132,11 +132,11 @@ def select_classes(mask: Mask, ids: frozenset[int], none: int) -> Mask:
 def resized(image: InputImage, size: Size) -> NDArray[np.uint8]:
     """Return the pixels at another size."""
     pixels: NDArray[Any] = to_array(image.pixels)
-    if image.reduced:  # by OpenCV's more general function, since the edges of the image may lie within pixels
+    if image.reduced:  # the edges of the image may lie within pixels; linear interpolation would blur few pixels
         left, top, right, bottom = image.area
         across, down = (right - left) / size[0], (bottom - top) / size[1]
         matrix = np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
         pixels = cv2.warpAffine(pixels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     else:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
