@@ -6,6 +6,7 @@ the sha256 of each file. A folder appears complete or not at all.
 """
 
 import hashlib
+import inspect
 import logging
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from filelock import FileLock
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 FACTS = "facts.json"
 MOST_FOLDERS = 32  # exported networks that are kept; the one that was not used for the longest time goes first
 
-CODE = ("network", "checkpoints", "runtime")  # the packages on which an exported network depends
+CODE = ("network/**/*.py", "checkpoints/*.py", "runtime/export.py")  # on which every exported network depends
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def load_exported(
 ) -> tuple[Card, Graph]:
     """Return the card and the graph of a model, exported if this was not done before. Raise TwinsError."""
     path = hub.fetch(reference)
-    folder = exports_folder() / key_of(path, reference.sha256 or hub.read_digest(path), format_.name)
+    folder = exports_folder() / key_of(path, reference.sha256 or hub.read_digest(path), format_)
     facts, graph = read(folder, format_) or export(folder, reference, format_)
     loading.check_architecture(reference, facts, path)
     with loading.named(reference, path):
@@ -81,11 +82,11 @@ def exports_folder() -> Path:
     return Path(constants.HF_HOME) / "twins" / "exported"
 
 
-def key_of(path: Path, sha256: str, name: str) -> str:
+def key_of(path: Path, sha256: str, format_: Format[Any]) -> str:
     """Return the name of the folder for a checkpoint, whose preprocessing may be in a file beside it."""
     config = path.parent / TIMM_CONFIG
     beside = downloads.digest(config) if config.is_file() else ""
-    parts = (sha256, beside, name, version("torch"), digest_of_code())
+    parts = (sha256, beside, format_.name, version("torch"), digest_of_code(), inspect.getsource(type(format_)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -93,7 +94,7 @@ def key_of(path: Path, sha256: str, name: str) -> str:
 def digest_of_code() -> str:
     """Return a hash of the code that reads, builds and exports networks."""
     root = Path(__file__).parent.parent
-    sources = sorted(source for package in CODE for source in (root / package).rglob("*.py"))
+    sources = sorted(source for pattern in CODE for source in root.glob(pattern))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
