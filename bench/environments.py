@@ -7,6 +7,7 @@ An environment is complete if it has the file `installed` with the requirements 
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ def create(name: str) -> None:
     environment, folder = ENVIRONMENTS[name], FOLDER / name
     marker, wanted = folder / "installed", "\n".join(environment.requirements)
     if name == OURS:
-        wanted += (ROOT / "pyproject.toml").read_text("utf-8")
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        wanted = "\n".join([wanted, *project["dependencies"]])
     if marker.is_file() and marker.read_text("utf-8") == wanted:
         return
     print(f"creating the environment {name}", flush=True)

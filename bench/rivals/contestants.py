@@ -21,14 +21,15 @@ class Contestant:
     path: str
     command: Sequence[str]  # with {port}, {grpc_port} and {model}
     settings: str  # what was chosen, for the tables
+    threads: int = 1  # of the model, where its forward pass takes most of the time; 1 for small models
     environ: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = False  # in a network namespace of its own, because it listens on all interfaces
 
 
-def rival(name: str, form: Form, path: str, settings: str, *arguments: str) -> Contestant:
+def rival(name: str, form: Form, path: str, settings: str, *arguments: str, threads: int = 1) -> Contestant:
     """Return a rival whose script is `NAME_server.py`, or that is started by other arguments of Python."""
     command = (str(python(name)), *(arguments or (f"{name}_server.py",)))
-    return Contestant(name, "documented", form, path, command, settings)
+    return Contestant(name, "documented", form, path, command, settings, threads)
 
 
 def over_openvino(contestant: Contestant) -> Contestant:
@@ -49,26 +50,39 @@ OURS = Contestant(
     settings="defaults",
 )
 
+THREADS = "1 thread, 2 for SVT-S"
+
 MOSEC = rival(
-    "mosec", "body", "/inference", "1 process that preprocesses, 1 with the model, batches of up to 8, wait 2 ms"
+    "mosec",
+    "body",
+    "/inference",
+    f"1 process that preprocesses, 1 with the model ({THREADS}), batches of up to 8, wait 2 ms",
+    threads=2,
 )
-LITSERVE = rival("litserve", "multipart", "/classify", "2 workers, batches of up to 8, wait 2 ms")
+LITSERVE = rival("litserve", "multipart", "/classify", "2 workers of 1 thread, batches of up to 8, wait 2 ms")
 BENTOML = rival(
     "bentoml",
     "multipart",
     "/classify",
-    "1 process for requests, 1 with the model, adaptive batches of up to 8",
+    f"1 process for requests, 1 with the model ({THREADS}), adaptive batches of up to 8",
     *("-m", "bentoml", "serve", "bentoml_service:Upload", "--port", "{port}", "--host", "127.0.0.1"),
+    threads=2,
 )
-RAY = rival("ray", "body", "/classify", "1 replica, batches of up to 8, wait 2 ms")
+PYTRITON = rival(
+    "pytriton",
+    "tensor",
+    "/v2/models/classify/infer",
+    "2 instances of 1 thread, dynamic batches of up to 8, wait 2 ms",
+)
+RAY = rival("ray", "body", "/classify", "2 replicas of 1 thread, batches of up to 8, wait 2 ms")
 
 CONTESTANTS = (
     OURS,
-    rival("fastapi", "multipart", "/classify", "2 processes, functions in threads, no batching"),
+    rival("fastapi", "multipart", "/classify", "2 processes of 1 thread, functions in threads, no batching"),
     MOSEC,
     LITSERVE,
     replace(BENTOML, environ={"BENTOML_DO_NOT_TRACK": "True"}),
-    rival("pytriton", "tensor", "/v2/models/classify/infer", "1 instance, dynamic batches of up to 8, wait 2 ms"),
+    PYTRITON,
     replace(RAY, environ={"RAY_USAGE_STATS_ENABLED": "0"}, isolated=True),
     over_openvino(MOSEC),
     over_openvino(LITSERVE),

@@ -18,6 +18,8 @@ from bench.rivals.contestants import Contestant
 from tools.documents import ROOT
 
 SCRIPTS = Path(__file__).parent
+LARGE = ("twins_svt_small",)
+"""The models whose forward pass takes most of the time of a request."""
 READY_S, STOP_S = 120.0, 15.0
 NAMESPACE = ("unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
 
@@ -95,8 +97,10 @@ def environment(contestant: Contestant, model: str, port: int, home: Path) -> di
     """Return the environment of a server: ours gets the user's own, without what a benchmark sets for itself."""
     if contestant.kind == "ours":
         return dict(os.environ)
-    rival = {"RIVAL_MODEL": model, "RIVAL_PORT": str(port), "BENTOML_HOME": str(home), "RAY_TMPDIR": str(home)}
-    return {**os.environ, **rival, **contestant.environ}
+    threads = contestant.threads if model in LARGE else 1
+    rival = {"RIVAL_MODEL": model, "RIVAL_PORT": str(port), "RIVAL_THREADS": str(threads)}
+    folders = {"BENTOML_HOME": str(home), "RAY_TMPDIR": str(home)}
+    return {**os.environ, **rival, **folders, **contestant.environ}
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

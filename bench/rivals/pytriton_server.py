@@ -9,18 +9,24 @@ from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-classifier = Classifier()
+INSTANCES = 2
 
 
-@batch
-def classify(image):
-    """Return the five best classes of each image of a batch."""
-    found = [each["predictions"] for each in classifier.predict([preprocess(body) for (body,) in image])]
-    return {
-        "class_id": np.array([[each["class_id"] for each in best] for best in found], np.int32),
-        "score": np.array([[each["score"] for each in best] for best in found], np.float32),
-        "label": np.char.encode(np.array([[each["label"] for each in best] for best in found]), "utf-8"),
-    }
+class Instance:
+    """One copy of the model, which runs in a process of its own."""
+
+    def __init__(self):
+        self.classifier = Classifier()
+
+    @batch
+    def __call__(self, image):
+        """Return the five best classes of each image of a batch."""
+        found = [each["predictions"] for each in self.classifier.predict([preprocess(body) for (body,) in image])]
+        return {
+            "class_id": np.array([[each["class_id"] for each in best] for best in found], np.int32),
+            "score": np.array([[each["score"] for each in best] for best in found], np.float32),
+            "label": np.char.encode(np.array([[each["label"] for each in best] for best in found]), "utf-8"),
+        }
 
 
 def main():
@@ -31,7 +37,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, Triton(config=config, workspace=Path(folder) / "triton") as triton:
         triton.bind(
             model_name="classify",
-            infer_func=classify,
+            infer_func=[Instance() for _ in range(INSTANCES)],
             inputs=[Tensor(name="image", dtype=np.bytes_, shape=(1,))],
             outputs=[
                 Tensor(name="class_id", dtype=np.int32, shape=(5,)),

@@ -1,4 +1,4 @@
-"""Serve the classifier with Ray Serve: a replica with `serve.batch`."""
+"""Serve the classifier with Ray Serve: a replica per core, each with `serve.batch`."""
 
 import ray
 from classifier import MAX_BATCH, PORT, Classifier, preprocess
@@ -6,7 +6,7 @@ from ray import serve
 from starlette.requests import Request
 
 
-@serve.deployment(num_replicas=1, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1})
+@serve.deployment(num_replicas=2, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1})
 class Model:
     """The model."""
 
