@@ -17,7 +17,7 @@ from bench import clients
 from bench.clients import Load
 from bench.memory import checkpoint
 from bench.result import Row
-from tests.server import Server
+from tests.server import Server, wait_until
 from tools.documents import ROOT
 from twins.zoo.models import ZOO, Packaged
 
@@ -25,6 +25,7 @@ IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()
 NANO, SMALL = "twins_svt_nano", "twins_svt_small"
 SATURATING = 32  # clients
 WARM_UP_S = 1.5
+START_S = 600.0
 SHORT_QUEUE = 100  # images, which an overload fills within a second
 
 
@@ -34,7 +35,8 @@ def service(*flags: str, models: Sequence[str] = (NANO,)) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         named = (name if "=" in name else with_weights(name, Path(folder)) for name in models)
         arguments = [part for name in named for part in ("--model", name)]
-        with Server("--device", "cpu", *arguments, *flags) as server:
+        with Server("--device", "cpu", *arguments, *flags, wait=False) as server:
+            wait_until(lambda: server.events("ready"), timeout_s=START_S, what="ready")  # exports networks
             clients.closed([f"{server.http}/classify"], IMAGE, clients=4, seconds=WARM_UP_S)
             yield server
 
