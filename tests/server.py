@@ -51,7 +51,11 @@ class Server:
             preexec_fn=preexec,
         )
         if wait:
-            self.wait_for("ready")
+            try:
+                self.wait_for("ready")
+            except AssertionError:
+                self.__exit__()
+                raise
 
     def __enter__(self) -> "Server":
         return self
