@@ -26,8 +26,7 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Size]:
         """Return tokens B N C and the size of their map. x: B C H W."""
         if self.rounding == "ceil":
-            height, width = x.shape[-2:]
-            x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
+            x = F.pad(x, (0, self.patch - 1, 0, self.patch - 1))  # what is too much, the convolution drops
         x = self.proj(x)  # B C H W
         size = (x.shape[2], x.shape[3])
         return self.norm(x.flatten(2).transpose(1, 2)), size
@@ -57,23 +56,26 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, size: Size, mask: Tensor | None) -> Tensor:
         """Return a tensor of the same shape. x: B N C over a map of `size`; mask: that of `edge_mask`."""
-        batch, w = x.shape[0], self.window
+        batch, channels, w = x.shape[0], x.shape[2], self.window
         height, width = size
-        bottom, right = -height % w, -width % w
-        rows, columns = (height + bottom) // w, (width + right) // w
+        rows, columns = self.window_grid(size)
 
-        grid = F.pad(x.unflatten(1, size), (0, 0, 0, right, 0, bottom))  # B H W C
-        grid = grid.unflatten(2, (columns, w)).unflatten(1, (rows, w))  # B rows w columns w C
-        windows = grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (B n) (w w) C
+        grid = F.pad(x.unflatten(1, size), (0, 0, 0, columns * w - width, 0, rows * w - height))  # B H W C
+        windows = grid.view(batch, rows, w, columns, w, channels).transpose(2, 3)  # B rows columns w w C
+        windows = contiguous(windows).view(batch * rows * columns, w * w, channels)  # (B n) (w w) C
 
         qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1))  # (B n) (w w) 3 h d
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B n) h (w w) d: fused kernels need four dimensions
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
         y = self.proj(y.transpose(1, 2).flatten(2))  # (B n) (w w) C
-        grid = y.unflatten(1, (w, w)).unflatten(0, (batch, rows, columns))  # B rows columns w w C
-        grid = grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # B H W C
-        return grid[:, :height, :width].flatten(1, 2)
+        grid = contiguous(y.view(batch, rows, columns, w, w, channels).transpose(2, 3))  # B rows w columns w C
+        return crop(grid.view(batch, rows * w, columns * w, channels), size).flatten(1, 2)
+
+    def window_grid(self, size: Size) -> Size:
+        """Return the rows and columns of windows that cover a map of `size`."""
+        height, width = size
+        return (height + self.window - 1) // self.window, (width + self.window - 1) // self.window
 
     def edge_mask(self, size: Size, batch: int, device: torch.device) -> Tensor | None:
         """Return which tokens may attend to each other, (B n) 1 (w w) (w w), or None if all of them may.
@@ -84,15 +86,15 @@ class WindowAttention(nn.Module):
         """
         w = self.window
         height, width = size
-        bottom, right = -height % w, -width % w
-        if self.edge == "padded" or not (is_exporting() or (bottom and right)):
+        if self.edge == "padded" or not (is_exporting() or (height % w and width % w)):
             return None
-        rows = torch.arange(height + bottom, device=device) < height
-        columns = torch.arange(width + right, device=device) < width
-        inside = rows[:, None] & columns  # H W
-        inside = inside.unflatten(1, (-1, w)).unflatten(0, (-1, w)).transpose(1, 2).flatten(2).flatten(0, 1)  # n (w w)
+        rows, columns = self.window_grid(size)
+        inside_rows = torch.arange(rows * w, device=device) < height
+        inside_columns = torch.arange(columns * w, device=device) < width
+        inside = inside_rows.view(rows, 1, w, 1) & inside_columns.view(1, columns, 1, w)
+        inside = inside.view(rows * columns, w * w)  # n (w w)
         mask = inside[:, None, :, None] == inside[:, None, None, :]  # n 1 (w w) (w w)
-        return (mask | rows.all() | columns.all()).repeat(batch, 1, 1, 1)
+        return (mask | inside_rows.all() | inside_columns.all()).repeat(batch, 1, 1, 1)
 
 
 class SubsampledAttention(nn.Module):
@@ -160,9 +162,23 @@ def is_exporting() -> bool:
     return bool(torch.jit.is_tracing() or torch.compiler.is_exporting())  # type: ignore[attr-defined, unused-ignore]
 
 
+def contiguous(x: Tensor) -> Tensor:
+    """Return a copy in the order of its dimensions; unlike `Tensor.contiguous`, it does not depend on the sizes."""
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def crop(grid: Tensor, size: Size) -> Tensor:
+    """Return the upper left part of `size` of a grid, B H W C."""
+    height, width = size
+    if torch.compiler.is_exporting():  # a slice would be contiguous or not by size, and an exported program has one way
+        return F.pad(grid, (0, 0, 0, width - grid.shape[2], 0, height - grid.shape[1]))
+    return grid[:, :height, :width]
+
+
 def to_map(x: Tensor, size: Size) -> Tensor:
     """Reshape tokens B N C to a map B C H W."""
-    return x.transpose(1, 2).unflatten(2, size)
+    grid = x.transpose(1, 2).unflatten(2, size)
+    return contiguous(grid) if torch.compiler.is_exporting() else grid  # a convolution would ask for its layout
 
 
 def to_tokens(x: Tensor) -> Tensor:

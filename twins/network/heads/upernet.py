@@ -9,11 +9,33 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from twins.network.heads.conv import ConvNormRelu, resized
 from twins.network.variants import Four
 
 POOLS = (1, 2, 3, 6)  # sides of the grids to which the coarsest map is pooled
+
+
+class GridMean(nn.Module):
+    """The means over the cells of a grid, as `nn.AdaptiveAvgPool2d` has them, as products that can be exported."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return B C side side. x: B C H W."""
+        rows, columns = self.shares(x.shape[2], x), self.shares(x.shape[3], x)
+        return F.linear(F.linear(x, columns).transpose(2, 3), rows).transpose(2, 3)
+
+    def shares(self, size: int, like: Tensor) -> Tensor:
+        """Return the share of each of `size` positions in the mean of each cell, side × size."""
+        cell = torch.arange(self.side, device=like.device)[:, None]
+        position = torch.arange(size, device=like.device)
+        first, end = cell * size // self.side, ((cell + 1) * size + self.side - 1) // self.side
+        inside = ((position >= first) & (position < end)).to(like.dtype)
+        return inside / inside.sum(dim=1, keepdim=True)
 
 
 class UperHead(nn.Module):
@@ -23,7 +45,7 @@ class UperHead(nn.Module):
         super().__init__()
         *fine, coarsest = dims
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(side), ConvNormRelu(coarsest, channels, 1)) for side in POOLS
+            nn.Sequential(GridMean(side), ConvNormRelu(coarsest, channels, 1)) for side in POOLS
         )
         self.bottleneck = ConvNormRelu(coarsest + len(POOLS) * channels, channels, 3)
         self.lateral_convs = nn.ModuleList(ConvNormRelu(dim, channels, 1) for dim in fine)
