@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twins.network.heads.conv import ConvNormRelu, resized
+from twins.network.layers import contiguous
 from twins.network.variants import Four
 
 POOLS = (1, 2, 3, 6)  # sides of the grids to which the coarsest map is pooled
@@ -27,7 +28,8 @@ class GridMean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return B C side side. x: B C H W."""
         rows, columns = self.shares(x.shape[2], x), self.shares(x.shape[3], x)
-        return F.linear(F.linear(x, columns).transpose(2, 3), rows).transpose(2, 3)
+        by_column = contiguous(F.linear(x, columns).transpose(2, 3))  # B C side H
+        return contiguous(F.linear(by_column, rows).transpose(2, 3))
 
     def shares(self, size: int, like: Tensor) -> Tensor:
         """Return the share of each of `size` positions in the mean of each cell, side × size."""
