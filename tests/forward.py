@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from twins.runtime import exports
 from twins.runtime.backend import Model
 from twins.runtime.choice import LIBRARIES, is_installed, open_backend
+from twins.runtime.onnx import OnnxModel
 from twins.runtime.openvino import OpenVinoModel
 from twins.runtime.plan import BackendName, Plan
 from twins.runtime.torch import TorchModel
@@ -22,6 +23,8 @@ from twins.zoo.models import ModelReference
 BACKENDS = [name for name, each in LIBRARIES.items() if "cpu" in each.devices and is_installed(name)]
 """The backends that tests run; `compile` takes minutes to compile a network."""
 BACKENDS.remove("compile")
+PARAMETERS = [pytest.param(name, marks=[pytest.mark.heavy] if name == "onnx" else []) for name in BACKENDS]
+"""The same, for whole networks: their conversion to ONNX takes half a minute each."""
 
 Forward = Callable[[Model, NDArray[np.float32]], NDArray[np.float32]]
 
@@ -43,9 +46,9 @@ def by_torch(model: TorchModel, batch: NDArray[np.float32]) -> NDArray[np.float3
         return model.network(torch.from_numpy(batch)).numpy()
 
 
-def by_openvino(model: OpenVinoModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+def by_samples(model: OpenVinoModel | OnnxModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     params = TASKS[model.card.task].blank(model.card).params
     return model.infer([Sample(each, params) for each in batch], "__call__").copy()
 
 
-FORWARD: Mapping[type, Forward] = {TorchModel: by_torch, OpenVinoModel: by_openvino}
+FORWARD: Mapping[type, Forward] = {TorchModel: by_torch, OpenVinoModel: by_samples, OnnxModel: by_samples}

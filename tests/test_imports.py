@@ -100,6 +100,8 @@ TORCH = [
     "twins/runtime/compiled.py",
     "twins/runtime/cuda/*.py",
     "twins/runtime/export.py",
+    "twins/runtime/file_formats.py",
+    "twins/runtime/record.py",
     "twins/runtime/reduce/*.py",
 ]
 

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "models": "service.cli.models:models",
     "pull": "service.cli.models:pull",
     "convert": "service.cli.models:convert",
+    "export": "service.cli.export:export",
 }
 """Where the commands are. A command is imported when it is used, so that a service does not wait for the others."""
 

@@ -22,7 +22,7 @@ def model_name(facts: dict) -> str:
     return facts.get("variant") or MMPRETRAIN_NAMES[facts["config"].partition("_")[0]]
 
 
-@pytest.mark.parametrize("backend", forward.BACKENDS)
+@pytest.mark.parametrize("backend", forward.PARAMETERS)
 @pytest.mark.parametrize("name", [*cases.named("timm"), *cases.named("mmpretrain")])
 def test_logits_equal_those_of_the_reference(name, backend, tmp_path):
     case = cases.read(name)

@@ -28,7 +28,7 @@ def checkpoint(request, tmp_path_factory) -> Iterator[tuple[cases.Case, ModelRef
     path.unlink()
 
 
-@pytest.fixture(scope="module", params=forward.BACKENDS)
+@pytest.fixture(scope="module", params=forward.PARAMETERS)
 def given(request, checkpoint) -> tuple[cases.Case, Model]:
     case, reference = checkpoint
     return case, forward.load(request.param, reference)

@@ -30,6 +30,7 @@ LIBRARIES: Mapping[BackendName, Library] = {
     "torch": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
     "compile": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
     "openvino": Library("twins.runtime.openvino:OpenVinoBackend", "openvino", ("cpu",), ("auto", "float32")),
+    "onnx": Library("twins.runtime.onnx:OnnxBackend", "onnxruntime", ("cpu", "cuda"), ("auto", "float32")),
 }
 
 PREFERRED: Mapping[DeviceKind, tuple[BackendName, ...]] = {"cpu": ("openvino", "torch"), "cuda": ("torch",)}

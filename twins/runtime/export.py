@@ -48,7 +48,8 @@ def check(network: EveryOutput, run: Callable[[NDArray[np.float32]], Sequence[ND
     """
     noise = torch.randn(EXAMPLE, generator=torch.Generator().manual_seed(0))
     blank = torch.zeros(1, 3, 64, 70)  # another size, at which windows are padded
-    for images in (noise, blank):
+    whole = torch.randn((1, 3, 112, 112), generator=torch.Generator().manual_seed(1))  # here most of them are not
+    for images in (noise, blank, whole):
         with torch.inference_mode():
             expected = [output.numpy() for output in network(images)]
         for name, wanted, found in zip(network.names, expected, run(images.numpy()), strict=True):

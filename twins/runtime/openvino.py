@@ -39,6 +39,9 @@ DEVICE_ERRORS: ErrorTable = (
     (RuntimeError, "bad_alloc|[Cc]annot allocate memory|out of memory|could not create a memory", DeviceOutOfMemory),
 )
 
+CACHE_PER_SHAPE = {"CPU_RUNTIME_CACHE_CAPACITY": 0}
+"""For programs of any shape. What OpenVINO 2026.4 keeps of one shape there makes the outputs at another shape wrong."""
+
 Shape = tuple[int, ...]
 Key = tuple[str, Shape | None]  # the type of a program's input, and its shape; None for any shape
 
@@ -66,7 +69,7 @@ class OpenVinoFormat:
         graph.reshape(ANY_SHAPE[TENSOR])
         for output, name in zip(graph.outputs, recorded.names, strict=True):
             output.get_tensor().set_names({name})
-        program = self.core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        program = self.core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **CACHE_PER_SHAPE})
         export.check(recorded, lambda x: list(program([x]).values()))
         return graph
 
@@ -101,6 +104,7 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",  # one request at a time uses all threads
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # other processes have the same cores
+            **CACHE_PER_SHAPE,
         }
         self.core = openvino.Core()
 

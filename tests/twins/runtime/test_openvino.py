@@ -155,3 +155,10 @@ def test_an_unloaded_model_holds_no_program(tmp_path):
     model = OpenVinoBackend(Plan()).load(ModelReference("tiny", segmentation.tiny(tmp_path)))
     model.unload()
     assert not model.programs
+
+
+def test_a_program_for_any_shape_is_right_after_a_shape_at_which_windows_are_padded(torch_nano):
+    model = OpenVinoBackend(Plan()).load(parse_reference(DEFAULT_MODELS["classify"]))
+    for size in ((32, 32), (65, 97), (112, 112), (224, 224)):
+        given = images(1, size=size)
+        assert np.abs(by_class(model.run(given)) - by_class(torch_nano.run(given))).max() < TOLERANCE
