@@ -41,7 +41,7 @@ def convert(network: "nn.Module", outputs: Sequence[str]) -> onnx.ModelProto:
 
 
 def name_sizes(graph: onnx.GraphProto) -> None:
-    """Name the sizes of the input and the outputs that are free."""
+    """Give names to the sizes of the input and the outputs that are free."""
     name_free(graph.input[0], ("batch", "", "height", "width"))
     for output in graph.output:
         name_free(output, ("batch", "", "rows", "columns"))

@@ -3,6 +3,7 @@
 Legend: B batch · C channels · H W image
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,7 +55,9 @@ def example(*, from_pixels: bool) -> tuple[Tensor]:
 
 @contextmanager
 def any_size() -> Iterator[None]:
-    """Let PyTorch assume nothing about sizes, neither that they are not 1 nor what oneDNN would do at a size."""
+    """Make PyTorch assume nothing about sizes, neither that they are not 1 nor what oneDNN would do at a size."""
     settings = assumptions.patch(backed_size_oblivious=True)  # type: ignore[attr-defined, unused-ignore]
-    with torch.no_grad(), settings, torch.backends.mkldnn.flags(enabled=False):
-        yield
+    with torch.no_grad(), settings, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are about PyTorch's own code
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
