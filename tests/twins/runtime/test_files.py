@@ -30,7 +30,7 @@ def run_openvino(path, pixels):
     import openvino
 
     model = openvino.Core().read_model(path)
-    found = {key: value.value for key, value in model.get_rt_info(["twins"]).value.items()}
+    found = dict(model.get_rt_info(["twins"]).value)
     program = openvino.compile_model(model, "CPU", {"CPU_RUNTIME_CACHE_CAPACITY": 0})
     return [program(each)["logits"].copy() for each in pixels], found
 
