@@ -19,6 +19,7 @@ from service.ipc.messages import SCHEME, AnyMessage, Message
 Array = NDArray[np.generic]
 
 INLINE_BYTES = 1024  # a smaller array is part of the first frame, which costs less than a frame of its own
+COPIED_BYTES = 8192  # of a frame that is received; the memory of a larger one is used as it is
 MESSAGES_IN_A_ROW = 32  # that are received before other tasks run
 
 
@@ -45,7 +46,7 @@ def pack(message: Message, arrays: Sequence[Array] = ()) -> list[Any]:
     return [ENCODER.encode((message, headers)), *frames]
 
 
-def unpack(frames: Sequence[bytes]) -> tuple[AnyMessage, tuple[Array, ...]]:
+def unpack(frames: Sequence[Any]) -> tuple[AnyMessage, tuple[Array, ...]]:
     """Return the message and its arrays, which share the memory of the frames."""
     first, *others = frames
     message, headers = DECODER.decode(first)
@@ -82,7 +83,7 @@ class Socket:
         if cast(int, self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN and self.waiting and not self.waiting.done():
             self.waiting.set_result(None)
 
-    async def receive_frames(self) -> list[bytes]:
+    async def receive_frames(self) -> list[Any]:
         """Return the frames of the next message."""
         self.in_a_row += 1
         if self.in_a_row >= MESSAGES_IN_A_ROW:
@@ -90,12 +91,14 @@ class Socket:
             await asyncio.sleep(0)
         while True:
             try:
-                return self.socket.recv_multipart(zmq.NOBLOCK)
+                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 self.in_a_row = 0
                 self.waiting = self.loop.create_future()
                 self.wake()
                 await self.waiting
+            else:
+                return [frame.buffer if len(frame) > COPIED_BYTES else frame.bytes for frame in frames]
 
     def send_frames(self, frames: Sequence[Any]) -> None:
         """Send the frames of a message."""
