@@ -29,7 +29,7 @@ def is_in(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-@lru_cache(maxsize=4096)  # clients come again, and a request would spend 30 microseconds here
+@lru_cache(maxsize=4096)  # a client sends many requests
 def parse(text: str) -> Address | None:
     """Return an address that may have a port, as `10.0.0.1:80` or `[::1]:80`; None if it is not one."""
     host = text.strip()

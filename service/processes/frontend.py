@@ -1,6 +1,7 @@
 """The frontend process: it serves HTTP and gRPC. It uses no device and never imports torch."""
 
 import asyncio
+import gc
 import signal
 
 from service import logs, metrics
