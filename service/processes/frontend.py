@@ -38,6 +38,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
         await child.report_fatal(
             control, f"cannot listen on {settings.host}: {str(error) or 'the start takes too long'}"
         )
+    gc.freeze()  # a full collection would stop the event loop for 50 ms to look at what is never collected
     control.send(Ready())
     running = {
         "heartbeat": asyncio.create_task(child.send_heartbeats(config, control)),
