@@ -92,11 +92,11 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing the service into .venv. PyTorch is large, so the first time takes some minutes."
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[load]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,load,train]'
 	@touch $@
 
 clean:

@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "segment": "service.cli.segment:segment",
     "embed": "service.cli.embed:embed",
     "evaluate": "service.cli.evaluate:evaluate",
+    "load": "service.cli.load:load",
     "models": "service.cli.models:models",
     "pull": "service.cli.models:pull",
     "convert": "service.cli.models:convert",

@@ -24,7 +24,7 @@ from tests.server import Server
 ROOT = Path(__file__).parents[2]
 CAT = ROOT / "examples" / "cat.jpg"
 SHIPPED = ROOT / "twins" / "weights" / "twins_svt_nano.safetensors"
-COMMANDS = ("serve", "classify", "segment", "embed", "evaluate", "models", "pull", "convert", "version")
+COMMANDS = ("serve", "classify", "segment", "embed", "evaluate", "load", "models", "pull", "convert", "version")
 SOME_FAILED, USAGE, MODEL = 1, 2, 3
 TIMEOUT_S = 120
 
