@@ -8,13 +8,13 @@ BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
 .PHONY: serve ports bench bench-quick test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
-serve: ports .venv/installed  ## serves the models that ship on 127.0.0.1
+serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
 
 ports:  ## checks that the ports of `make serve` are free, before anything is installed
 	@$(PYTHON) tools/ports.py
 
-test: .venv/installed-dev  ## runs all tests, the files of tests in parallel
+test: .venv/installed-dev .venv/exported  ## runs all tests, the files of tests in parallel
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
@@ -93,6 +93,11 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing the service into .venv. PyTorch is large, so the first time takes some minutes."
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[load]'
+	@touch $@
+
+.venv/exported: .venv/installed
+	@echo "Exporting the models that ship, so that the service starts quickly."
+	$(BIN)/twins pull --export
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -9,9 +9,11 @@ import msgspec
 
 from twins.errors import BadOption, CheckpointError, LabelsError
 from twins.preprocessing import choose, describe, parse_values
+from twins.runtime.choice import choose_device, open_backend
+from twins.runtime.plan import Plan
 from twins.zoo import hub
 from twins.zoo import labels as class_names
-from twins.zoo.models import ZOO, ZooEntry, parse_reference
+from twins.zoo.models import DEFAULT_MODELS, ZOO, ZooEntry, parse_reference
 
 HEADINGS = ("NAME", "TASK", "LABELS", "ACCURACY, %")
 
@@ -44,10 +46,17 @@ def figures(entry: ZooEntry, *, but: str | None = None) -> str:
 
 
 @click.command()
-@click.argument("name")
-def pull(name: str) -> None:
-    """Fetch the weights of a model into the cache and print their path."""
-    click.echo(hub.fetch(parse_reference(name)))
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--export", is_flag=True, help="Also export the networks for this machine, so that a start is quick")
+def pull(names: tuple[str, ...], *, export: bool) -> None:
+    """Fetch the weights of models into the cache and print their paths. Without a NAME, take the models that ship."""
+    references = [parse_reference(name) for name in names or DEFAULT_MODELS.values()]
+    for reference in references:
+        click.echo(hub.fetch(reference))
+    if export:
+        backend = open_backend(Plan(choose_device("auto")))
+        for reference in references:
+            backend.load(reference)  # a backend stores what it exports
 
 
 @click.command()

@@ -17,9 +17,10 @@ from safetensors import safe_open
 
 import twins
 from service.cli import main
-from tests import checkpoints
+from tests import checkpoints, segmentation
 from tests.crafted import encoded
 from tests.server import Server
+from twins.zoo.models import DEFAULT_MODELS
 
 ROOT = Path(__file__).parents[2]
 CAT = ROOT / "examples" / "cat.jpg"
@@ -119,6 +120,16 @@ def test_models_are_listed_for_programs():
 
 def test_pulling_a_model_that_ships_prints_where_it_is():
     assert Path(printed("pull", "twins_svt_nano").strip()).samefile(SHIPPED)
+
+
+def test_pulling_without_a_name_takes_the_models_that_ship():
+    assert [Path(line).stem for line in printed("pull").splitlines()] == list(DEFAULT_MODELS.values())
+
+
+def test_a_model_can_be_exported_when_it_is_pulled(tmp_path, monkeypatch):
+    monkeypatch.setattr("twins.zoo.hub.cache_folder", lambda: tmp_path / "cache")
+    printed("pull", "--export", f"tiny={segmentation.tiny(tmp_path)}")
+    assert list((tmp_path / "cache" / "exported").glob("*/facts.json"))
 
 
 # ---------------------------------------------------------------------- classify

@@ -9,8 +9,10 @@ import hashlib
 import inspect
 import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FACTS = "facts.json"
+INSTALLED = Path(sys.prefix) / "share" / "twins" / "exported"  # what an image was built with; it is never written to
 MOST_FOLDERS = 32  # exported networks that are kept; the one that was not used for the longest time goes first
 
 CODE = ("network/**/*.py", "checkpoints/*.py", "runtime/export.py")  # on which every exported network depends
@@ -68,8 +71,9 @@ def load_exported(
 ) -> tuple[Card, Graph]:
     """Return the card and the graph of a model, exported if this was not done before. Raise TwinsError."""
     path = hub.fetch(reference)
-    folder = exports_folder() / key_of(path, reference.sha256 or hub.read_digest(path), format_)
-    facts, graph = read(folder, format_) or export(folder, reference, format_)
+    key = key_of(path, reference.sha256 or hub.read_digest(path), format_)
+    folder = exports_folder() / key
+    facts, graph = read(folder, format_) or read(INSTALLED / key, format_) or export(folder, reference, format_)
     loading.check_architecture(reference, facts, path)
     with loading.named(reference, path):
         return loading.card(reference, facts, labels_file), graph
@@ -77,9 +81,7 @@ def load_exported(
 
 def exports_folder() -> Path:
     """Return the folder of all exported networks, which is beside the downloaded weights."""
-    from huggingface_hub import constants  # late, as in `twins.zoo.hub`
-
-    return Path(constants.HF_HOME) / "twins" / "exported"
+    return hub.cache_folder() / "exported"
 
 
 def key_of(path: Path, sha256: str, format_: Format[Any]) -> str:
@@ -105,7 +107,8 @@ def read(folder: Path, format_: Format[Graph]) -> tuple[Facts, Graph] | None:
         if contents.files != digests(folder):
             log.warning("%s is damaged; the network is exported again", folder)
             return None
-        folder.touch()  # it was used now
+        with suppress(OSError):  # the folder may be read-only
+            folder.touch()  # it was used now
         return contents.facts, format_.open(folder)
     except (OSError, msgspec.MsgspecError):
         return None

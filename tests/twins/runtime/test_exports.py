@@ -1,10 +1,12 @@
 """Exported networks on disk: written once, read without PyTorch, and never trusted if they changed."""
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +53,26 @@ def test_a_network_is_exported_once(folder, reference):
     first, second = Numbers(), Numbers()
     assert exports.load_exported(reference, first) == exports.load_exported(reference, second)
     assert (first.exported, second.exported) == (1, 0)
+
+
+def test_what_was_exported_with_the_installation_is_read_from_there(folder, reference, tmp_path, monkeypatch):
+    exports.load_exported(reference, Numbers())
+    monkeypatch.setattr(exports, "INSTALLED", folder.rename(tmp_path / "installed"))
+    later = Numbers()
+    exports.load_exported(reference, later)
+    assert later.exported == 0
+    assert not folder.exists()
+
+
+def test_exported_networks_are_read_from_a_folder_that_is_read_only(folder, reference, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    exports.load_exported(reference, Numbers())
+    monkeypatch.setattr(Path, "touch", refuse)
+    later = Numbers()
+    exports.load_exported(reference, later)
+    assert later.exported == 0
 
 
 def test_another_version_of_the_library_exports_again(folder, reference):
