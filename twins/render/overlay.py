@@ -45,13 +45,14 @@ def encode(
 def paint(found: Segmentation, image: DecodedImage, colours: NDArray[np.uint8], opacity: float) -> Pixels:
     """Return the pixels of the overlay. It is painted in strips, since painting takes 30 bytes a pixel."""
     height, width = found.size
-    pixels = to_array(image if image.size == (width, height) else image.resize((width, height)))
+    shown = image if image.size == (width, height) else image.resize((width, height))
     thickness = max(1, round(min(found.size) / SIDE_PER_PIXEL))
-    painted = np.empty_like(pixels)
+    painted = np.empty((height, width, 3), np.uint8)
     for rows in strips(found.mask):
         top = max(0, rows.start - thickness - 2)  # the blurred outline of a row reaches so far into its neighbours
-        around = slice(top, rows.stop + thickness + 2)
-        strip = paint_strip(found.mask[around], pixels[around], colours, opacity, thickness)
+        bottom = min(height, rows.stop + thickness + 2)
+        pixels = to_array(shown.crop((0, top, width, bottom)))
+        strip = paint_strip(found.mask[top:bottom], pixels, colours, opacity, thickness)
         painted[rows] = strip[rows.start - top : rows.stop - top]
     return painted
 
@@ -60,10 +61,11 @@ def paint_strip(mask: Mask, pixels: Pixels, colours: NDArray[np.uint8], opacity:
     """Return the overlay of some rows."""
     unknown = (mask >= len(colours)).view(np.uint8)  # 1 where there is no class
     coloured = cv2.copyTo(pixels, unknown, coloured_by(colours, mask))
-    blurred = cv2.GaussianBlur(coloured, (3, 3), 0)
-    tinted: NDArray[Any] = cv2.addWeighted(pixels, 1 - opacity, blurred, opacity, 0, dst=blurred)
+    cover = outline(mask, thickness)
+    soft = cv2.GaussianBlur(coloured, (3, 3), 0) if cover.any() else coloured
+    tinted: NDArray[Any] = cv2.addWeighted(pixels, 1 - opacity, soft, opacity, 0, dst=soft)
     cv2.copyTo(pixels, unknown, tinted)
-    draw(tinted, outline(mask, thickness), OUTLINE_OPACITY * min(1.0, 2 * opacity))
+    draw(tinted, cover, OUTLINE_OPACITY * min(1.0, 2 * opacity))
     return tinted
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.crafted import encoded, image
 from twins.card import Card, Geometry, Label, Normalisation
-from twins.images.decode import Limits, decode
+from twins.images.decode import Limits, decode, to_array
 from twins.images.input_image import MARGIN
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
@@ -90,3 +90,9 @@ def test_all_pixels_are_announced_if_the_decoder_buffers_them():
     announced = []
     read(encoded("JPEG", smooth((1200, 900)), progressive=True), announced=announced)
     assert announced == [1200 * 900]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (700, 401), (3, 90000), (200_000, 2)])
+def test_an_array_has_all_rows_of_an_image_of_any_shape(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    assert (to_array(Image.fromarray(pixels)) == pixels).all()
