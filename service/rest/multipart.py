@@ -55,9 +55,8 @@ class FormParser(MultiPartParser):
 
 
 ONLY_IMAGE = re.compile(
-    rb'Content-Disposition: form-data; name="(images?)"(?:; filename="([ !#-\[\]-~]*)")?\r\n'
-    rb"(?:Content-Type: [ -~]*\r\n)?\r\n",
-    re.IGNORECASE,
+    rb'(?i:Content-Disposition: form-data; name=)"(images?)"(?:(?i:; filename=)"([ !#-\[\]-~]*)")?\r\n'
+    rb"(?:(?i:Content-Type): [ -~]*\r\n)?\r\n",
 )
 """The headers of an image's part, as curl and most libraries write them."""
 
