@@ -1,12 +1,16 @@
 """Logging: one line per event, for people or for programs. It never shows the content of an image or an API key."""
 
 import atexit
+import json
 import logging
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TextIO, cast
+
+import msgspec
 
 from service.log_writer import LogWriter
 from service.settings import Settings
@@ -25,6 +29,8 @@ STDERR = 2
 MAX_LINES = 10_000  # that wait to be written; further lines are dropped
 FLUSH_S = 1.0
 
+ENCODER = msgspec.json.Encoder(enc_hook=str)
+
 Logger = FilteringBoundLogger
 
 writer: LogWriter | None = None
@@ -40,11 +46,10 @@ def configure(settings: Settings, *, process: str, on_drop: Callable[[str], None
         partial(add_process, process),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+        structlog.dev.ConsoleRenderer(),
     ]
-    if console:
-        steps.remove(structlog.processors.format_exc_info)  # the console shows exceptions itself
+    if not console:
+        steps = [structlog.processors.format_exc_info, partial(render_json, process)]
     structlog.configure(
         processors=steps,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
@@ -88,6 +93,16 @@ class Forward(logging.Handler):
 def add_process(process: str, _: object, __: str, event: EventDict) -> EventDict:
     """Add the name of this process to an event."""
     return {"process": process, **event}
+
+
+def render_json(process: str, _: object, level: str, event: EventDict) -> str:
+    """Return an event as a line of JSON. One step costs half as much as a chain, and every request logs a line."""
+    timestamp = datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
+    line = {"process": process, **event, "level": level, "timestamp": timestamp}
+    try:
+        return ENCODER.encode(line).decode()
+    except UnicodeEncodeError:  # a value is not valid Unicode; the standard library escapes it
+        return json.dumps(line, default=str)
 
 
 def get() -> Logger:

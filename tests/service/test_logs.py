@@ -48,6 +48,12 @@ def test_a_cause_is_part_of_its_line(written):
     assert "ValueError: why" in json.loads(written())["exception"]
 
 
+def test_a_text_that_is_not_valid_unicode_is_escaped_in_its_line(written):
+    configure(log_format="json").info("request", path="/\ud800")
+    line = json.loads(written())
+    assert (line["path"], line["process"]) == ("/\ud800", "frontend-0")
+
+
 def test_console_lines_are_not_json(written):
     configure(log_format="console").info("request", code="ok")
     found = written()
