@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ class LocalPool:
     """The models on one device.
 
     Batches, the warm-up of models and their unloading happen in the device's thread. Only loading, which copies weights
-    to the device, happens in another.
+    to the device, happens in another; and so does the warm-up on a device that allows it.
     """
 
     backend: Backend
@@ -102,14 +101,13 @@ class LocalPool:
 
     async def load(self, reference: ModelReference, *, labels_file: Path | None = None, warm_up: bool = True) -> Card:
         """Load a model and warm it up; it takes samples after that. Raise TwinsError."""
-        loop = asyncio.get_running_loop()
         # not in the device's thread, so that other models run while a file is read
-        loading = partial(self.backend.load, reference, labels_file=labels_file)
-        model = await loop.run_in_executor(None, loading)
+        model = await asyncio.to_thread(self.backend.load, reference, labels_file=labels_file)
+        warm_up_thread = asyncio.to_thread if self.backend.device.warms_up_aside else self.threads.call
         runner = BatchRunner(model, self.backend.device.kind, max_batch=self.configured_batch)
         try:
             for size in runner.sizes() if warm_up else ():
-                if not await self.threads.call(runner.warm_up, size):
+                if not await warm_up_thread(runner.warm_up, size):
                     break
         except BaseException:
             await self.threads.call(runner.unload)

@@ -31,6 +31,7 @@ class Device:
     name: str  # "cpu" or "cuda:0"
     kind: DeviceKind
     count: int  # devices of this kind on this machine
+    warms_up_aside: bool = False  # whether a model may be warmed up in any thread while the others run
     in_flight: int = 1  # batches that it holds at a time; more than one if uploads and downloads overlap with forwards
 
 

@@ -22,6 +22,7 @@ from twins.runtime import exports
 from twins.runtime.backend import NON_FINITE, Device, ErrorTable, Finished, device_error
 from twins.runtime.host import HOST_REDUCTIONS
 from twins.runtime.plan import BackendName, Plan
+from twins.runtime.recurring import Recurring
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
 from twins.zoo.models import ModelReference
@@ -97,7 +98,7 @@ class OpenVinoBackend:
         """Raise DeviceMissing unless the device is a CPU."""
         if plan.device != "cpu":
             raise DeviceMissing(f"the backend {self.name} does not run on {plan.device}")
-        self.device = Device(plan.device, "cpu", 1)
+        self.device = Device(plan.device, "cpu", 1, warms_up_aside=True)
         self.config = {
             "INFERENCE_NUM_THREADS": plan.threads,
             "INFERENCE_PRECISION_HINT": "f32",
@@ -130,6 +131,7 @@ class OpenVinoModel:
         self.card, self.graph, self.backend = card, graph, backend
         self.width = first_width(graph)
         self.programs: dict[Key, openvino.InferRequest] = {}
+        self.recurring = Recurring(self.compile)  # images of sizes that keep coming
         if self.card.geometry.crop is None:  # images of many sizes will come
             self.program((IMAGE, None))
 
@@ -141,11 +143,15 @@ class OpenVinoModel:
     def program(self, key: Key) -> openvino.InferRequest:
         """Return the program for an input, compiled if there is none yet."""
         if key not in self.programs:
-            kind, shape = key
-            graph = self.graphs[kind].clone()
-            graph.reshape(list(shape) if shape else ANY_SHAPE[kind])
-            self.programs[key] = self.backend.compile(graph)
+            self.programs[key] = self.compile(key)
         return self.programs[key]
+
+    def compile(self, key: Key) -> openvino.InferRequest:
+        """Return a new program for an input."""
+        kind, shape = key
+        graph = self.graphs[kind].clone()
+        graph.reshape(list(shape) if shape else ANY_SHAPE[kind])
+        return self.backend.compile(graph)
 
     def warm_up(self, batch_size: int) -> None:
         """Compile a program for blank batches of that size unless they run in parts, and run it. Raise DeviceError."""
@@ -196,7 +202,7 @@ class OpenVinoModel:
     def infer(self, samples: Sequence[Sample], method: str) -> NDArray[np.float32]:
         """Return the output of a method of the network, in memory that the next run overwrites."""
         key = key_of(samples)
-        request = self.program(key if key in self.programs else (key[0], None))
+        request = self.programs.get(key) or self.recurring.find(key) or self.program((key[0], None))
         given = request.get_input_tensor()
         given.shape = key[1]
         np.stack([sample.pixels for sample in samples], out=given.data)
@@ -206,6 +212,7 @@ class OpenVinoModel:
 
     def unload(self) -> None:
         """Free the memory of the graph and its programs. The model cannot run after that."""
+        self.recurring.close()
         self.programs.clear()
         self.__dict__.pop("graphs", None)
         del self.graph

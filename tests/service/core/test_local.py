@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -190,6 +191,24 @@ async def test_the_wait_for_a_model_that_warms_up_counts_as_queueing_and_not_as_
         output = await waiting
         await loading
     assert (busy_s, output.infer_s < 0.15 < output.queue_s) == (0.0, True)
+
+
+async def test_a_model_that_warms_up_aside_does_not_delay_the_others(model):
+    second, warming, go_on = FakeModel("b"), threading.Event(), threading.Event()
+
+    def warm_up(_):
+        warming.set()
+        assert go_on.wait(10)
+
+    second.warm_up = warm_up
+    async with serving(model) as pool:
+        pool.backend.models["b"] = second
+        pool.backend.device = replace(pool.backend.device, warms_up_aside=True)
+        loading = asyncio.create_task(pool.load(ModelReference("b")))
+        await asyncio.to_thread(warming.wait, 10)
+        assert await asyncio.wait_for(value(pool, 7), 5) == 7
+        go_on.set()
+        await loading
 
 
 async def test_an_unloaded_model_is_rejected_and_the_others_are_still_served(model):

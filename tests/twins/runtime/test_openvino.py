@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import segmentation
+from tests.server import wait_until
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.network.variants import VARIANTS
 from twins.runtime import openvino
@@ -116,6 +117,14 @@ def test_any_image_size_is_compiled_when_a_segmentation_model_is_loaded(segmente
     model.warm_up(1)
     blank = TASKS["segment"].blank(model.card)
     assert set(model.programs) >= {("|u1", None), key_of([blank])}
+
+
+def test_an_image_size_that_keeps_coming_gets_a_program_with_the_same_answers(segmenters):
+    model = segmenters[0]
+    samples = images(1, SegmentParams((50, 90)), size=(50, 90))
+    first = model.run(samples)[0].arrays[0]
+    wait_until(lambda: model.run(samples) and key_of(samples) in model.recurring.made)
+    assert (model.run(samples)[0].arrays[0] == first).mean() > 0.999
 
 
 def test_scores_that_are_not_finite_are_an_error_of_their_sample_alone(nano):
