@@ -25,10 +25,14 @@ from tests import segmentation
 from tests.server import Server
 from tools.documents import PAGES, ROOT, Example, commands, examples
 from twins.checkpoints import checkpoint
+from twins.runtime.inputs import card_for, open_image
+from twins.tasks.classify import CLASSIFY
+from twins.zoo.models import parse_reference
 
 SHELL = list(dict.fromkeys(example for page in PAGES for example in examples(page, "sh", "json")))
 PYTHON = list(dict.fromkeys(example for page in PAGES for example in examples(page, "python", "text")))
 COMMANDS = list(dict.fromkeys(command for example in SHELL for command in commands(example.text)))
+FILE_USERS = [example for page in PAGES for example in examples(page, "py", "")]
 STUBS = [example for example in SHELL if "protoc" in example.text]
 STUB_CLIENTS = [example for example in PYTHON if "\nimport twins_pb2\n" in example.text]
 CHANGING = {"request_id"}  # fields that are new each time
@@ -181,6 +185,26 @@ def test_segment_writes_an_image_of_the_original_size(command, city, monkeypatch
     assert ran.exit_code == 0, ran.output
     assert ("road" if "city" in command else "cat") in ran.output
     assert Image.open(city / "masks" / "cat.png").size == (451, 300)
+
+
+def exports() -> list:
+    """Return each command that exports a model, as a parameter; a conversion to ONNX takes half a minute."""
+    found = [command for command in COMMANDS if kind(command) == "twins export"]
+    return [pytest.param(each, marks=[pytest.mark.heavy] if "--to onnx" in each else []) for each in found]
+
+
+@pytest.mark.parametrize("command", exports())
+def test_an_exported_file_gives_the_answer_of_its_model_as_shown(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(twins, shlex.split(command)[1:])
+    assert ran.exit_code == 0, ran.output
+    name, file = shlex.split(command)[2], shlex.split(command)[-1]
+    (example,) = (each for each in FILE_USERS if f'"{file}"' in each.text)
+    card = card_for(parse_reference(name))
+    image = open_image(ROOT / "examples" / "cat.jpg", exif_orientation=True)
+    found = {"pixels": np.stack([CLASSIFY.preprocess(image, card, CLASSIFY.options()).pixels])}
+    exec(example.text, found)
+    assert found["labels"][int(found["logits"].argmax())] == "cat"
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins evaluate"])

@@ -25,7 +25,19 @@ from twins.zoo.models import DEFAULT_MODELS
 ROOT = Path(__file__).parents[2]
 CAT = ROOT / "examples" / "cat.jpg"
 SHIPPED = ROOT / "twins" / "weights" / "twins_svt_nano.safetensors"
-COMMANDS = ("serve", "classify", "segment", "embed", "evaluate", "load", "models", "pull", "convert", "version")
+COMMANDS = (
+    "serve",
+    "classify",
+    "segment",
+    "embed",
+    "evaluate",
+    "export",
+    "load",
+    "models",
+    "pull",
+    "convert",
+    "version",
+)
 SOME_FAILED, USAGE, MODEL = 1, 2, 3
 TIMEOUT_S = 120
 
