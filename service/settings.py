@@ -84,7 +84,7 @@ class Settings(BaseModel):
     )
     backend: BackendChoice = Field(
         "auto",
-        description="Run models with torch, compile (torch.compile), openvino or onnx (ONNX Runtime). "
+        description="Run models with torch, compile (torch.compile), openvino, onnx (ONNX Runtime) or tensorrt. "
         "auto takes what measured best on the device and is installed: openvino on a CPU, torch on a GPU.",
     )
     threads: int = Field(

@@ -23,8 +23,10 @@ from twins.zoo.models import ModelReference
 BACKENDS = [name for name, each in LIBRARIES.items() if "cpu" in each.devices and is_installed(name)]
 """The backends that tests run; `compile` takes minutes to compile a network."""
 BACKENDS.remove("compile")
-PARAMETERS = [pytest.param(name, marks=[pytest.mark.heavy] if name == "onnx" else []) for name in BACKENDS]
-"""The same, for whole networks: their conversion to ONNX takes half a minute each."""
+LONG = [pytest.mark.heavy, pytest.mark.timeout(1200)]
+"""For the conversion of a whole network to ONNX. It takes half a minute, or many on a busy machine."""
+PARAMETERS = [pytest.param(name, marks=LONG if name == "onnx" else []) for name in BACKENDS]
+"""The backends, for whole networks."""
 
 Forward = Callable[[Model, NDArray[np.float32]], NDArray[np.float32]]
 

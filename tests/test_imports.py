@@ -102,6 +102,7 @@ TORCH = [
     "twins/runtime/export.py",
     "twins/runtime/file_formats.py",
     "twins/runtime/record.py",
+    "twins/runtime/tensorrt.py",
     "twins/runtime/reduce/*.py",
 ]
 

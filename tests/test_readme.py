@@ -22,6 +22,7 @@ from service.processes.models import parse_references
 from service.rpc import server as rpc
 from service.settings import load
 from tests import segmentation
+from tests.forward import LONG
 from tests.server import Server
 from tools.documents import PAGES, ROOT, Example, commands, examples
 from twins.checkpoints import checkpoint
@@ -190,7 +191,7 @@ def test_segment_writes_an_image_of_the_original_size(command, city, monkeypatch
 def exports() -> list:
     """Return each command that exports a model, as a parameter; a conversion to ONNX takes half a minute."""
     found = [command for command in COMMANDS if kind(command) == "twins export"]
-    return [pytest.param(each, marks=[pytest.mark.heavy] if "--to onnx" in each else []) for each in found]
+    return [pytest.param(each, marks=LONG if "--to onnx" in each else []) for each in found]
 
 
 @pytest.mark.parametrize("command", exports())

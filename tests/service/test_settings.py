@@ -275,7 +275,10 @@ WRONG = {
     "no time": ({"request_timeout_s": "0"}, "--request-timeout-s: must be a number above 0, not '0'"),
     "a level": ({"log_level": "loud"}, "--log-level: must be one of debug, info, warning, error, not 'loud'"),
     "a precision": ({"precision": "half"}, "--precision: must be one of auto, float32, bfloat16, float16, not 'half'"),
-    "a backend": ({"backend": "jax"}, "--backend: must be one of auto, torch, compile, openvino, onnx, not 'jax'"),
+    "a backend": (
+        {"backend": "jax"},
+        "--backend: must be one of auto, torch, compile, openvino, onnx, tensorrt, not 'jax'",
+    ),
     "no device": ({"device": ","}, "--device: must name a device: auto, cpu, cuda or cuda:N, not ','"),
     "a list that is a number": ({"models": 5}, "--model: must be a list of strings, not 5"),
     "a number for a name": ({"host": 5}, "--host: must be a string, not 5"),

@@ -31,6 +31,9 @@ LIBRARIES: Mapping[BackendName, Library] = {
     "compile": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
     "openvino": Library("twins.runtime.openvino:OpenVinoBackend", "openvino", ("cpu",), ("auto", "float32")),
     "onnx": Library("twins.runtime.onnx:OnnxBackend", "onnxruntime", ("cpu", "cuda"), ("auto", "float32")),
+    "tensorrt": Library(
+        "twins.runtime.tensorrt:TensorRtBackend", "tensorrt", ("cuda",), ("auto", "float32", "float16")
+    ),
 }
 
 PREFERRED: Mapping[DeviceKind, tuple[BackendName, ...]] = {"cpu": ("openvino", "torch"), "cuda": ("torch",)}

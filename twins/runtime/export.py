@@ -13,6 +13,8 @@ from twins.errors import ExportFailed
 EXAMPLE = (2, 3, 96, 160)  # the input with which a graph is recorded; it holds for every other size
 TOLERANCE = 1e-4  # of the deviation of an output
 
+Run = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
+
 
 class EveryOutput(nn.Module):
     """A network that returns all its outputs at once, in the order of `names`."""
@@ -41,20 +43,25 @@ def trace(network: EveryOutput) -> torch.jit.ScriptModule:
     return traced
 
 
-def check(network: EveryOutput, run: Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]) -> None:
-    """Compare the outputs of an exported network with those of PyTorch, on noise and on blank images.
-
-    `run` returns the outputs of the exported network in order. Raise ExportFailed.
-    """
+def examples() -> list[Tensor]:
+    """Return batches of noise and of blank images, in sizes at which windows are padded and are not."""
     noise = torch.randn(EXAMPLE, generator=torch.Generator().manual_seed(0))
     blank = torch.zeros(1, 3, 64, 70)  # another size, at which windows are padded
     whole = torch.randn((1, 3, 112, 112), generator=torch.Generator().manual_seed(1))  # here most of them are not
-    for images in (noise, blank, whole):
+    return [noise, blank, whole]
+
+
+def check(network: EveryOutput, run: Run, *, images: Sequence[Tensor] = (), tolerance: float = TOLERANCE) -> None:
+    """Compare the outputs of an exported network with those of PyTorch, on the given batches or on `examples`.
+
+    `run` returns the outputs of the exported network in order. Raise ExportFailed.
+    """
+    for batch in images or examples():
         with torch.inference_mode():
-            expected = [output.numpy() for output in network(images)]
-        for name, wanted, found in zip(network.names, expected, run(images.numpy()), strict=True):
+            expected = [output.numpy() for output in network(batch)]
+        for name, wanted, found in zip(network.names, expected, run(batch.numpy()), strict=True):
             off_by = np.abs(found - wanted).max() / wanted.std()
-            if not off_by <= TOLERANCE:
+            if not off_by <= tolerance:
                 raise ExportFailed(
                     f"the exported network does not give the answers of PyTorch: {name} is off by {off_by:.1e} of the "
                     "deviation. Use --backend torch"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-BackendName = Literal["torch", "compile", "openvino", "onnx"]
-BackendChoice = Literal["auto", "torch", "compile", "openvino", "onnx"]
+BackendName = Literal["torch", "compile", "openvino", "onnx", "tensorrt"]
+BackendChoice = Literal["auto", "torch", "compile", "openvino", "onnx", "tensorrt"]
 
 
 @dataclass(frozen=True)

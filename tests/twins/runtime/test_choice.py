@@ -56,6 +56,13 @@ def test_a_named_backend_that_is_not_installed_is_an_error_that_names_the_extra(
         choose_backend(Plan(backend="openvino"))
 
 
+def test_tensorrt_is_taken_by_name_alone(without):
+    assert not [kind for kind, names in PREFERRED.items() if "tensorrt" in names]
+    without("tensorrt")
+    with pytest.raises(BackendMissing, match=r"pip install 'twins-serving\[tensorrt\]'"):
+        choose_backend(Plan("cuda", backend="tensorrt"))
+
+
 @pytest.mark.parametrize(
     "plan", [Plan("cuda", backend="openvino"), Plan(precision="float16", backend="openvino")], ids=["device", "type"]
 )
