@@ -94,4 +94,5 @@ class Card:
     sha256: str | None = None  # of the file with the weights, where it was resolved before it was loaded
     notes: str = ""
     document: str = ""  # the model card in Markdown, for models that ship: data, recipe, figures, failures, use
+    backend: str | None = None  # the library that runs the model, where it is served
     sources: PreprocessingSources = PreprocessingSources()

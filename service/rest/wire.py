@@ -22,6 +22,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     task: str
     variant: str
     classes: int
+    backend: str | None  # the library that runs it
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -52,7 +53,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 def listed(card: Card) -> ModelEntry:
     """Return the entry of a card in the list."""
-    return ModelEntry(card.name, card.task, card.variant, len(card.labels))
+    return ModelEntry(card.name, card.task, card.variant, len(card.labels), card.backend)
 
 
 def server_timing(answers: list[Answer | ServiceError]) -> str:
