@@ -79,8 +79,13 @@ class Settings(BaseModel):
     )
     precision: Precision = Field(
         "auto",
-        description="Compute in float32, bfloat16 or float16. "
+        description="Compute in float32, bfloat16 or float16, or in int8 with OpenVINO on a CPU. "
         "auto means float32 on a CPU, and on a GPU bfloat16 or float16 if it supports them.",
+    )
+    calibration: Path | None = Field(
+        None,
+        description="Quantise models for the precision int8 with images of this folder and its sub-folders. "
+        "They need no labels.",
     )
     backend: BackendChoice = Field(
         "auto",

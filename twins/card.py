@@ -13,6 +13,7 @@ MAX_UINT8_CLASSES = 255  # the most classes in a mask of one byte per pixel; the
 TaskName = Literal["classify", "segment"]
 HeadName = Literal["linear", "fpn", "upernet"]
 Interpolation = Literal["bicubic", "bilinear"]
+Precision = Literal["float", "int8"]
 Source = Literal["flag", "checkpoint", "zoo", "default"]  # best first
 Triple = tuple[float, float, float]
 
@@ -92,6 +93,7 @@ class Card:
     measured: Accuracy | None = None
     parameters: int | None = None
     sha256: str | None = None  # of the file with the weights, where it was resolved before it was loaded
+    precision: Precision = "float"  # int8: quantised, so that its accuracy differs from these figures
     notes: str = ""
     document: str = ""  # the model card in Markdown, for models that ship: data, recipe, figures, failures, use
     backend: str | None = None  # the library that runs the model, where it is served

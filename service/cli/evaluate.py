@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import track
 
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, LocalModel, open_model, run
-from service.cli.options import backend_option, device_option
+from service.cli.options import backend_option, calibration_option, device_option, precision_option
 from service.cli.report import Report, write
 from twins.errors import DatasetError
 from twins.evaluation import datasets, scores
 from twins.images.decode import ImageError
-from twins.runtime.plan import BackendChoice, Plan
+from twins.runtime.plan import BackendChoice, Plan, Precision
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
 
@@ -32,6 +32,8 @@ from twins.tasks.segment import SEGMENT, SegmentOptions
 )
 @device_option
 @backend_option
+@precision_option
+@calibration_option
 @click.option(
     "--batch", type=click.IntRange(1, 1024), default=8, show_default=True, help="Run this many images in a batch"
 )
@@ -44,6 +46,8 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     reduce_zero_label: bool | None,
     device: str,
     backend: BackendChoice,
+    precision: Precision,
+    calibration: Path | None,
     batch: int,
     as_json: bool,
 ) -> None:
@@ -58,7 +62,7 @@ def evaluate(  # noqa: PLR0913 - one for each flag
     twins evaluate --model twins_svt_small_upernet_ade20k ADEChallengeData2016
     twins evaluate --model mine=./checkpoint.pth --json images/
     """  # noqa: D301 - click wants the control character
-    with open_model(model, labels, Plan(device, backend=backend), batch=batch) as local:
+    with open_model(model, labels, Plan(device, precision, backend, calibration=calibration), batch=batch) as local:
         report = MEASURES[local.card.task](folder, local, reduce_zero_label=reduce_zero_label)
     click.echo(msgspec.json.encode(report)) if as_json else write(report)
     if report.failed:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from twins.runtime.plan import BackendChoice
+from twins.runtime.plan import BackendChoice, Precision
 from twins.tasks.options import Option, Options, declared
 from twins.tasks.task import AnyTask
 from twins.zoo.models import DEFAULT_MODELS
@@ -26,6 +26,19 @@ backend_option = click.option(
     default="auto",
     show_default=True,
     help="Run with this library; auto takes the fastest one that is installed",
+)
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="auto",
+    show_default=True,
+    help="Compute in this precision; int8 needs --calibration",
+)
+calibration_option = click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Quantise the model for --precision int8 with images of this folder; they need no labels",
 )
 
 

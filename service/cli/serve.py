@@ -20,7 +20,7 @@ from service.settings import (
     load,
     set_variable,
 )
-from twins.runtime.choice import check_installed
+from twins.runtime.choice import check_installed, check_int8
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
@@ -51,7 +51,9 @@ def help_options(name: str, field: FieldInfo) -> dict[str, Any]:
 
 def default_text(default: object) -> str:
     """Return a default as a user would write it."""
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "" if default is None else str(default)
 
 
 @click.command()
@@ -66,6 +68,8 @@ def serve(**flags: object) -> None:
     twins serve --model flowers=./flowers.pth --labels flowers.txt
     """  # noqa: D301 - click wants the control character
     settings = load({name: value for name, value in flags.items() if value not in (None, ())})
+    if settings.precision == "int8":
+        check_int8(settings.calibration)
     if settings.backend != "auto":
         check_installed(settings.backend)
     listening.check(settings)  # fail before any download if a port is taken

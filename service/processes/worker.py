@@ -63,7 +63,8 @@ class Worker(Observer):
         threads = shares(self.settings).worker_threads
         if self.settings.backend == "compile" and variable(COMPILED_FOLDER) is None:
             set_variable(COMPILED_FOLDER, str(hub.cache_folder() / "compiled"))  # in containers a volume
-        return open_backend(Plan(device, self.settings.precision, self.settings.backend, threads))
+        settings = self.settings
+        return open_backend(Plan(device, settings.precision, settings.backend, threads, settings.calibration))
 
     # ------------------------------------------------------------------ life
 
@@ -102,6 +103,7 @@ class Worker(Observer):
             model=reference.name,
             device=self.pool.backend.device.name,
             backend=self.pool.backend.name,
+            precision=card.precision,
             seconds=round(took_s, 2),
             sha256=reference.sha256,
             preprocessing=describe(card),

@@ -274,7 +274,10 @@ WRONG = {
     "a time that is none": ({"grace_s": "soon"}, "--grace-s: must be a number of at least 0, not 'soon'"),
     "no time": ({"request_timeout_s": "0"}, "--request-timeout-s: must be a number above 0, not '0'"),
     "a level": ({"log_level": "loud"}, "--log-level: must be one of debug, info, warning, error, not 'loud'"),
-    "a precision": ({"precision": "half"}, "--precision: must be one of auto, float32, bfloat16, float16, not 'half'"),
+    "a precision": (
+        {"precision": "half"},
+        "--precision: must be one of auto, float32, bfloat16, float16, int8, not 'half'",
+    ),
     "a backend": (
         {"backend": "jax"},
         "--backend: must be one of auto, torch, compile, openvino, onnx, tensorrt, not 'jax'",

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
-from twins.errors import BackendMissing
+from twins.errors import BackendMissing, BadOption
 from twins.runtime.backend import Backend, DeviceKind
 from twins.runtime.plan import BackendName, Plan, Precision
 
@@ -29,7 +30,7 @@ ALL_PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16
 LIBRARIES: Mapping[BackendName, Library] = {
     "torch": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
     "compile": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
-    "openvino": Library("twins.runtime.openvino:OpenVinoBackend", "openvino", ("cpu",), ("auto", "float32")),
+    "openvino": Library("twins.runtime.openvino:OpenVinoBackend", "openvino", ("cpu",), ("auto", "float32", "int8")),
     "onnx": Library("twins.runtime.onnx:OnnxBackend", "onnxruntime", ("cpu", "cuda"), ("auto", "float32")),
     "tensorrt": Library(
         "twins.runtime.tensorrt:TensorRtBackend", "tensorrt", ("cuda",), ("auto", "float32", "float16")
@@ -41,17 +42,25 @@ PREFERRED: Mapping[DeviceKind, tuple[BackendName, ...]] = {"cpu": ("openvino", "
 
 
 def open_backend(plan: Plan) -> Backend:
-    """Return a backend for the plan's device. Raise DeviceMissing, BackendMissing."""
+    """Return a backend for the plan's device. Raise DeviceMissing, BackendMissing, BadOption."""
     name = choose_backend(plan)
     made: Backend = pkgutil.resolve_name(LIBRARIES[name].backend)(replace(plan, backend=name))
     return made
 
 
 def choose_backend(plan: Plan) -> BackendName:
-    """Return the plan's backend; for `auto` the best one that is installed. Raise BackendMissing."""
+    """Return the plan's backend; for `auto` the best one that is installed. Raise BackendMissing, BadOption."""
+    if plan.precision == "int8":
+        check_int8(plan.calibration)
     kind: DeviceKind = "cuda" if plan.device.startswith("cuda") else "cpu"
     if plan.backend == "auto":
-        return next(name for name in PREFERRED[kind] if fits(name, kind, plan.precision) and is_installed(name))
+        fitting = (name for name in PREFERRED[kind] if fits(name, kind, plan.precision) and is_installed(name))
+        if name := next(fitting, None):
+            return name
+        raise BackendMissing(
+            f"no installed backend runs on {plan.device} in the precision {plan.precision}; "
+            "int8 needs --device cpu and pip install 'twins-serving[openvino]'"
+        )
     check_installed(plan.backend)
     if not fits(plan.backend, kind, plan.precision):
         raise BackendMissing(
@@ -71,6 +80,19 @@ def check_installed(name: BackendName) -> None:
         raise BackendMissing(
             f"the backend {name} is not installed; install it with pip install 'twins-serving[{name}]'"
         )
+
+
+def check_int8(calibration: Path | None) -> None:
+    """Raise BadOption without a folder of images, and BackendMissing unless the library that quantises is installed."""
+    if calibration is None:
+        raise BadOption(
+            "--precision int8 needs --calibration FOLDER: a folder of a few hundred images like those that the model "
+            "will see; they need no labels"
+        )
+    if not calibration.is_dir():
+        raise BadOption(f"--calibration {calibration}: no such folder")
+    if importlib.util.find_spec("nncf") is None:
+        raise BackendMissing("--precision int8 needs nncf; install it with pip install 'twins-serving[quantize]'")
 
 
 def is_installed(name: BackendName) -> bool:

@@ -9,6 +9,7 @@ Legend: B batch · C channels · H W image
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from twins.card import Card, Normalisation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.runtime import exports
 from twins.runtime.backend import NON_FINITE, Device, ErrorTable, Finished, device_error
+from twins.runtime.calibration import Calibration
 from twins.runtime.host import HOST_REDUCTIONS
 from twins.runtime.plan import BackendName, Plan
 from twins.runtime.recurring import Recurring
@@ -99,6 +101,7 @@ class OpenVinoBackend:
         if plan.device != "cpu":
             raise DeviceMissing(f"the backend {self.name} does not run on {plan.device}")
         self.device = Device(plan.device, "cpu", 1, warms_up_aside=True)
+        self.plan = plan
         self.config = {
             "INFERENCE_NUM_THREADS": plan.threads,
             "INFERENCE_PRECISION_HINT": "f32",
@@ -113,7 +116,18 @@ class OpenVinoBackend:
         """Load a model. Raise TwinsError."""
         with device_errors():
             card, graph = exports.load_exported(reference, OpenVinoFormat(self.core), labels_file=labels_file)
+            if self.plan.precision == "int8":
+                card, graph = self.load_int8(reference, card, labels_file)
             return OpenVinoModel(card, graph, self)
+
+    def load_int8(self, reference: ModelReference, card: Card, labels_file: Path | None) -> tuple[Card, openvino.Model]:
+        """Return the card and the graph of a model in eight bits. Raise TwinsError."""
+        from twins.runtime.quantisation import Int8Format  # late, since it imports this module
+
+        assert self.plan.calibration, "checked by `twins.runtime.choice.check_int8`"
+        format_ = Int8Format(self.core, Calibration(self.plan.calibration, card))
+        card, graph = exports.load_exported(reference, format_, labels_file=labels_file)
+        return replace(card, precision="int8"), graph
 
     def compile(self, graph: openvino.Model) -> openvino.InferRequest:
         """Return a program for the CPU."""

@@ -1,9 +1,10 @@
 """The execution plan of a model: device, backend, precision and threads."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 BackendName = Literal["torch", "compile", "openvino", "onnx", "tensorrt"]
 BackendChoice = Literal["auto", "torch", "compile", "openvino", "onnx", "tensorrt"]
 
@@ -16,3 +17,4 @@ class Plan:
     precision: Precision = "auto"
     backend: BackendChoice = "auto"  # auto: the one that measured best on this kind of device and is installed
     threads: int = 0  # threads of a CPU device; 0 means the default of the backend's library
+    calibration: Path | None = None  # for int8: the folder of images with which a network is quantised
