@@ -41,8 +41,10 @@ def quantise(graph: openvino.Model, calibration: Calibration) -> openvino.Model:
         calibration.folder,
     )
     import nncf
+    import rich
 
     nncf.set_log_level(logging.ERROR)
+    rich.get_console().quiet = True  # where NNCF draws its progress, among the output of a command
     pixels = calibration.pixels()
     return nncf.quantize(
         graph,
