@@ -1,11 +1,18 @@
 """Describes invalid settings for the user. pydantic's own messages are for programmers."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    Path | None: "the path of a folder",
+}
 
 
 def describe(problem: Any, fields: Mapping[str, FieldInfo], names: Mapping[str, str], *, secret: set[str]) -> str:
