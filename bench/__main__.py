@@ -30,6 +30,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "forward": Benchmark("bench.forward", quick=("--quick",)),
     "request": Benchmark("bench.request_figures", quick=("--seconds", "1")),
     "gateway": Benchmark("bench.gateway", quick=("--seconds", "1")),
+    "large-images": Benchmark("bench.large_images", quick=("--quick",)),
     "start": Benchmark("bench.start", quick=("--rounds", "1")),
     "scale": Benchmark("bench.scale", quick=("threads", "overload", "--seconds", "1"), full=("--seconds", "3")),
     "rivals": Benchmark("bench.rivals", quick=("--quick",)),

@@ -21,6 +21,7 @@ TITLES = {
     "rivals": "Other servers",
     "request": "CPU time of a request",
     "gateway": "Frontends in front of a worker that answers at once",
+    "large-images": "Large JPEG images",
     "start": "Start and memory",
     "scale-threads": "Threads",
     "scale-clients": "Clients",

@@ -55,8 +55,8 @@ class Settings(BaseModel):
 
     decode: Literal["fast", "exact"] = Field(
         "fast",
-        description="Decode large JPEG images at a half, a quarter or an eighth of their size if at least four "
-        "times the size of the network's input is left (fast), or always at their full size (exact).",
+        description="Decode large JPEG images at a half, a quarter or an eighth of their size if the eightfold size "
+        "of the network's input is left, or the fourfold for masks (fast), or always at their full size (exact).",
     )
 
     host: str = Field("127.0.0.1", description="Listen on this address.")

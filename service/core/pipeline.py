@@ -23,7 +23,7 @@ from service.settings import Settings
 from twins.card import Card
 from twins.images import decode
 from twins.images.decode import DecodedImage, ImageError
-from twins.images.input_image import InputImage, InputSize
+from twins.images.input_image import InputImage, SmallestSize
 from twins.render.renderer import RenderInput
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
@@ -121,20 +121,20 @@ class Pipeline:
                 working.enter_context(memory.working(PREPARE_BYTES * pixels))
 
             shown = call.renderer is not None and call.renderer.needs_image
-            image = self.decode(data, card, reserve, self.input_size(card, call, exact=shown))
+            image = self.decode(data, card, reserve, self.smallest_size(card, call, exact=shown))
             decoded = time.perf_counter()
             sample = TASKS[call.task].preprocess(image, card, call.options)
             kept = image.pixels if shown else None
             return Prepared(sample, kept, decoded - began, time.perf_counter() - decoded)
 
-    def input_size(self, card: Card, call: Call, *, exact: bool) -> InputSize | None:
+    def smallest_size(self, card: Card, call: Call, *, exact: bool) -> SmallestSize | None:
         """Return the function by which the decoder may reduce images, or None if it must not."""
         if exact or self.settings.decode == "exact":
             return None
-        return partial(TASKS[call.task].input_size, card=card)
+        return partial(TASKS[call.task].smallest_size, card=card)
 
     def decode(
-        self, data: bytes | ImageTensor, card: Card, reserve: decode.Reserve, input_size: InputSize | None
+        self, data: bytes | ImageTensor, card: Card, reserve: decode.Reserve, smallest_size: SmallestSize | None
     ) -> InputImage:
         """Return the image in a file or of a tensor. Raise ServiceError."""
         if isinstance(data, ImageTensor):
@@ -145,7 +145,7 @@ class Pipeline:
                 data,
                 self.settings.image_limits,
                 exif_orientation=self.uses_exif(card),
-                input_size=input_size,
+                smallest_size=smallest_size,
                 reserve=reserve,
             )
         except ImageError as error:

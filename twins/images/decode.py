@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from twins.errors import TwinsError
 from twins.images import structure as blocks
-from twins.images.input_image import InputImage, InputSize, reduce
+from twins.images.input_image import InputImage, SmallestSize, reduce
 from twins.images.structure import Block
 
 DecodedImage = Image.Image
@@ -126,13 +126,13 @@ def decode(
     limits: Limits,
     *,
     exif_orientation: bool,
-    input_size: InputSize | None = None,
+    smallest_size: SmallestSize | None = None,
     reserve: Reserve = lambda _: None,
 ) -> InputImage:
     """Return the first frame as an RGB image with 8 bits per channel. Raise NotAnImage, TooLarge or Undecodable.
 
-    Transparency is ignored, as in the evaluation of the published models. With `input_size`, the decoder may reduce
-    the image to a size that suffices for it; without, it never does. `reserve` is called once, after the header has
+    Transparency is ignored, as in the evaluation of the published models. With `smallest_size`, the decoder may reduce
+    the image as far as that allows; without, it never does. `reserve` is called once, after the header has
     been checked and before any pixel is decoded; whatever it raises is raised.
     """
     if len(data) > limits.max_bytes:
@@ -146,7 +146,7 @@ def decode(
         check_frames(image, limits)
         image.seek(0)
         size = image.size
-        area = reduce(image, input_size) if input_size is not None else None
+        area = reduce(image, smallest_size) if smallest_size is not None else None
         reserve(math.prod(size if buffered else image.size))
         image.load()  # reading the EXIF tag first would load a PNG as well and hide that it is damaged
         orientation = read_orientation(image) if exif_orientation else None

@@ -12,10 +12,8 @@ from PIL import Image
 Size = tuple[int, int]  # (width, height)
 Area = tuple[float, float, float, float]  # left, top, right, bottom
 
-InputSize = Callable[[Size], Size]
-"""Returns the size to which preprocessing will resize an image of this size."""
-
-MARGIN = 4  # a reduced image is at least so many times as wide and as high as preprocessing needs it
+SmallestSize = Callable[[Size], Size]
+"""Returns the size below which an image of this size must not be reduced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +56,11 @@ TRANSPOSED: Mapping[Image.Transpose, tuple[bool, bool, bool]] = {
 """Whether a transposition swaps the sides, and whether the left and the top edge come from the right and the bottom."""
 
 
-def reduce(image: Image.Image, input_size: InputSize) -> Area | None:
-    """Make the decoder reduce an image that is not decoded yet as far as the margin allows.
+def reduce(image: Image.Image, smallest_size: SmallestSize) -> Area | None:
+    """Make the decoder reduce an image that is not decoded yet as far as `smallest_size` allows.
 
     Return the area that the image covers afterwards, or None if it keeps its size, as all types but JPEG do.
     """
     size = image.size
-    width, height = input_size(size)
-    drafted = image.draft(None, (MARGIN * width, MARGIN * height))
+    drafted = image.draft(None, smallest_size(size))
     return drafted[1] if drafted is not None and image.size != size else None

@@ -27,6 +27,7 @@ class Task(Protocol[OptionsT, ResultT_co]):
     model_task: TaskName  # the task of the models that can run it
     options: type[OptionsT]
     params: type[Params]
+    margin: ClassVar[int]  # a reduced image is at least so many times as wide and as high as `input_size`
     max_batch: ClassVar[Mapping[str, int]]  # the default largest batch, by kind of device
 
     def check(self, options: OptionsT, card: Card) -> None:
@@ -35,6 +36,11 @@ class Task(Protocol[OptionsT, ResultT_co]):
     def input_size(self, size: Size, card: Card) -> Size:
         """Return the (width, height) to which `preprocess` resizes an image. Turning the image turns it, too."""
         ...
+
+    def smallest_size(self, size: Size, card: Card) -> Size:
+        """Return the (width, height) below which the decoder must not reduce an image of this size."""
+        width, height = self.input_size(size, card)
+        return self.margin * width, self.margin * height
 
     def preprocess(self, image: InputImage, card: Card, options: OptionsT) -> Sample:
         """Return the sample that the model runs. Raise BadOption as `check` does."""

@@ -7,11 +7,11 @@ from PIL import Image
 from tests.crafted import encoded, image
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.images.decode import Limits, decode, to_array
-from twins.images.input_image import MARGIN
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
 from twins.tasks.segment import SEGMENT, SegmentOptions
 
 SIDE = 32  # of the network's input
+MARGIN = 4
 ORIENTATION = 0x0112
 CARDS = {
     "classify": Card("m", "classify", "", (Label("a"),), Geometry(SIDE), Normalisation(), True, "", ""),
@@ -31,7 +31,7 @@ def read(data, *, short=SIDE, announced=None):
         data,
         Limits(),
         exif_orientation=True,
-        input_size=lambda size: tuple(short * side // min(size) for side in size),
+        smallest_size=lambda size: tuple(MARGIN * short * side // min(size) for side in size),
         reserve=(announced if announced is not None else []).append,
     )
 
@@ -40,7 +40,7 @@ def samples(data, task):
     """Return the exact and the fast sample of a file."""
     (task, options), card = TASKS[task], CARDS[task]
     exact = decode(data, Limits(), exif_orientation=True)
-    fast = decode(data, Limits(), exif_orientation=True, input_size=lambda size: task.input_size(size, card))
+    fast = decode(data, Limits(), exif_orientation=True, smallest_size=lambda size: task.smallest_size(size, card))
     assert (exact.reduced, fast.reduced) == (False, True)
     return task.preprocess(exact, card, options), task.preprocess(fast, card, options)
 
@@ -96,3 +96,9 @@ def test_all_pixels_are_announced_if_the_decoder_buffers_them():
 def test_an_array_has_all_rows_of_an_image_of_any_shape(size):
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     assert (to_array(Image.fromarray(pixels)) == pixels).all()
+
+
+@pytest.mark.parametrize(("task", "times"), [("classify", 8), ("segment", 4)])
+def test_each_task_has_its_own_margin(task, times):
+    smallest = TASKS[task][0].smallest_size((4000, 4000), CARDS[task])
+    assert smallest == (times * SIDE, times * SIDE)
