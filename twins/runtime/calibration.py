@@ -72,7 +72,7 @@ class Calibration:
                 file.read_bytes(),
                 Limits(),
                 exif_orientation=card.exif_orientation,
-                input_size=lambda size: task.input_size(size, card),
+                smallest_size=lambda size: task.smallest_size(size, card),
             )
         except (ImageError, OSError):
             return None
