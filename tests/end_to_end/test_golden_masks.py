@@ -17,8 +17,8 @@ from tests.server import Server
 
 NAMES = [*cases.named("mmseg"), *cases.named("authors-seg")]
 SAME_PIXELS = 0.999
-PEAK_BYTES = 1200 * 2**20
-"""Of the worker with one UPerNet and the image below; see docs/decisions/009-resize-twice-in-strips.md."""
+GROWTH_BYTES = 256 * 2**20
+"""Of the worker while it computes the mask of the image below; see docs/decisions/009-resize-twice-in-strips.md."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,9 @@ def test_an_image_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
     model = f"twins_svt_small_upernet_ade20k={tmp_path / 'weights.pth'}"
     flags = ("--model", model, "--max-batch", "1", "--request-timeout-s", "120")
     with Server(*flags) as server:
-        Path(f"/proc/{server.pid('worker-0')}/clear_refs").write_text("5")  # sets the peak back
+        worker = server.pid("worker-0")
+        Path(f"/proc/{worker}/clear_refs").write_text("5")  # sets the peak back
+        ready = peak_bytes(worker)
         response = httpx.post(
             f"{server.http}/segment",
             content=file.getvalue(),
@@ -90,7 +92,7 @@ def test_an_image_of_twelve_megapixels_takes_a_bounded_memory(tmp_path):
             timeout=150,
         )
         assert np.load(io.BytesIO(response.content)).shape == (3000, 4000)
-        assert peak_bytes(server.pid("worker-0")) < PEAK_BYTES
+        assert peak_bytes(worker) - ready < GROWTH_BYTES
 
 
 def peak_bytes(pid: int) -> int:

@@ -60,7 +60,10 @@ def check(network: EveryOutput, run: Run, *, images: Sequence[Tensor] = (), tole
         with torch.inference_mode():
             expected = [output.numpy() for output in network(batch)]
         for name, wanted, found in zip(network.names, expected, run(batch.numpy()), strict=True):
-            off_by = np.abs(found - wanted).max() / wanted.std()
+            finite = np.isfinite(wanted)
+            if not finite.any():  # the network overflows: its samples fail one by one, whatever runs it
+                continue
+            off_by = np.abs(found - wanted)[finite].max() / wanted[finite].std()
             if not off_by <= tolerance:
                 raise ExportFailed(
                     f"the exported network does not give the answers of PyTorch: {name} is off by {off_by:.1e} of the "

@@ -146,7 +146,7 @@ def test_pixels_over_a_limit_are_too_large(shape):
 
 def test_pixels_become_the_image_that_they_are():
     given = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    assert np.array_equal(np.asarray(ImageTensor(given[:, ::-1]).image(LIMITS)), given[:, ::-1])
+    assert np.array_equal(np.asarray(ImageTensor(given[:, ::-1]).image(LIMITS).pixels), given[:, ::-1])
 
 
 @pytest.mark.parametrize(
