@@ -17,6 +17,7 @@ MB = 10**6
 LARGEST = {  # of the dependencies
     "PyTorch": "torch torchgen functorch",
     "OpenCV": "cv2 opencv_python_headless.libs",
+    "OpenVINO": "openvino",
     "SymPy and NetworkX, for PyTorch": "sympy networkx",
     "NumPy": "numpy numpy.libs",
 }
