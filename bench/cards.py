@@ -16,6 +16,7 @@ from service.cli.images import LocalModel, open_model, run
 from service.cli.report import percent, span
 from tools.tables import table
 from twins.evaluation import scores
+from twins.runtime.plan import Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
@@ -88,9 +89,9 @@ def unknown_images(local: LocalModel) -> str:
 
 def main(data: Path) -> None:
     """Print all figures."""
-    with open_model(DEFAULT_MODELS["classify"], None, "cpu", batch=BATCH) as classifier:
+    with open_model(DEFAULT_MODELS["classify"], None, Plan("cpu"), batch=BATCH) as classifier:
         print_classifier(classifier, data)
-    with open_model(DEFAULT_MODELS["segment"], None, "cpu", batch=BATCH) as segmenter:
+    with open_model(DEFAULT_MODELS["segment"], None, Plan("cpu"), batch=BATCH) as segmenter:
         print_segmenter(segmenter, data)
 
 

@@ -7,12 +7,13 @@ answered; the time of an answer counts from the time at which its request was du
 
 import asyncio
 import itertools
-import random
 import resource
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from service.load.schedule import Open
 
 END_OF_HEAD = b"\r\n\r\n"
 LOST = 0  # the status of a request that got no answer
@@ -148,10 +149,9 @@ class Clients:
 
     async def open(self, rate: float, seconds: float, seed: int = 0) -> None:
         """Send requests at a mean rate per second for some time, and wait for all answers."""
-        random_ = random.Random(seed)
-        due, until = self.began, self.began + seconds
         asking = []
-        while (due := due + random_.expovariate(rate)) < until:
+        for after_s in itertools.takewhile(lambda after_s: after_s < seconds, Open(rate, seed).due_times()):
+            due = self.began + after_s
             await asyncio.sleep(due - time.perf_counter())
             asking.append(asyncio.create_task(self.ask(due)))
         await asyncio.gather(*asking)

@@ -13,6 +13,7 @@ from service.cli.images import open_model, run
 from tools.documents import ROOT
 from twins.render import RENDERERS
 from twins.render.renderer import RenderInput
+from twins.runtime.plan import Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo.models import DEFAULT_MODELS
@@ -27,7 +28,7 @@ TEXT_COLOUR, BAR_COLOUR, BACKGROUND = "#1f2328", "#2f81f7", "#ffffff"
 def classified(image_path: Path) -> Image.Image:
     """Return the image with its five best classes beside it."""
     options = ClassifyOptions(top_k=5)
-    with open_model(DEFAULT_MODELS["classify"], None, "cpu", batch=1) as local:
+    with open_model(DEFAULT_MODELS["classify"], None, Plan("cpu"), batch=1) as local:
         (ran,) = run([image_path], local, CLASSIFY, options, keep_image=True)
     assert ran.output is not None
     assert ran.image is not None
@@ -51,7 +52,7 @@ def write(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, top: int
 def overlaid(image_path: Path) -> Image.Image:
     """Return the image with its mask as an overlay, as `/segment` returns it."""
     options = SegmentOptions()
-    with open_model(DEFAULT_MODELS["segment"], None, "cpu", batch=1) as local:
+    with open_model(DEFAULT_MODELS["segment"], None, Plan("cpu"), batch=1) as local:
         (ran,) = run([image_path], local, SEGMENT, options, keep_image=True)
     assert ran.output is not None
     found = SEGMENT.postprocess(ran.output, local.card, options)

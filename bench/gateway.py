@@ -7,7 +7,6 @@ the number of cores of the machine and the clients beside it change little. Writ
 import time
 
 import click
-import psutil
 
 from bench import clients
 from bench.result import Result, Row
@@ -20,12 +19,6 @@ CLIENTS = 32
 WARM_UP_S = 1.0
 
 
-def cpu_s(server: Server, role: str) -> float:
-    """Return the CPU time of a process in seconds."""
-    times = psutil.Process(server.pid(role)).cpu_times()
-    return times.user + times.system
-
-
 def measure(frontends: int, seconds: float) -> Row:
     """Measure a service with this number of frontends."""
     flags = ("--device", "cpu", "--frontends", str(frontends), "--model", "twins_svt_nano")
@@ -33,11 +26,11 @@ def measure(frontends: int, seconds: float) -> Row:
         urls = [f"{server.http}/classify"]
         clients.closed(urls, IMAGE, clients=CLIENTS, seconds=WARM_UP_S)
         roles = {"worker-0": ("worker-0",), "frontends": [f"frontend-{number}" for number in range(frontends)]}
-        before = {name: sum(cpu_s(server, role) for role in some) for name, some in roles.items()}
+        before = {name: sum(server.cpu_s(role) for role in some) for name, some in roles.items()}
         began = time.perf_counter()
         load = clients.closed(urls, IMAGE, clients=CLIENTS, seconds=seconds)
         took_s = time.perf_counter() - began
-        used = {name: sum(cpu_s(server, role) for role in some) - before[name] for name, some in roles.items()}
+        used = {name: sum(server.cpu_s(role) for role in some) - before[name] for name, some in roles.items()}
     images = load.count(200)
     return {
         "frontends": frontends,

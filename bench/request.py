@@ -25,7 +25,6 @@ from pathlib import Path
 
 import click
 import grpc
-import psutil
 
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
@@ -139,19 +138,13 @@ def in_closed_loop(server: Server, protocol: str, clients: int, seconds: float) 
     return times
 
 
-def cpu_ms(server: Server, role: str) -> float:
-    """Return the processor time of a process so far."""
-    used = psutil.Process(server.pid(role)).cpu_times()
-    return (used.user + used.system) * 1000
-
-
 def load(server: Server, protocol: str, clients: int, seconds: float) -> Load:
     """Return what the requests of some clients cost."""
     roles = ("frontend-0", "worker-0")
-    before, began = [cpu_ms(server, role) for role in roles], time.perf_counter()
+    before, began = [server.cpu_s(role) for role in roles], time.perf_counter()
     times = in_closed_loop(server, protocol, clients, seconds)
     elapsed = time.perf_counter() - began
-    frontend, worker = ((cpu_ms(server, role) - old) / len(times) for role, old in zip(roles, before, strict=True))
+    frontend, worker = ((server.cpu_s(role) - old) * 1000 / len(times) for role, old in zip(roles, before, strict=True))
     p99 = statistics.quantiles(times, n=100)[98]
     return Load(clients, len(times), len(times) / elapsed, frontend, worker, statistics.median(times), p99)
 
@@ -177,8 +170,8 @@ class DirectCalls:
     def prepare(self) -> Sample:
         """Return the sample of the image."""
         card, task = self.model.card, TASKS[TASK]
-        size = partial(task.input_size, card=card)
-        image = decode(IMAGE, Limits(), exif_orientation=card.exif_orientation, input_size=size)
+        smallest_size = partial(task.smallest_size, card=card)
+        image = decode(IMAGE, Limits(), exif_orientation=card.exif_orientation, smallest_size=smallest_size)
         return task.preprocess(image, card, task.options())
 
     def measure(self, seconds: float) -> Direct:

@@ -30,7 +30,7 @@ def start(which: str, cache: Path) -> Row:
     with Server("--device", "cpu", environ={"HF_HOME": str(cache)}, wait=False) as server:
         wait_until(lambda: server.events("ready"), timeout_s=TIMEOUT_S, what="ready")
         ready_s = time.perf_counter() - began
-        spent_s = {role: cpu_s(server, role) for role in ("frontend-0", "worker-0")}
+        spent_s = {role: server.cpu_s(role) for role in ("frontend-0", "worker-0")}
         load = os.getloadavg()[0]
         for path in ["/classify", "/segment"] * REQUESTS:
             httpx.post(server.http + path, content=IMAGE, timeout=60).raise_for_status()
@@ -45,12 +45,6 @@ def start(which: str, cache: Path) -> Row:
             "frontend_pss_mb": round(memory["frontend-0"].pss / 1e6, 1),
             "worker_rss_mb": round(memory["worker-0"].rss / 1e6, 1),
         }
-
-
-def cpu_s(server: Server, role: str) -> float:
-    """Return the CPU time of a process in seconds."""
-    times = psutil.Process(server.pid(role)).cpu_times()
-    return times.user + times.system
 
 
 def median(rows: list[Row], column: str) -> float:

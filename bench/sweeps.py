@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from PIL import Image
 
 from bench import clients
@@ -50,8 +49,7 @@ def cpu_s(server: Server) -> dict[str, float]:
     """Return the CPU time of the processes of a service by kind, in seconds."""
     spent = {"frontend": 0.0, "worker": 0.0}
     for role in {event["role"] for event in server.events("started")}:
-        times = psutil.Process(server.pid(role)).cpu_times()
-        spent[role.partition("-")[0]] += times.user + times.system
+        spent[role.partition("-")[0]] += server.cpu_s(role)
     return spent
 
 

@@ -110,6 +110,11 @@ class Server:
         except httpx.HTTPError:
             return False
 
+    def cpu_s(self, role: str) -> float:
+        """Return the processor time that the current process of a role has used."""
+        used = psutil.Process(self.pid(role)).cpu_times()
+        return used.user + used.system
+
     def memory_bytes(self) -> dict[str, int]:
         """Return the resident memory of each process by role."""
         roles = {event["role"] for event in self.events("started")}
