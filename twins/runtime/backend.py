@@ -5,7 +5,8 @@ a model may be loaded in another thread meanwhile. Importing this module loads n
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -106,3 +107,14 @@ def device_error(error: Exception, table: ErrorTable) -> DeviceError | None:
         if isinstance(error, kind) and re.search(pattern, str(error)):
             return meaning(str(error).partition("\n")[0] or "out of memory")
     return None
+
+
+@contextmanager
+def device_errors(table: ErrorTable) -> Iterator[None]:
+    """Raise the errors of a library about the device as DeviceError; others pass unchanged."""
+    try:
+        yield
+    except Exception as error:
+        if failure := device_error(error, table):
+            raise failure from error
+        raise

@@ -15,6 +15,7 @@ from twins.card import Card
 from twins.errors import DatasetError
 from twins.evaluation.datasets import images
 from twins.images.decode import ImageError, Limits, decode
+from twins.runtime.inputs import normalise
 from twins.tasks import TASKS
 from twins.zoo import downloads
 
@@ -80,9 +81,7 @@ class Calibration:
 
     def normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the input of the network for an image. pixels: H W C; the result: 1 C H W."""
-        scale = self.card.normalisation
-        mean, std = (np.array(values, np.float32) * 255 for values in (scale.mean, scale.std))
-        return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None], np.float32)
+        return normalise(pixels, self.card.normalisation)
 
 
 def centre(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

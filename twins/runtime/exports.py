@@ -48,6 +48,10 @@ class Format(Protocol[Graph]):
     def name(self) -> str:
         """Return the name of the format with the version of its library."""
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Return the files of this package on which the graph depends besides the class and `CODE`."""
+
     def export(self, network: "nn.Module") -> Graph:
         """Return the graph of a network, after comparing its outputs with the network's. Raise ExportFailed."""
 
@@ -88,16 +92,28 @@ def key_of(path: Path, sha256: str, format_: Format[Any]) -> str:
     """Return the name of the folder for a checkpoint, whose preprocessing may be in a file beside it."""
     config = path.parent / TIMM_CONFIG
     beside = downloads.digest(config) if config.is_file() else ""
-    parts = (sha256, beside, format_.name, version("torch"), digest_of_code(), inspect.getsource(type(format_)))
+    parts = (
+        sha256,
+        beside,
+        format_.name,
+        version("torch"),
+        digest_of_code((*CODE, *format_.code)),
+        *sources(type(format_)),
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 @cache
-def digest_of_code() -> str:
-    """Return a hash of the code that reads, builds and exports networks."""
+def digest_of_code(patterns: tuple[str, ...]) -> str:
+    """Return a hash of the code in some files of this package."""
     root = Path(__file__).parent.parent
-    sources = sorted(source for pattern in CODE for source in root.glob(pattern))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    files = sorted(file for pattern in patterns for file in root.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def sources(kind: type) -> Iterator[str]:
+    """Yield the code of a class and of those that it extends."""
+    return map(inspect.getsource, kind.__mro__[:-1])  # `object` has none
 
 
 def read(folder: Path, format_: Format[Graph]) -> tuple[Facts, Graph] | None:

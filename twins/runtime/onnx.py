@@ -5,8 +5,7 @@ A session takes batches and images of any size. This module does not import PyTo
 Legend: B batch · C channels · H W image
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,9 +18,8 @@ from numpy.typing import NDArray
 from twins.card import Card
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.runtime import exports, onnx_graph
-from twins.runtime.backend import Device, ErrorTable, Finished, device_error
-from twins.runtime.host import HOST_REDUCTIONS
-from twins.runtime.outputs import outputs
+from twins.runtime.backend import Device, ErrorTable, Finished, device_errors
+from twins.runtime.host import outputs_on_host
 from twins.runtime.plan import BackendName, Plan
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
@@ -45,6 +43,7 @@ class OnnxFormat:
     """Networks as ONNX graphs. Their input is that of the network; each output has the name of its method."""
 
     name = f"onnx-{onnx.__version__}-{onnxruntime.__version__}"
+    code: tuple[str, ...] = ("runtime/onnx_graph.py", "runtime/record.py")
 
     def export(self, network: "nn.Module") -> onnx.ModelProto:
         """Return the graph of a network. Raise ExportFailed."""
@@ -85,7 +84,7 @@ class OnnxBackend:
 
     def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "OnnxModel":
         """Load a model. Raise TwinsError."""
-        with device_errors():
+        with device_errors(DEVICE_ERRORS):
             card, graph = exports.load_exported(reference, OnnxFormat(), labels_file=labels_file)
             return OnnxModel(card, graph, self)
 
@@ -123,11 +122,8 @@ class OnnxModel:
 
         Raise DeviceOutOfMemory if the batch is too large for the device, and DeviceLost.
         """
-        reduction = HOST_REDUCTIONS[samples[0].task]
-        with device_errors():
-            output = self.infer(samples, reduction.method)
-            finite = [bool(np.isfinite(each).all()) for each in output]
-            return outputs(reduction.reduce(output, samples), finite)
+        with device_errors(DEVICE_ERRORS):
+            return outputs_on_host(samples, self.infer)
 
     def submit(self, samples: Sequence[Sample]) -> Finished:
         """Run a batch as `run` does."""
@@ -143,14 +139,3 @@ class OnnxModel:
         """Free the memory of the graph and its sessions. The model cannot run after that."""
         for name in ("for_images", "for_tensors", "graph"):
             self.__dict__.pop(name, None)
-
-
-@contextmanager
-def device_errors() -> Iterator[None]:
-    """Raise ONNX Runtime's errors about the device as DeviceError; others pass unchanged."""
-    try:
-        yield
-    except Exception as error:
-        if failure := device_error(error, DEVICE_ERRORS):
-            raise failure from error
-        raise

@@ -8,7 +8,6 @@ Legend: B batch · C channels · H W image
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +19,9 @@ from numpy.typing import NDArray
 from twins.card import Card, Normalisation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.runtime import exports
-from twins.runtime.backend import NON_FINITE, Device, ErrorTable, Finished, device_error
+from twins.runtime.backend import Device, ErrorTable, Finished, device_errors
 from twins.runtime.calibration import Calibration
-from twins.runtime.host import HOST_REDUCTIONS
+from twins.runtime.host import outputs_on_host
 from twins.runtime.plan import BackendName, Plan
 from twins.runtime.recurring import Recurring
 from twins.tasks import TASKS
@@ -58,6 +57,8 @@ ANY_SHAPE = {IMAGE: [-1, -1, -1, 3], TENSOR: [-1, 3, -1, -1]}
 
 class OpenVinoFormat:
     """Networks in OpenVINO's format. Their input is that of the network; each output has the name of its method."""
+
+    code: tuple[str, ...] = ()
 
     def __init__(self, core: openvino.Core) -> None:
         self.core = core
@@ -114,7 +115,7 @@ class OpenVinoBackend:
 
     def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "OpenVinoModel":
         """Load a model. Raise TwinsError."""
-        with device_errors():
+        with device_errors(DEVICE_ERRORS):
             card, graph = exports.load_exported(reference, OpenVinoFormat(self.core), labels_file=labels_file)
             if self.plan.precision == "int8":
                 card, graph = self.load_int8(reference, card, labels_file)
@@ -170,7 +171,7 @@ class OpenVinoModel:
     def warm_up(self, batch_size: int) -> None:
         """Compile a program for blank batches of that size unless they run in parts, and run it. Raise DeviceError."""
         blank = [TASKS[self.card.task].blank(self.card)] * batch_size
-        with device_errors():
+        with device_errors(DEVICE_ERRORS):
             if batch_size <= self.largest_part(blank[0]):
                 self.program(key_of(blank))
         self.run(blank)
@@ -180,8 +181,8 @@ class OpenVinoModel:
 
         Raise DeviceOutOfMemory if the batch is too large for the device.
         """
-        with device_errors():
-            return [found for part in self.parts(samples) for found in self.run_part(part)]
+        with device_errors(DEVICE_ERRORS):
+            return [found for part in self.parts(samples) for found in outputs_on_host(part, self.infer)]
 
     def submit(self, samples: Sequence[Sample]) -> Finished:
         """Run a batch as `run` does."""
@@ -201,17 +202,6 @@ class OpenVinoModel:
         """Return how many samples of this shape run together without slowing each other down."""
         height, width = sample.input_size
         return max(1, MOST_VALUES * STRIDE**2 // (height * width * self.width))
-
-    def run_part(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
-        """Return an output or an error for each sample, from one run of a program."""
-        reduction = HOST_REDUCTIONS[samples[0].task]
-        output = self.infer(samples, reduction.method)
-        finite = [bool(np.isfinite(each).all()) for each in output]
-        reduced = reduction.reduce(output, samples)
-        return [
-            Output(arrays) if good else NonFiniteOutput(NON_FINITE)
-            for arrays, good in zip(reduced, finite, strict=True)
-        ]
 
     def infer(self, samples: Sequence[Sample], method: str) -> NDArray[np.float32]:
         """Return the output of a method of the network, in memory that the next run overwrites."""
@@ -253,14 +243,3 @@ def for_images(graph: openvino.Model, scale: Normalisation) -> openvino.Model:
     mean, std = ([255 * value for value in values] for values in (scale.mean, scale.std))
     given.preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
     return steps.build()
-
-
-@contextmanager
-def device_errors() -> Iterator[None]:
-    """Raise OpenVINO's errors about the device as DeviceError; others pass unchanged."""
-    try:
-        yield
-    except Exception as error:
-        if failure := device_error(error, DEVICE_ERRORS):
-            raise failure from error
-        raise

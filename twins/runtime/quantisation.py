@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 class Int8Format(OpenVinoFormat):
     """Networks in OpenVINO's format, quantised. They depend on the images of the calibration as well."""
 
+    code = ("runtime/quantisation.py", "runtime/calibration.py")
+
     def __init__(self, core: openvino.Core, calibration: Calibration) -> None:
         super().__init__(core)
         self.calibration = calibration

@@ -74,6 +74,8 @@ def profile_of(card: Card) -> Profile:
 class EngineFormat:
     """Networks as serialised engines, which hold for one version of TensorRT and one kind of GPU."""
 
+    code = ("runtime/onnx.py", *OnnxFormat.code)
+
     def __init__(self, profile: Profile, precision: Precision, device: torch.device) -> None:
         self.profile, self.precision, self.device = profile, precision, device
         gpu = torch.cuda.get_device_name(device)

@@ -19,8 +19,8 @@ from twins.zoo.models import ModelReference
 class Numbers:
     """A format whose graph is the number of the network's parameters."""
 
-    def __init__(self, name="numbers-1"):
-        self.name, self.exported = name, 0
+    def __init__(self, name="numbers-1", code=()):
+        self.name, self.code, self.exported = name, code, 0
 
     def export(self, network):
         self.exported += 1
@@ -89,9 +89,24 @@ def test_another_checkpoint_exports_again(folder, reference, tmp_path):
     assert other.exported == 1
 
 
+@pytest.mark.parametrize("file", ["runtime/onnx_graph.py", "runtime/record.py"])
+def test_a_graph_depends_on_the_files_that_its_format_names(folder, reference, file):
+    exports.load_exported(reference, Numbers())
+    other = Numbers(code=(file,))
+    exports.load_exported(reference, other)
+    assert other.exported == 1
+
+
+def test_a_graph_depends_on_the_classes_that_its_format_extends():
+    class Derived(Numbers):
+        pass
+
+    assert [source.split()[1] for source in exports.sources(Derived)] == ["Derived(Numbers):", "Numbers:"]
+
+
 def test_other_code_of_the_network_exports_again(folder, reference, monkeypatch):
     exports.load_exported(reference, Numbers())
-    monkeypatch.setattr(exports, "digest_of_code", lambda: "other")
+    monkeypatch.setattr(exports, "digest_of_code", lambda _: "other")
     other = Numbers()
     exports.load_exported(reference, other)
     assert other.exported == 1

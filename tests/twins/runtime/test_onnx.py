@@ -5,7 +5,8 @@ import pytest
 
 from tests import forward, segmentation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
-from twins.runtime.onnx import OnnxBackend, device_errors
+from twins.runtime.backend import device_errors
+from twins.runtime.onnx import DEVICE_ERRORS, OnnxBackend
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
 from twins.tasks.sample import Sample
@@ -56,7 +57,7 @@ def test_a_sample_whose_logits_are_not_finite_fails_alone(model):
 
 
 def test_too_little_memory_is_the_neutral_error():
-    with pytest.raises(DeviceOutOfMemory), device_errors():
+    with pytest.raises(DeviceOutOfMemory), device_errors(DEVICE_ERRORS):
         raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twins.errors import NonFiniteOutput
 from twins.runtime.host import masks
+from twins.runtime.outputs import outputs
 from twins.tasks.classify import most_classes
-from twins.tasks.sample import Sample
+from twins.tasks.sample import Output, Sample
 
 Arrays = tuple[NDArray[np.generic], ...]
 
@@ -47,3 +49,14 @@ HOST_REDUCTIONS: Mapping[str, HostReduction] = {
     "embed": HostReduction(features, method="pooled"),
 }
 """By the task's name."""
+
+
+def outputs_on_host(
+    samples: Sequence[Sample], infer: Callable[[Sequence[Sample], str], NDArray[np.float32]]
+) -> list[Output | NonFiniteOutput]:
+    """Return an output or an error for each sample. `infer` returns the output of a method of the network, B …."""
+    reduction = HOST_REDUCTIONS[samples[0].task]
+    found = infer(samples, reduction.method)
+    finite = [bool(np.isfinite(each).all()) for each in found]
+    with np.errstate(invalid="ignore"):  # a sample that is not finite is an error, which needs no warning beside it
+        return outputs(reduction.reduce(found, samples), finite)
