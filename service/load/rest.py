@@ -1,8 +1,5 @@
 """Send images over HTTP, each as the body of a request."""
 
-from types import TracebackType
-from typing import Self
-
 import aiohttp
 import msgspec
 
@@ -32,14 +29,6 @@ class RestTarget:
             timeout=aiohttp.ClientTimeout(total=plan.timeout_s),
             headers=headers,
         )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def send(self, image: bytes) -> str:
         """Send one image and read the whole answer. Return SUCCEEDED or the code of the error."""

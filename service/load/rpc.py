@@ -1,8 +1,7 @@
 """Send images over gRPC, each in a unary call."""
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -41,14 +40,6 @@ class RpcTarget:
         )
         stub: Any = twins_pb2_grpc.TwinsStub(self.channel)  # type: ignore[no-untyped-call]
         self.method: Callable[..., Any] = getattr(stub, task.capitalize())
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def send(self, image: bytes) -> str:
         """Send one image and read the whole answer. Return SUCCEEDED or the code of the error."""

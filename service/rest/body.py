@@ -185,7 +185,7 @@ def read_fields(body: bytes, form: type[ImageBody]) -> ImageBody:
     """Return the fields of a JSON body. Raises BadRequest."""
     kinds = field_kinds(form)
     try:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
         raise BadRequest('the JSON body must be an object, such as {"image": "…"}') from error
     except msgspec.DecodeError as error:
@@ -195,8 +195,8 @@ def read_fields(body: bytes, form: type[ImageBody]) -> ImageBody:
         raise BadRequest("the JSON body is not UTF-8") from error
     except RecursionError as error:
         raise BadRequest("the JSON body is nested too deeply") from error
-    check_names(fields, kinds)
-    return form(**{name: read_field(name, value, kinds[name]) for name, value in fields.items()})
+    check_names(given, kinds)
+    return form(**{name: read_field(name, value, kinds[name]) for name, value in given.items()})
 
 
 @cache

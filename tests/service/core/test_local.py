@@ -172,42 +172,42 @@ async def test_a_second_model_is_loaded_while_the_first_one_serves(model):
         assert (first, await value(pool, 9, "b")) == (7, 9)
 
 
+class SlowToWarmUp(FakeModel):
+    """A model whose warm-up lasts until `go_on` is set."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.warming, self.go_on = threading.Event(), threading.Event()
+
+    def warm_up(self, _):
+        self.warming.set()
+        assert self.go_on.wait(10)
+
+
 async def test_the_wait_for_a_model_that_warms_up_counts_as_queueing_and_not_as_inference(model):
-    second, warming, go_on = FakeModel("b"), threading.Event(), threading.Event()
-
-    def warm_up(_):
-        warming.set()
-        assert go_on.wait(10)
-
-    second.warm_up = warm_up
+    second = SlowToWarmUp("b")
     async with serving(model) as pool:
         pool.backend.models["b"] = second
         loading = asyncio.create_task(pool.load(ModelReference("b")))
-        await asyncio.to_thread(warming.wait, 10)
+        await asyncio.to_thread(second.warming.wait, 10)
         waiting = asyncio.create_task(pool.submit("a", sample(1)))
         await asyncio.sleep(0.3)
         busy_s = pool.busy_s()
-        go_on.set()
+        second.go_on.set()
         output = await waiting
         await loading
     assert (busy_s, output.infer_s < 0.15 < output.queue_s) == (0.0, True)
 
 
 async def test_a_model_that_warms_up_aside_does_not_delay_the_others(model):
-    second, warming, go_on = FakeModel("b"), threading.Event(), threading.Event()
-
-    def warm_up(_):
-        warming.set()
-        assert go_on.wait(10)
-
-    second.warm_up = warm_up
+    second = SlowToWarmUp("b")
     async with serving(model) as pool:
         pool.backend.models["b"] = second
         pool.backend.device = replace(pool.backend.device, warms_up_aside=True)
         loading = asyncio.create_task(pool.load(ModelReference("b")))
-        await asyncio.to_thread(warming.wait, 10)
+        await asyncio.to_thread(second.warming.wait, 10)
         assert await asyncio.wait_for(value(pool, 7), 5) == 7
-        go_on.set()
+        second.go_on.set()
         await loading
 
 
