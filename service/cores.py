@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.settings import Settings
+from twins.runtime.choice import has_gpu_driver
 
 CORES_PER_FRONTEND = {"cpu": 4, "gpu": 2}
 """By what runs the models. A worker on the CPU takes most of the cores; a GPU leaves them to the frontends."""
 MOST_FRONTENDS = 16
-NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def uses_gpu(settings: Settings, *, gpu: bool | None = None) -> bool:
     """Return whether a worker uses a GPU. `gpu` is whether the machine has one, for `auto`."""
     if "auto" not in settings.device:
         return set(settings.device) != {"cpu"}
-    return NVIDIA_DRIVER.exists() if gpu is None else gpu
+    return has_gpu_driver() if gpu is None else gpu
 
 
 def available(root: Path = Path("/")) -> int:

@@ -81,7 +81,7 @@ def read_option(_: click.Context, __: click.Parameter, values: Sequence[str]) ->
     help="Send this option of the task, such as model=NAME or top_k=1",
 )
 @click.option("--accept", metavar="TYPE", help="Ask for answers of this media type over HTTP, such as image/png")
-@click.option("--api-key", envvar="TWINS_API_KEY", help="Send this API key. [TWINS_API_KEY]")
+@click.option("--api-key", envvar="API_KEY", help="Send this API key. [API_KEY]")
 @click.option("--deadline-s", type=click.FloatRange(0, min_open=True), help="Ask for an answer within this time")
 @click.option(
     "--timeout-s",
@@ -115,7 +115,8 @@ def load(  # noqa: PLR0913 - one for each flag
     twins load grpc://localhost:8001/classify --clients 32 --json
     """  # noqa: D301 - click wants the control character
     schedule = Open(rate, seed) if rate else Closed(clients)
-    run = Run(RequestPlan(with_task(url), **request), schedule, seconds, warm_up_s)
+    plan = RequestPlan(with_task(url), connections=max(clients, RequestPlan.connections), **request)
+    run = Run(plan, schedule, seconds, warm_up_s)
     drawing = import_plot() if plot else None
     found, report = asyncio.run(measure(run, read(images), Console(stderr=True, quiet=as_json)))
     click.echo(msgspec.json.encode(report)) if as_json else write(report)

@@ -1,5 +1,6 @@
 """Send images over gRPC, each in a unary call."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from service.load.target import SUCCEEDED, RequestPlan
 from service.pb.twins.v1 import twins_pb2, twins_pb2_grpc
 from twins.errors import BadOption
 
+CHANNELS = 16  # each with a connection of its own, so that all frontends get requests
 MAX_ANSWER_BYTES = 2**30  # masks exceed the 4 MiB that clients accept by default
 
 REQUESTS: Mapping[str, type[Message]] = {
@@ -24,7 +26,7 @@ REQUESTS: Mapping[str, type[Message]] = {
 
 
 class RpcTarget:
-    """A method of the service Twins, over one channel."""
+    """A method of the service Twins, over several channels in turn."""
 
     def __init__(self, plan: RequestPlan) -> None:
         """Raise BadOption if the URL names no task, or if an option is none of the task."""
@@ -35,11 +37,9 @@ class RpcTarget:
         self.request = REQUESTS[task](**fields(task, plan.options))
         self.timeout_s = min(plan.timeout_s, plan.deadline_s or plan.timeout_s)
         self.metadata = (("authorization", f"Bearer {plan.api_key}"),) if plan.api_key else ()
-        self.channel = grpc.aio.insecure_channel(
-            parts.netloc, options=[("grpc.max_receive_message_length", MAX_ANSWER_BYTES)]
-        )
-        stub: Any = twins_pb2_grpc.TwinsStub(self.channel)  # type: ignore[no-untyped-call]
-        self.method: Callable[..., Any] = getattr(stub, task.capitalize())
+        options = [("grpc.max_receive_message_length", MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
+        self.channels = [grpc.aio.insecure_channel(parts.netloc, options=options) for _ in range(CHANNELS)]
+        self.methods = itertools.cycle([method_of(channel, task) for channel in self.channels])
 
     async def send(self, image: bytes) -> str:
         """Send one image and read the whole answer. Return SUCCEEDED or the code of the error."""
@@ -47,7 +47,7 @@ class RpcTarget:
         request = message(image=image)
         request.MergeFrom(self.request)
         try:
-            await self.method(request, timeout=self.timeout_s, metadata=self.metadata)
+            await next(self.methods)(request, timeout=self.timeout_s, metadata=self.metadata)
         except grpc.aio.AioRpcError as error:
             trailing: Any = error.trailing_metadata()  # pairs, as the annotations of grpc do not say
             given = dict(trailing or ())
@@ -55,8 +55,16 @@ class RpcTarget:
         return SUCCEEDED
 
     async def close(self) -> None:
-        """Close the channel."""
-        await self.channel.close(None)
+        """Close the channels."""
+        for channel in self.channels:
+            await channel.close(None)
+
+
+def method_of(channel: grpc.aio.Channel, task: str) -> Callable[..., Any]:
+    """Return the method of a task over a channel."""
+    stub: Any = twins_pb2_grpc.TwinsStub(channel)  # type: ignore[no-untyped-call]
+    method: Callable[..., Any] = getattr(stub, task.capitalize())
+    return method
 
 
 def fields(task: str, options: Mapping[str, str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The client at the other end of a connection, and the end of the work for it when it disconnects."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Cancelled
@@ -10,9 +10,14 @@ PEER = "peer"  # the key in a request's state
 
 
 class Peer:
-    """The client of one connection. It waits for one answer at a time."""
+    """The client of one connection. It waits for one answer at a time.
 
-    def __init__(self) -> None:
+    `resume_reading` resumes the reading of its connection, which pauses while a long body is buffered: a paused
+    connection does not report that the client disconnects.
+    """
+
+    def __init__(self, resume_reading: Callable[[], None] = lambda: None) -> None:
+        self.resume_reading = resume_reading
         self.gone = False
         self.working: asyncio.Task[object] | None = None
 
@@ -28,6 +33,7 @@ class Peer:
         if self.gone:
             raise Cancelled("the client disconnected")
         task = self.working = asyncio.current_task()
+        self.resume_reading()
         try:
             yield
         except asyncio.CancelledError:

@@ -89,10 +89,11 @@ async def test_jobs_of_a_frontend_that_died_are_dropped(own_server, cat):
     assert dropped["jobs"] > 0
 
 
-def test_a_client_that_hangs_up_is_noticed(own_server, cat):
+@pytest.mark.parametrize("padding", [0, 200_000])  # the reading of a long body pauses
+def test_a_client_that_hangs_up_is_noticed(own_server, cat, padding):
     os.kill(own_server.pid("worker-0"), signal.SIGSTOP)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{own_server.http}/classify", content=cat, timeout=0.5)
+        httpx.post(f"{own_server.http}/classify", content=cat + bytes(padding), timeout=0.5)
     assert own_server.wait_for("request", code="cancelled")["bytes_out"] == 0
 
 

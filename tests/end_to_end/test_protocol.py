@@ -166,6 +166,29 @@ def test_pipelined_requests_are_answered_in_order(server, cat):
     assert answered == ["pipelined-0", "x-request-id: pipelined-1", "x-request-id: pipelined-2"]
 
 
+def test_a_malformed_body_is_refused_after_the_answers_to_earlier_requests(server, cat):
+    chunks = HEAD + b"X-Request-ID: queued\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
+    status, headers, rest = exchange(server, post(cat, b"X-Request-ID: earlier") + chunks)
+    assert (status, headers["x-request-id"]) == (200, "earlier")
+    _, _, second = rest.partition(b"HTTP/1.1 400")
+    assert b"x-request-id: queued" in second.lower()
+    assert json.loads(second.partition(b"\r\n\r\n")[2])["code"] == "bad_request"
+    assert server.wait_for("request", request_id="queued")["code"] == "bad_request"
+
+
+def test_fields_behind_a_body_are_no_headers(server, cat):
+    head = CHUNKED.replace(b"Host", b"Connection: close\r\nHost")
+    status, headers, _ = exchange(server, head + b"%x\r\n%b\r\n0\r\nX-Request-ID: behind\r\n\r\n" % (len(cat), cat))
+    assert status == 200
+    assert headers["x-request-id"] != "behind"
+
+
+def test_an_offer_to_change_the_protocol_leaves_the_wish_to_close(server, cat):
+    offer = (b"Connection: close, Upgrade", b"Upgrade: h2c")
+    status, headers, _ = exchange(server, post(cat, *offer))
+    assert (status, headers["connection"]) == (200, "close")
+
+
 def test_a_connection_is_closed_when_too_many_requests_wait_on_it(server):
     _, _, rest = exchange(server, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
     assert rest.count(b"HTTP/1.1 200") == MAX_PIPELINED

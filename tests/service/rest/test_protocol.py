@@ -86,3 +86,32 @@ async def test_nothing_is_read_after_a_refusal(connection):
     connection.data_received(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
     assert connection.transport.sent == sent
     assert connection.cycle is None
+
+
+async def answered(connection: Protocol) -> Protocol:
+    """Return the connection after a refusal that does not wait for the body."""
+    connection.data_received(HEAD + b"5\r\nhello\r\n")
+    await connection.cycle.send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"0")]})
+    await connection.cycle.send({"type": "http.response.body"})
+    return connection
+
+
+async def test_a_body_that_goes_on_after_the_answer_does_not_keep_the_connection(connection):
+    idle = (await answered(connection)).timeout_keep_alive_task
+    connection.data_received(b"5\r\nhello\r\n")
+    connection.data_received(b"0\r\n\r\n")
+    assert connection.timeout_keep_alive_task is idle
+    assert not idle.cancelled()
+
+
+async def test_the_next_request_keeps_a_connection_whose_last_body_went_on(connection):
+    idle = (await answered(connection)).timeout_keep_alive_task
+    connection.data_received(b"0\r\n\r\n" + HEAD)
+    assert idle.cancelled()
+
+
+async def test_a_malformed_rest_of_a_body_gets_no_second_answer(connection):
+    await answered(connection)
+    sent = connection.transport.sent
+    connection.data_received(b"zz\r\n")
+    assert (connection.transport.sent, connection.transport.closed) == (sent, True)
