@@ -1,8 +1,11 @@
 """Compare the service with other servers of models: `python -m bench.rivals`.
 
 Every server classifies the same image with the same weights. Each round starts every server by itself, checks its five
-best classes against ours, warms it up, measures it in closed loops and stops it. At the end all servers are measured at
-one rate of arrival: 80 % of what the best documented rival reached.
+best classes against ours, warms it up, measures it in closed loops and stops it. Then as many rounds measure all at one
+rate of arrival: 80 % of what the best documented rival reached with any number of clients.
+
+A server that fails stays in the figures with its error. The targets that it belongs to count as not measured, and the
+command exits with code 1.
 """
 
 import signal
@@ -17,7 +20,7 @@ from bench.plots import bars
 from bench.result import Result, Row, Target
 from bench.rivals.contestants import CONTESTANTS, OURS, Contestant, Kind
 from bench.rivals.generators import fetch_wrk
-from bench.rivals.measure import CLIENTS, Found, Schedule, measure
+from bench.rivals.measure import CLIENTS, SATURATING, SHARE, Found, Schedule, measure
 from tools.documents import ROOT
 
 FACTORS = {"twins_svt_nano": 1.8, "twins_svt_small": 1.4}
@@ -31,14 +34,15 @@ QUICK = Schedule(rounds=1, warm_up_s=1, closed_s=2, open_s=4)
 def rows(model: str, found: Found, contestants: Sequence[Contestant]) -> Iterator[Row]:
     """Yield a row for each server."""
     for each in contestants:
-        at_rate = found.open.get(each.name)
+        at_rate = found.at_rate(each.name)
         figures = {f"{clients} clients, req/s": found.throughput(each.name, clients) or None for clients in CLIENTS}
         yield {
             "table": "servers",
             "model": model,
             "server": each.name,
             **figures,
-            "saturated p99, ms": found.p99_ms(each.name) or None,
+            "saturated, req/s": found.saturated(each.name) or None,
+            f"p99 with {SATURATING} clients, ms": found.p99_ms(each.name) or None,
             "rate of the open loop, req/s": found.rate,
             "p50 at that rate, ms": at_rate.p50_ms if at_rate else None,
             "p99 at that rate, ms": at_rate.p99_ms if at_rate else None,
@@ -49,44 +53,61 @@ def rows(model: str, found: Found, contestants: Sequence[Contestant]) -> Iterato
         }
 
 
+RIVALS: Mapping[Kind, str] = {
+    "documented": "the best rival as its documentation teaches",
+    "runtime": "the best rival over our runtime",
+}
+
+
 def targets(model: str, found: Found, contestants: Sequence[Contestant]) -> Iterator[Target]:
     """Yield the targets of one model."""
-    measured: dict[Kind, list[str]] = {"documented": [], "runtime": []}
-    for each in contestants:
-        if each.kind != "ours" and found.throughput(each.name):
-            measured[each.kind].append(each.name)
-    yield ratio_target(
-        model, "the best rival as its documentation teaches", FACTORS[model], found, measured["documented"]
-    )
-    yield ratio_target(model, "the best rival over our runtime", RUNTIME_FACTOR, found, measured["runtime"])
-    yield latency_target(model, found)
+    for kind, factor in (("documented", FACTORS[model]), ("runtime", RUNTIME_FACTOR)):
+        text = f"Saturated throughput of {model} beside {RIVALS[kind]}"
+        names = [each.name for each in contestants if each.kind == kind]
+        yield Target(text, f"at least {factor:g} ×", *throughput(found, names, factor))
+    text = f"p99 of {model} in an open loop at {SHARE:.0%} of the best documented rival's throughput"
+    yield Target(text, "below every rival's", *latency(found, [each.name for each in contestants]))
 
 
-def ratio_target(model: str, rival: str, factor: float, found: Found, names: Sequence[str]) -> Target:
-    """Return the target of the throughput beside some rivals."""
-    text, ratio = f"Saturated throughput of {model} beside {rival}", found.ratio(names)
-    best = max(names, key=found.throughput, default=None)
-    measured = f"{ratio:.2f} × ({best})" if ratio else "not measured"
-    return Target(text, f"at least {factor:g} ×", measured, ratio >= factor if ratio else None)
+Outcome = tuple[str, bool | None]
+"""What was measured, and whether it meets the target; None if it was not measured."""
 
 
-def latency_target(model: str, found: Found) -> Target:
-    """Return the target of the latency at one rate of arrival."""
-    ours = found.open.get(OURS.name)
-    best = min(((load.p99_ms, name) for name, load in found.open.items() if name != OURS.name), default=None)
-    text = f"p99 of {model} in an open loop at 80 % of the best documented rival's throughput"
-    if ours is None or best is None:
-        return Target(text, "below every rival's", "not measured", None)
-    measured = f"{ours.p99_ms:.0f} ms, best rival {best[0]:.0f} ms ({best[1]})"
-    return Target(text, "below every rival's", measured, ours.p99_ms < best[0] and not ours.errors)
+def not_measured(found: Found, names: Sequence[str]) -> Outcome | None:
+    """Return the outcome of a target of which a server failed: without that server it would be easier to meet."""
+    failed = [name for name in (OURS.name, *names) if name in found.failures]
+    return (f"not measured: {', '.join(dict.fromkeys(failed))} failed", None) if failed else None
+
+
+def throughput(found: Found, names: Sequence[str], factor: float) -> Outcome:
+    """Return the outcome of the throughput beside some rivals."""
+    ratio = found.ratio(names)
+    if failed := not_measured(found, names):
+        return failed
+    if not ratio:
+        return "not measured", None
+    return f"{ratio:.2f} × ({max(names, key=found.saturated)})", ratio >= factor
+
+
+def latency(found: Found, names: Sequence[str]) -> Outcome:
+    """Return the outcome of the latency at one rate of arrival."""
+    if failed := not_measured(found, names):
+        return failed
+    loads = {name: load for name in names if (load := found.at_rate(name))}
+    ours = loads.pop(OURS.name, None)
+    if ours is None or not loads:
+        return "not measured", None
+    best = min(loads, key=lambda name: loads[name].p99_ms)
+    measured = f"{ours.p99_ms:.0f} ms, best rival {loads[best].p99_ms:.0f} ms ({best})"
+    return measured, ours.p99_ms < loads[best].p99_ms and not ours.errors
 
 
 def plot(measured: Mapping[str, Found], contestants: Sequence[Contestant]) -> None:
     """Draw the saturated throughput of all servers, relative to the best documented rival."""
     documented = [each.name for each in contestants if each.kind == "documented"]
-    best = {model: max(map(found.throughput, documented)) or 1 for model, found in measured.items()}
+    best = {model: max(map(found.saturated, documented)) or 1 for model, found in measured.items()}
     series = {
-        each.name: [found.throughput(each.name) / best[model] for model, found in measured.items()]
+        each.name: [found.saturated(each.name) / best[model] for model, found in measured.items()]
         for each in contestants
     }
     bars("rivals", list(measured), series, "requests/s, relative to the best documented rival")
@@ -104,8 +125,8 @@ def main(*, quick: bool, only: tuple[str, ...], rounds: int | None) -> None:
     models = [model for model in FACTORS if model in only] or list(FACTORS)
     names = [name for name in only if name not in FACTORS]
     contestants = [each for each in CONTESTANTS if not names or each.kind == "ours" or each.name in names]
-    prepare(contestants)
-    measured = {model: measure(model, contestants, schedule) for model in models}
+    failures = prepare(contestants)
+    measured = {model: measure(model, contestants, schedule, failures) for model in models}
     result = Result(
         name="rivals",
         command="python -m bench.rivals" + " --quick" * quick,
@@ -116,20 +137,25 @@ def main(*, quick: bool, only: tuple[str, ...], rounds: int | None) -> None:
     if not only:
         plot(measured, contestants)
         result.save()
+    if any(found.failures for found in measured.values()):
+        sys.exit(1)
 
 
-def prepare(contestants: Sequence[Contestant]) -> None:
-    """Create the environments and the models. A rival whose environment fails is reported when it starts."""
+def prepare(contestants: Sequence[Contestant]) -> dict[str, str]:
+    """Create the environments and the models. Return the errors of the rivals whose environment fails."""
     fetch_wrk()
     for name in (environments.RUNTIMES, environments.OURS, "generators"):
         environments.create(name)
-    for name in {each.name.partition(",")[0] for each in contestants} & environments.ENVIRONMENTS.keys():
+    failures = {}
+    for each in contestants:
         try:
-            environments.create(name)
+            environments.create(each.environment)
         except (subprocess.CalledProcessError, OSError) as error:
-            print(f"the environment {name} cannot be created: {error}", flush=True)
+            failures[each.name] = f"the environment {each.environment} cannot be created: {error}"
+            print(failures[each.name], flush=True)
     command = [str(environments.python(environments.OURS)), "-m", "bench.rivals.prepare"]
     subprocess.run(command, cwd=ROOT, check=True)
+    return failures
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from bench.environments import OURS as OURS_ENVIRONMENT
 from bench.environments import python
 
 Kind = Literal["ours", "documented", "runtime"]
@@ -24,6 +25,11 @@ class Contestant:
     threads: int = 1  # of the model, where its forward pass takes most of the time; 1 for small models
     environ: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = False  # in a network namespace of its own, because it listens on all interfaces
+
+    @property
+    def environment(self) -> str:
+        """Return the name of the environment that it needs."""
+        return OURS_ENVIRONMENT if self.kind == "ours" else self.name.partition(",")[0]
 
 
 def rival(name: str, form: Form, path: str, settings: str, *arguments: str, threads: int = 1) -> Contestant:

@@ -5,6 +5,7 @@ requests arrive whether earlier ones are answered or not, so that a slow answer 
 """
 
 import json
+import math
 import os
 import subprocess
 import time
@@ -21,6 +22,9 @@ SCRIPTS = Path(__file__).parent
 WRK = FOLDER / "wrk"
 POLL_S = 0.2
 REQUEST_TIMEOUT_S = 30
+UNLOADED = 5  # requests that find the time of an answer without load
+IDLE_S, IDLE_FACTOR, IDLE_ANSWERS = 90.0, 2.0, 2
+"""A server is idle once so many answers in a row take at most this multiple of its fastest one; it gets so long."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,26 @@ def fetch_wrk() -> None:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The answer to a single request."""
+
+    body: bytes
+    seconds: float
+
+
+@dataclass
 class Client:
     """What sends requests to one running server."""
 
     server: Running
     request: wire.Request
     folder: Path  # where the body is written for the generators
+    fastest_s: float = math.inf  # the shortest time of a single answer
+
+    @property
+    def headers(self) -> Sequence[str]:
+        """Return the headers as arguments of curl and wrk."""
+        return [part for name, value in self.request.headers.items() for part in ("--header", f"{name}: {value}")]
 
     @property
     def body(self) -> Path:
@@ -58,24 +76,46 @@ class Client:
         return path
 
     def wait(self) -> wire.Best:
-        """Return the first answer of the server. Raise ServerFailed if there is none."""
-        headers = [part for name, value in self.request.headers.items() for part in ("--header", f"{name}: {value}")]
-        curl = ("curl", "--silent", "--fail", "--max-time", "30", *headers, "--data-binary", f"@{self.body}")
+        """Wait until the server is ready, measure its unloaded answers and return one. Raise ServerFailed."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
-            self.server.check()
-            done = subprocess.run([*self.server.entry, *curl, self.server.url], capture_output=True, check=False)
-            if done.returncode == 0:
-                return wire.best(self.server.contestant.form, done.stdout)
+            if answer := self.ask():
+                for _ in range(UNLOADED):
+                    self.ask()
+                return wire.best(self.server.contestant.form, answer.body)
             time.sleep(POLL_S)
-        self.server.check()
         raise ServerFailed(f"{self.server.contestant.name} does not answer: {self.server.log.read_text()[-2000:]}")
 
-    def closed(self, clients: int, seconds: float) -> Load:
-        """Return the figures of clients in a closed loop."""
-        headers = [part for name, value in self.request.headers.items() for part in ("--header", f"{name}: {value}")]
-        wrk = (str(WRK / "usr/bin/wrk"), "--threads", "1", "--connections", str(clients), f"--duration={seconds:g}s")
-        options = ("--timeout", f"{REQUEST_TIMEOUT_S}s", "--script", str(SCRIPTS / "wrk.lua"), *headers)
+    def ask(self) -> Answer | None:
+        """Send a single request. Return its answer, or None if it is not a success. Raise ServerFailed."""
+        self.server.check()
+        curl = ("curl", "--silent", "--fail", "--max-time", str(REQUEST_TIMEOUT_S), *self.headers)
+        options = ("--data-binary", f"@{self.body}", "--write-out", "%{stderr}%{time_total}")
+        command = [*self.server.entry, *curl, *options, self.server.url]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            return None
+        answer = Answer(done.stdout, float(done.stderr))
+        self.fastest_s = min(self.fastest_s, answer.seconds)
+        return answer
+
+    def wait_until_idle(self) -> None:
+        """Wait until the server answers as fast as without load. Raise ServerFailed if that takes too long.
+
+        A generator drops its connections with requests in flight, and some servers go on with them.
+        """
+        deadline, in_a_row = time.monotonic() + IDLE_S, 0
+        while in_a_row < IDLE_ANSWERS:
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{self.server.contestant.name} is still busy {IDLE_S:.0f} s after a load")
+            answer = self.ask()
+            fast = answer is not None and answer.seconds <= IDLE_FACTOR * self.fastest_s
+            in_a_row = in_a_row + 1 if fast else 0
+
+    def closed(self, clients: int, seconds: int) -> Load:
+        """Return the figures of clients in a closed loop. wrk takes whole seconds only."""
+        wrk = (str(WRK / "usr/bin/wrk"), "--threads", "1", "--connections", str(clients), f"--duration={seconds}s")
+        options = ("--timeout", f"{REQUEST_TIMEOUT_S}s", "--script", str(SCRIPTS / "wrk.lua"), *self.headers)
         found = self.generate((*wrk, *options, self.server.url))
         return Load(found["requests"] / found["seconds"], found["p50_ms"], found["p99_ms"], found["errors"])
 
@@ -88,7 +128,8 @@ class Client:
         return Load(found["requests"] / seconds, found["p50_ms"], found["p99_ms"], found["errors"])
 
     def generate(self, command: Sequence[str], **environ: str) -> dict[str, Any]:
-        """Run a generator and return what its script prints in the last line."""
+        """Run a generator against an idle server, and return what its script prints in the last line."""
+        self.wait_until_idle()
         library = str(next((WRK / "usr/lib").glob("*")))
         done = subprocess.run(
             [*self.server.entry, *command],
