@@ -1,7 +1,7 @@
 """Run the benchmarks and write their page: `python -m bench`, or `make bench`.
 
 A benchmark that fails is reported as failed, and the others go on. `--only` repeats some of them: the page is made from
-the files in `docs/benchmarks`, which each benchmark replaces when it succeeds.
+the files in `docs/benchmarks`, which each benchmark replaces when it succeeds. Short runs leave the page alone.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import click
 
 from bench import page
-from bench.result import show_table
+from bench.result import FOLDER, QUICK, quick_option, show_table
 from tools.documents import ROOT
 
 
@@ -22,18 +22,18 @@ class Benchmark:
     """One command."""
 
     module: str
-    quick: Sequence[str] = ()  # its arguments for a short run
-    full: Sequence[str] = ()
+    arguments: Sequence[str] = ()
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "forward": Benchmark("bench.forward", quick=("--quick",)),
-    "request": Benchmark("bench.request_figures", quick=("--seconds", "1")),
-    "gateway": Benchmark("bench.gateway", quick=("--seconds", "1")),
-    "large-images": Benchmark("bench.large_images", quick=("--quick",)),
-    "start": Benchmark("bench.start", quick=("--rounds", "1")),
-    "scale": Benchmark("bench.scale", quick=("threads", "overload", "--seconds", "1"), full=("--seconds", "3")),
-    "rivals": Benchmark("bench.rivals", quick=("--quick",)),
+    "forward": Benchmark("bench.forward"),
+    "request": Benchmark("bench.request_figures"),
+    "gateway": Benchmark("bench.gateway"),
+    "large-images": Benchmark("bench.large_images"),
+    "int8": Benchmark("bench.int8"),
+    "start": Benchmark("bench.start"),
+    "scale": Benchmark("bench.scale"),
+    "rivals": Benchmark("bench.rivals"),
 }
 
 
@@ -41,7 +41,7 @@ def run(name: str, *, quick: bool) -> dict[str, str]:
     """Run a benchmark. Return a row of the summary."""
     benchmark = BENCHMARKS[name]
     began = time.monotonic()
-    command = [sys.executable, "-m", benchmark.module, *(benchmark.quick if quick else benchmark.full)]
+    command = [sys.executable, "-m", benchmark.module, *benchmark.arguments, *["--quick"] * quick]
     print(f"\n{' '.join(['python', *command[1:]])}", flush=True)
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     outcome = "done" if code == 0 else f"failed with exit code {code}"
@@ -49,14 +49,15 @@ def run(name: str, *, quick: bool) -> dict[str, str]:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Measure each figure shortly, and leave some out.")
+@quick_option
 @click.option("--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run this one; may be repeated.")
 def main(*, quick: bool, only: tuple[str, ...]) -> None:
-    """Run the benchmarks, write docs/benchmarks.md and print all targets."""
+    """Run the benchmarks, write docs/benchmarks.md unless they are short, and print all targets."""
     outcomes = [run(name, quick=quick) for name in only or BENCHMARKS]
-    page.write()
+    if not quick:
+        page.write()
     show_table("benchmarks", outcomes)
-    show_table("targets", page.target_rows(page.results()))
+    show_table("targets", page.target_rows(page.results(QUICK if quick else FOLDER)))
     if any(outcome["outcome"] != "done" for outcome in outcomes):
         sys.exit(1)
 

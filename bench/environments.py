@@ -4,6 +4,7 @@ PyTorch and the runtimes are large, so they are installed once, in the environme
 An environment is complete if it has the file `installed` with the requirements that it was made from.
 """
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +28,11 @@ class Environment:
     requirements: Sequence[str]
     python: str = sys.executable
     constrained: bool = False  # to the versions of constraints.txt
+
+    @property
+    def package(self) -> str:
+        """Return the name of the first package that it is made for."""
+        return self.requirements[0].partition("==")[0].partition("[")[0]
 
 
 ENVIRONMENTS: dict[str, Environment] = {
@@ -70,6 +76,15 @@ def create(name: str) -> None:
     constraints = ("--constraint", ROOT / "constraints.txt") if environment.constrained else ()
     run(python(name), "-m", "pip", "install", "--quiet", *constraints, *environment.requirements)
     marker.write_text(wanted, "utf-8")
+
+
+def versions(name: str, *packages: str) -> dict[str, str]:
+    """Return the versions of packages that are installed in an environment."""
+    program = "import json, sys; from importlib import metadata; "
+    program += "print(json.dumps({name: metadata.version(name) for name in sys.argv[1:]}))"
+    command = [str(python(name)), "-c", program, *packages]
+    found: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return found
 
 
 def run(*command: str | Path) -> None:

@@ -20,7 +20,7 @@ import click
 
 from bench import environments
 from bench.plots import bars
-from bench.result import Result, Row, Target
+from bench.result import Result, Row, Target, quick_option
 from tools.documents import ROOT
 
 RIVALS = ("PyTorch", "TorchScript", "ONNX Runtime", "OpenVINO")
@@ -78,21 +78,21 @@ def targets(rows: Sequence[Row]) -> Iterator[Target]:
         yield Target(text, f"at least {ENOUGH} × in every cell", found, reached == len(ratios))
 
 
-def plot(rows: Sequence[Row]) -> None:
+def plot(rows: Sequence[Row], *, quick: bool) -> None:
     """Draw the images a second of all, relative to the fastest rival."""
     labels = [f"{row['model']}\n{row['threads']} threads, batch {row['batch']}" for row in rows]
     series = {
         name: [float(row.get(name) or 0) / float(row[str(row["fastest rival"])] or 1) for row in rows]
         for name in ("ours", *RIVALS)
     }
-    bars("forward", labels, series, "images/s, relative to the fastest rival")
+    bars("forward", labels, series, "images/s, relative to the fastest rival", quick=quick)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Measure a few cells shortly.")
+@quick_option
 @click.option("--only", multiple=True, help="Measure this network only; may be repeated.")
 def main(*, quick: bool, only: tuple[str, ...]) -> None:
-    """Measure all cells, print them and write docs/benchmarks/forward.json."""
+    """Measure all cells and print them. Write the file unless a cell failed."""
     for name in (environments.RUNTIMES, environments.OURS):
         environments.create(name)
     rows: list[Row] = []
@@ -105,13 +105,13 @@ def main(*, quick: bool, only: tuple[str, ...]) -> None:
             rows += map(compared, measured(job))
         except subprocess.CalledProcessError as error:
             failed.append(f"{job.model} with {job.threads} threads failed with exit code {error.returncode}")
-    result = Result("forward", "python -m bench.forward" + " --quick" * quick, rows, list(targets(rows)), ("timm",))
+    result = Result("forward", rows, list(targets(rows)), environments.versions(environments.OURS, "timm"))
     result.show()
-    if not only:
-        plot(rows)
-        result.save()
     if failed:
         sys.exit("\n".join(failed))
+    if not only:
+        result.save(quick=quick)
+        plot(rows, quick=quick)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 import click
 
 from bench import clients
-from bench.result import Result, Row
+from bench.result import Result, Row, quick_option
 from tests.server import Server
 from tools.documents import ROOT
 
@@ -45,12 +45,13 @@ def measure(frontends: int, seconds: float) -> Row:
 
 
 @click.command()
+@quick_option
 @click.option("--seconds", default=5.0, show_default=True, help="Measure each number of frontends for this long.")
-def main(seconds: float) -> None:
+def main(*, seconds: float, quick: bool) -> None:
     """Measure, print and write the figures."""
-    result = Result("gateway", "python -m bench.gateway", [measure(count, seconds) for count in FRONTENDS])
+    result = Result("gateway", [measure(count, 1.0 if quick else seconds) for count in FRONTENDS])
     result.show()
-    result.save()
+    result.save(quick=quick)
 
 
 if __name__ == "__main__":

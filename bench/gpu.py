@@ -22,7 +22,7 @@ import click
 import numpy as np
 import torch
 
-from bench.result import FOLDER, Result, Row, Target
+from bench.result import FOLDER, Result, Row, Target, versions
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
@@ -241,7 +241,7 @@ def main(**options: Any) -> None:
         for row in measure(name, device, options["precision"], effort):
             rows.append(row)
             print(f"{row['model']:20} {row['batch']:4} {row['contestant']:22} {row['images_per_s']:10.1f}", flush=True)
-    result = Result("gpu", "python -m bench.gpu", [describe(device), *rows], list(targets(rows)), ("timm",))
+    result = Result("gpu", [describe(device), *rows], list(targets(rows)), versions(("timm",)))
     result.show()
     if options["output"] or device.type != "cpu":
         print(result.save(options["output"] or FOLDER))

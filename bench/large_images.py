@@ -2,7 +2,7 @@
 
 The images of the archives are scaled up so far that the decoder reduces them by 2 and by 4, and encoded again. Both
 models that ship get each image decoded both ways. Writes `docs/benchmarks/large-images.json`. Without an archive, which
-`TWINS_BENCH_IMAGES` can name as well, nothing is measured.
+`BENCH_IMAGES` can name as well, nothing is measured.
 """
 
 import io
@@ -17,7 +17,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from bench.result import Result, Row, Target
+from bench.result import Result, Row, Target, quick_option
 from service.cli.images import LocalModel, open_model
 from twins.images.decode import Limits, decode
 from twins.images.input_image import Size
@@ -50,21 +50,20 @@ class Comparison:
 
 @click.command()
 @click.argument(
-    "archives", nargs=-1, envvar="TWINS_BENCH_IMAGES", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+    "archives", nargs=-1, envvar="BENCH_IMAGES", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--limit", default=100, show_default=True, help="Use this many images of each archive")
-@click.option("--quick", is_flag=True, help="Use ten images of each archive, and write no file")
+@quick_option
 def main(archives: tuple[Path, ...], *, limit: int, quick: bool) -> None:
     """Print the agreement and the times."""
     if not archives:
-        click.echo("skipped: name a tar archive of JPEG images, or set TWINS_BENCH_IMAGES")
+        click.echo("skipped: name a tar archive of JPEG images, or set BENCH_IMAGES")
         return
     found = list(comparisons(archives, 10 if quick else limit))
     command = f"python -m bench.large_images {' '.join(archive.name for archive in archives)} --limit {limit}"
-    result = Result("large-images", command, [row(each) for each in found], [target(each) for each in found])
+    result = Result("large-images", [row(each) for each in found], [target(each) for each in found], command=command)
     result.show()
-    if not quick:
-        result.save()
+    result.save(quick=quick)
 
 
 def comparisons(archives: Sequence[Path], limit: int) -> Iterator[Comparison]:

@@ -3,7 +3,9 @@
 The weights that are not in the package are random: the time of a forward pass does not depend on them.
 """
 
+import hashlib
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -97,11 +99,18 @@ def rival_network(name: str, *, fused: bool = True) -> torch.nn.Module:
     return load(reference.name, reference.checkpoint)
 
 
+def source(name: str) -> str:
+    """Return a short hash of what an exported network is made from: its weights and the versions of the libraries."""
+    versions = (metadata.version(package) for package in ("torch", "timm", "onnx", "onnxscript", "openvino"))
+    return hashlib.sha256(weights(name).path.read_bytes() + " ".join(versions).encode()).hexdigest()[:12]
+
+
 def export_onnx(name: str, size: tuple[int, int]) -> Path:
     """Return that network in ONNX, with a dynamic batch. It is exported once, since that takes a minute."""
-    path = MODELS / f"{name}.onnx"
+    folder = MODELS / source(name)
+    path = folder / f"{name}.onnx"
     if not path.is_file():
-        MODELS.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         batch = {0: torch.export.Dim("batch")}
         network, example = rival_network(name, fused=False), torch.randn(2, 3, *size)
         torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=(batch,), verbose=False)

@@ -22,6 +22,7 @@ TITLES = {
     "request": "CPU time of a request",
     "gateway": "Frontends in front of a worker that answers at once",
     "large-images": "Large JPEG images",
+    "int8": "Eight bits",
     "start": "Start and memory",
     "scale-threads": "Threads",
     "scale-clients": "Clients",
@@ -42,6 +43,12 @@ def results(folder: Path = FOLDER) -> list[Document]:
     return [found[name] for name in (*TITLES, *sorted(found.keys() - TITLES.keys())) if name in found]
 
 
+def missing(documents: Sequence[Document]) -> str:
+    """Return a sentence that names the benchmarks without a result; nothing if all have one."""
+    names = [f"`{name}`" for name in TITLES.keys() - {document["name"] for document in documents}]
+    return f"Without a result: {', '.join(sorted(names))}.\n" if names else ""
+
+
 def target_rows(documents: Iterable[Document]) -> list[Row]:
     """Return a row for each target."""
     return [
@@ -59,7 +66,7 @@ def target_rows(documents: Iterable[Document]) -> list[Row]:
 
 def targets(documents: Sequence[Document]) -> str:
     """Return the table of all targets."""
-    return markdown(target_rows(documents)) or "Nothing was measured yet.\n"
+    return "\n".join(filter(None, (markdown(target_rows(documents)), missing(documents))))
 
 
 def machines(documents: Sequence[Document]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.result import PLOTS, Row
+from bench.result import PLOTS, QUICK, Row
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
 
@@ -19,7 +19,7 @@ class Columns:
     group: str = ""  # a pair of lines is drawn for each of its values
 
 
-def plot(name: str, rows: Sequence[Row], columns: Columns) -> Path:
+def plot(name: str, rows: Sequence[Row], columns: Columns, *, quick: bool) -> Path:
     """Draw two columns against a third, and return the path of the file."""
     import matplotlib as mpl
 
@@ -39,14 +39,15 @@ def plot(name: str, rows: Sequence[Row], columns: Columns) -> Path:
     other.set(ylabel=columns.right, ylim=(0, None))
     lines = [line for each in (axis, other) for line in each.get_lines()]
     axis.legend(lines, [str(line.get_label()) for line in lines], loc="lower right", fontsize="small")
-    PLOTS.mkdir(parents=True, exist_ok=True)
-    path = PLOTS / f"{name}.svg"
+    path = file(name, quick=quick)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path
 
 
-def bars(name: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], quantity: str) -> Path:
+def bars(
+    name: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], quantity: str, *, quick: bool
+) -> Path:
     """Draw a group of bars for each label, one of each series, and return the path of the file."""
     import matplotlib as mpl
 
@@ -64,8 +65,14 @@ def bars(name: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]
     axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize="small")
     axis.set_ylabel(quantity)
     axis.legend(fontsize="x-small", ncols=2)
-    PLOTS.mkdir(parents=True, exist_ok=True)
-    path = PLOTS / f"{name}.svg"
+    path = file(name, quick=quick)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path
+
+
+def file(name: str, *, quick: bool) -> Path:
+    """Return the path of a plot, whose folder exists."""
+    folder = QUICK if quick else PLOTS
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.svg"

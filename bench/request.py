@@ -26,8 +26,10 @@ from pathlib import Path
 import click
 import grpc
 
+from service.cores import shares
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from service.settings import Settings
 from tests.server import Server
 from tools.documents import ROOT
 from twins.images.decode import Limits, decode
@@ -162,7 +164,7 @@ class DirectCalls:
     """The same model in this process, without a service."""
 
     def __init__(self, model: str) -> None:
-        plan = Plan(choose_device("cpu"), threads=1)
+        plan = Plan(choose_device("cpu"), threads=shares(Settings(device=("cpu",))).worker_threads)
         self.model = open_backend(plan).load(resolve(ModelReference(model)))
         for size in BATCHES:
             self.model.run([self.prepare()] * size)

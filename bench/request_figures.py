@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bench.result import Result, Row, Target
+from bench.result import Result, Row, Target, quick_option
 from tools.documents import ROOT
 
 Figures = Mapping[str, Any]
@@ -72,15 +72,16 @@ def targets(bare: Mapping[str, float], rows: Sequence[Row]) -> Iterator[Target]:
 
 
 @click.command()
+@quick_option
 @click.option("--seconds", default=4.0, show_default=True, help="Measure each load for this long in a round.")
-def main(seconds: float) -> None:
+def main(*, seconds: float, quick: bool) -> None:
     """Run the benchmark, print the figures and write docs/benchmarks/request.json."""
-    found = measured(seconds)
+    found = measured(1.0 if quick else seconds)
     bare, rows = direct(found), loads(found)
     listed = [*rows, {"table": "called directly", **bare}]
-    result = Result("request", "python -m bench.request_figures", listed, list(targets(bare, rows)))
+    result = Result("request", listed, list(targets(bare, rows)))
     result.show()
-    result.save()
+    result.save(quick=quick)
 
 
 if __name__ == "__main__":

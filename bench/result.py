@@ -1,4 +1,4 @@
-"""The JSON form of every benchmark's result: `docs/benchmarks/NAME.json`.
+"""The JSON form of every benchmark's result: `docs/benchmarks/NAME.json`, or `.venv/bench/quick/NAME.json`.
 
 A benchmark makes one `Result`, prints it with `show` and writes it with `save`. The machine and the versions are added
 here, so that all files have the same form.
@@ -7,19 +7,24 @@ here, so that all files have the same form.
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from tools.documents import ROOT
 
 FOLDER = ROOT / "docs" / "benchmarks"
+QUICK = ROOT / ".venv" / "bench" / "quick"
+"""Where short runs write, whose figures are not for the page."""
 PLOTS = ROOT / "docs" / "images" / "benchmarks"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8")
 PACKAGES = (
@@ -29,6 +34,14 @@ PACKAGES = (
 """What the figures of every benchmark depend on. Each file has the versions of those that are installed."""
 
 Row = Mapping[str, str | int | float | bool | None]
+
+
+def command() -> str:
+    """Return the command that started this process. Of files only the names matter to others."""
+    spec = sys.modules["__main__"].__spec__
+    module = spec.name.removesuffix(".__main__") if spec else sys.argv[0]
+    arguments = (Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:])
+    return shlex.join(["python", "-m", module, *arguments])
 
 
 @dataclass(frozen=True)
@@ -46,24 +59,25 @@ class Result:
     """What one benchmark found."""
 
     name: str  # of the file, without a suffix
-    command: str  # that repeats it
     rows: Sequence[Row]  # flat; the rows of one `table` have the same keys
     targets: Sequence[Target] = ()
-    packages: Sequence[str] = ()  # whose versions matter beside PACKAGES, such as those of rivals
+    versions: Mapping[str, str] = field(default_factory=dict)  # that matter beside PACKAGES, such as those of rivals
+    command: str = field(default_factory=command)  # that repeats it
 
     def document(self) -> dict[str, Any]:
         """Return the contents of the file."""
         return {
             "name": self.name,
             "machine": machine(),
-            "versions": versions((*PACKAGES, *self.packages)),
+            "versions": versions(PACKAGES) | self.versions,
             "command": self.command,
             "rows": [dict(row) for row in self.rows],
             "targets": [asdict(target) for target in self.targets],
         }
 
-    def save(self, folder: Path = FOLDER) -> Path:
-        """Write the file and return its path."""
+    def save(self, folder: Path = FOLDER, *, quick: bool = False) -> Path:
+        """Write the file and return its path. That of a short run is not written to the folder."""
+        folder = QUICK if quick else folder
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
         path.write_text(json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -73,6 +87,10 @@ class Result:
         """Print the rows and the targets."""
         show_table(self.name, self.rows)
         show_table("targets", [asdict(target) for target in self.targets])
+
+
+quick_option = click.option("--quick", is_flag=True, help="Measure shortly, and write to .venv/bench/quick.")
+"""The option of every benchmark."""
 
 
 def show_table(title: str, rows: Sequence[Row]) -> None:

@@ -14,7 +14,7 @@ import click
 import httpx
 import psutil
 
-from bench.result import Result, Row, Target
+from bench.result import Result, Row, Target, quick_option
 from tests.server import Server, wait_until
 from tools.documents import ROOT
 
@@ -53,11 +53,12 @@ def median(rows: list[Row], column: str) -> float:
 
 
 @click.command()
+@quick_option
 @click.option("--rounds", default=3, show_default=True, help="Start with an empty and with a filled cache so often.")
-def main(rounds: int) -> None:
+def main(*, rounds: int, quick: bool) -> None:
     """Measure, print and write the figures."""
     rows: list[Row] = []
-    for _ in range(rounds):
+    for _ in range(1 if quick else rounds):
         with tempfile.TemporaryDirectory() as cache:
             rows += [start(which, Path(cache)) for which in ("first", "second")]
     targets = [
@@ -68,9 +69,9 @@ def main(rounds: int) -> None:
     targets.append(
         at_most("Resident memory of a frontend", median(rows, "frontend_rss_mb"), FRONTEND_MB, "MB"),
     )
-    result = Result("start", "python -m bench.start", rows, targets)
+    result = Result("start", rows, targets)
     result.show()
-    result.save()
+    result.save(quick=quick)
 
 
 def at_most(text: str, measured: float, most: float, unit: str) -> Target:

@@ -59,12 +59,13 @@ def measure(server: Server, run: Callable[[Sequence[str]], Load], paths: Sequenc
     load = run([server.http + path for path in paths])
     spent = {kind: total - before[kind] for kind, total in cpu_s(server).items()}
     answered = max(1, load.count(200))
-    p50, p99 = load.percentile_ms(50), load.percentile_ms(99)
+    p50, p99, refused = load.percentile_ms(50), load.percentile_ms(99), load.percentile_ms(99, 429)
     return {
         "req/s": round(load.rate(200), 1),
         "p50 ms": p50 and round(p50, 1),
         "p99 ms": p99 and round(p99, 1),
         "429/s": round(load.rate(429), 1),
+        "429 p99 ms": refused and round(refused, 1),
         "failed": len(load.answers) - load.count(200) - load.count(429),
         "frontend_ms": round(1000 * spent["frontend"] / answered, 2),
         "worker_ms": round(1000 * spent["worker"] / answered, 2),
@@ -83,11 +84,15 @@ def opened(server: Server, seconds: float, rate: float) -> Row:
 
 
 def threads(seconds: float) -> Iterator[Row]:
-    """Change the threads of the worker, up to four times the number of cores."""
-    for model in (NANO, SMALL):
+    """Change the threads of the worker, up to four times the number of cores.
+
+    The larger model gets fewer clients and four times as long, so that each client has several answers.
+    """
+    for model, clients_, times in ((NANO, SATURATING, 1), (SMALL, 8, 4)):
         for number in (1, 2, 4, 8):
             with service("--threads", str(number), models=[model]) as server:
-                yield {"model": model, "threads": number, **closed(server, seconds)}
+                row = closed(server, times * seconds, number=clients_)
+                yield {"model": model, "clients": clients_, "threads": number, **row}
 
 
 def client_numbers(seconds: float) -> Iterator[Row]:
@@ -146,10 +151,11 @@ def model_numbers(seconds: float) -> Iterator[Row]:
 def overload(seconds: float) -> Iterator[Row]:
     """Change the rate at which requests arrive, in open loop, as a multiple of what the service can answer."""
     with service("--max-queue", str(SHORT_QUEUE)) as server:
-        peak = max(float(closed(server, seconds, number=number)["req/s"] or 0) for number in (16, SATURATING))
+        peak = max(float(closed(server, seconds, number=number)["req/s"] or 0) for number in (8, 16, SATURATING))
         for multiple in (0.5, 0.8, 1.0, 1.5, 2.0, 3.0):
             yield {
                 "multiple": multiple,
                 "offered/s": round(multiple * peak),
+                "peak/s": peak,
                 **opened(server, seconds, multiple * peak),
             }

@@ -17,9 +17,9 @@ import click
 
 from bench import environments
 from bench.plots import bars
-from bench.result import Result, Row, Target
+from bench.result import Result, Row, Target, quick_option
 from bench.rivals.contestants import CONTESTANTS, OURS, Contestant, Kind
-from bench.rivals.generators import fetch_wrk
+from bench.rivals.generators import fetch_wrk, wrk_version
 from bench.rivals.measure import CLIENTS, SATURATING, SHARE, Found, Schedule, measure
 from tools.documents import ROOT
 
@@ -102,7 +102,7 @@ def latency(found: Found, names: Sequence[str]) -> Outcome:
     return measured, ours.p99_ms < loads[best].p99_ms and not ours.errors
 
 
-def plot(measured: Mapping[str, Found], contestants: Sequence[Contestant]) -> None:
+def plot(measured: Mapping[str, Found], contestants: Sequence[Contestant], *, quick: bool) -> None:
     """Draw the saturated throughput of all servers, relative to the best documented rival."""
     documented = [each.name for each in contestants if each.kind == "documented"]
     best = {model: max(map(found.saturated, documented)) or 1 for model, found in measured.items()}
@@ -110,11 +110,11 @@ def plot(measured: Mapping[str, Found], contestants: Sequence[Contestant]) -> No
         each.name: [found.saturated(each.name) / best[model] for model, found in measured.items()]
         for each in contestants
     }
-    bars("rivals", list(measured), series, "requests/s, relative to the best documented rival")
+    bars("rivals", list(measured), series, "requests/s, relative to the best documented rival", quick=quick)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Measure one short round.")
+@quick_option
 @click.option("--only", multiple=True, help="Measure this server or model only, beside ours; may be repeated.")
 @click.option("--rounds", type=int, help="Start and measure every server this many times.")
 def main(*, quick: bool, only: tuple[str, ...], rounds: int | None) -> None:
@@ -129,16 +129,24 @@ def main(*, quick: bool, only: tuple[str, ...], rounds: int | None) -> None:
     measured = {model: measure(model, contestants, schedule, failures) for model in models}
     result = Result(
         name="rivals",
-        command="python -m bench.rivals" + " --quick" * quick,
         rows=[row for model, found in measured.items() for row in rows(model, found, contestants)],
         targets=[target for model, found in measured.items() for target in targets(model, found, contestants)],
+        versions=versions(contestants),
     )
     result.show()
     if not only:
-        plot(measured, contestants)
-        result.save()
+        plot(measured, contestants, quick=quick)
+        result.save(quick=quick)
     if any(found.failures for found in measured.values()):
         sys.exit(1)
+
+
+def versions(contestants: Sequence[Contestant]) -> dict[str, str]:
+    """Return the versions of the servers, of what they all use, and of the generators of load."""
+    found = environments.versions(environments.OURS, "timm", "pillow")
+    for name in dict.fromkeys(each.environment for each in contestants if each.kind != "ours"):
+        found |= environments.versions(name, environments.ENVIRONMENTS[name].package)
+    return found | environments.versions("generators", "k6") | {"wrk": wrk_version()}
 
 
 def prepare(contestants: Sequence[Contestant]) -> dict[str, str]:

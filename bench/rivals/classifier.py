@@ -87,7 +87,7 @@ def openvino_forward() -> Forward:
 
     torch.set_num_threads(1)
     core, compiled = openvino.Core(), {}
-    source = core.read_model(FOLDER / f"{MODEL}.xml")
+    source = core.read_model(FOLDER / CONFIG["made_from"] / f"{MODEL}.xml")
     options = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 
     def forward(batch: Array) -> Array:
@@ -107,7 +107,9 @@ def onnxruntime_forward() -> Forward:
     torch.set_num_threads(1)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(FOLDER / f"{MODEL}.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        FOLDER / CONFIG["made_from"] / f"{MODEL}.onnx", options, providers=["CPUExecutionProvider"]
+    )
     name = session.get_inputs()[0].name
 
     def forward(batch: Array) -> Array:

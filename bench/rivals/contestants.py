@@ -53,7 +53,7 @@ OURS = Contestant(
         *("{python}", "-m", "service.cli", "serve", "--device", "cpu", "--model", "{model}", "--log-level", "warning"),
         *("--http-port", "{port}", "--grpc-port", "{grpc_port}"),
     ),
-    settings="defaults",
+    settings="defaults, and like the others no log line for each request",
 )
 
 THREADS = "1 thread, 2 for SVT-S"

@@ -45,6 +45,17 @@ def fetch_wrk() -> None:
         run("sh", "-c", f'cd {WRK} && {fetch} && for each in *.deb; do dpkg-deb --extract "$each" .; done')
 
 
+def wrk_environ() -> dict[str, str]:
+    """Return the environment in which wrk finds its libraries."""
+    return {**os.environ, "LD_LIBRARY_PATH": str(next((WRK / "usr/lib").glob("*")))}
+
+
+def wrk_version() -> str:
+    """Return what wrk prints as its version."""
+    done = subprocess.run([WRK / "usr/bin/wrk", "--version"], env=wrk_environ(), capture_output=True, check=False)
+    return done.stdout.decode().split(maxsplit=2)[1].rpartition("/")[2]
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer to a single request."""
@@ -130,10 +141,9 @@ class Client:
     def generate(self, command: Sequence[str], **environ: str) -> dict[str, Any]:
         """Run a generator against an idle server, and return what its script prints in the last line."""
         self.wait_until_idle()
-        library = str(next((WRK / "usr/lib").glob("*")))
         done = subprocess.run(
             [*self.server.entry, *command],
-            env={**os.environ, "BODY": str(self.body), "LD_LIBRARY_PATH": library, **environ},
+            env={**wrk_environ(), "BODY": str(self.body), **environ},
             capture_output=True,
             text=True,
             check=False,

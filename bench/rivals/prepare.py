@@ -12,7 +12,7 @@ import warnings
 import openvino
 import torch
 
-from bench.networks import MODELS, export_onnx, timm_arguments, timm_classifier, weights
+from bench.networks import MODELS, export_onnx, source, timm_arguments, timm_classifier, weights
 from twins.network.variants import VARIANTS
 from twins.zoo import labels
 from twins.zoo.models import ZOO
@@ -22,15 +22,15 @@ NAMES = ("twins_svt_nano", "twins_svt_small")
 
 def prepare(name: str) -> None:
     """Write the files of one model, the one that completes it last."""
-    done = MODELS / f"{name}.json"
-    if done.is_file():
-        return
     MODELS.mkdir(parents=True, exist_ok=True)
-    path = MODELS / f"{name}.safetensors"
+    done, path = MODELS / f"{name}.json", MODELS / f"{name}.safetensors"
     if (found := weights(name).path) != path:
         shutil.copyfile(found, path)
+    wanted = config(name)
+    if done.is_file() and json.loads(done.read_text("utf-8")) == wanted:
+        return
     export(name)
-    done.write_text(json.dumps(config(name)), "utf-8")
+    done.write_text(json.dumps(wanted), "utf-8")
 
 
 def config(name: str) -> dict[str, object]:
@@ -46,6 +46,7 @@ def config(name: str) -> dict[str, object]:
         "mean": values.mean,
         "std": values.std,
         "labels": names,
+        "made_from": source(name),
         "network": timm_arguments(VARIANTS[entry.variant], classes=len(names)),
     }
 
@@ -57,7 +58,7 @@ def export(name: str) -> None:
     export_onnx(name, (size, size))
     example = torch.randn(2, 3, size, size)
     converted = openvino.convert_model(timm_classifier(name), example_input=example)
-    openvino.save_model(converted, MODELS / f"{name}.xml", compress_to_fp16=False)
+    openvino.save_model(converted, MODELS / source(name) / f"{name}.xml", compress_to_fp16=False)
 
 
 if __name__ == "__main__":

@@ -25,5 +25,5 @@ def test_a_share_of_equal_answers_meets_the_target_or_misses_it(agreement, met):
 
 
 def test_nothing_is_measured_without_an_archive(monkeypatch):
-    monkeypatch.delenv("TWINS_BENCH_IMAGES", raising=False)
+    monkeypatch.delenv("BENCH_IMAGES", raising=False)
     assert "skipped" in CliRunner().invoke(main, []).output

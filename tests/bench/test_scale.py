@@ -3,9 +3,11 @@
 import pytest
 
 from bench import clients
-from bench.scale import goodput, worst_threads
+from bench.scale import overload_targets, worst_threads
 from bench.sweeps import IMAGE
 from tests.server import Server
+
+OTHERS = {"peak/s": 90.0, "429 p99 ms": 20.0, "failed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def test_the_worst_number_of_threads_is_compared_with_the_best_of_its_model():
 
 
 def test_goodput_is_that_at_three_times_the_saturating_load():
-    rows = [{"multiple": m, "req/s": rate} for m, rate in ((1.0, 100.0), (2.0, 50.0), (3.0, 95.0))]
-    (target,) = goodput(rows)
+    rows = [{"multiple": m, "req/s": rate, **OTHERS} for m, rate in ((1.0, 100.0), (2.0, 50.0), (3.0, 95.0))]
+    target, _ = overload_targets(rows)
     assert (target.measured, target.met) == ("95%", True)
+
+
+def test_the_peak_of_the_closed_loops_counts_for_the_goodput():
+    target, _ = overload_targets([{"multiple": 3.0, "req/s": 95.0, **OTHERS, "peak/s": 110.0}])
+    assert (target.measured, target.met) == ("86%", False)
+
+
+@pytest.mark.parametrize(("others", "met"), [({}, True), ({"429 p99 ms": 101.0}, False), ({"failed": 1}, False)])
+def test_an_overload_is_refused_at_once_and_with_429_only(others, met):
+    _, target = overload_targets([{"multiple": 3.0, "req/s": 95.0, **OTHERS, **others}])
+    assert target.met == met
