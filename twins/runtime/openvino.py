@@ -109,7 +109,6 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",  # one request at a time uses all threads
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # other processes have the same cores
-            **CACHE_PER_SHAPE,
         }
         self.core = openvino.Core()
 
@@ -130,9 +129,9 @@ class OpenVinoBackend:
         card, graph = exports.load_exported(reference, format_, labels_file=labels_file)
         return replace(card, precision="int8"), graph
 
-    def compile(self, graph: openvino.Model) -> openvino.InferRequest:
-        """Return a program for the CPU."""
-        return self.core.compile_model(graph, "CPU", self.config).create_infer_request()
+    def compile(self, graph: openvino.Model, settings: Mapping[str, int]) -> openvino.InferRequest:
+        """Return a program for the CPU. The settings are added to those of all programs."""
+        return self.core.compile_model(graph, "CPU", {**self.config, **settings}).create_infer_request()
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: the memory of a CPU is that of the process."""
@@ -166,7 +165,7 @@ class OpenVinoModel:
         kind, shape = key
         graph = self.graphs[kind].clone()
         graph.reshape(list(shape) if shape else ANY_SHAPE[kind])
-        return self.backend.compile(graph)
+        return self.backend.compile(graph, {} if shape else CACHE_PER_SHAPE)
 
     def warm_up(self, batch_size: int) -> None:
         """Compile a program for blank batches of that size unless they run in parts, and run it. Raise DeviceError."""

@@ -35,7 +35,8 @@ def top_k(logits: NDArray[np.float32], samples: Sequence[Sample]) -> list[Arrays
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = powers / powers.sum(axis=1, keepdims=True)
     ids = np.argsort(-scores, axis=1, kind="stable")[:, : most_classes(samples)]
-    return list(zip(ids.astype(np.int32), np.take_along_axis(scores, ids, axis=1), strict=True))
+    rows = np.arange(len(scores))[:, None]
+    return list(zip(ids.astype(np.int32), scores[rows, ids], strict=True))
 
 
 def features(found: NDArray[np.float32], _: Sequence[Sample]) -> list[Arrays]:
