@@ -26,13 +26,13 @@ class Benchmark:
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "forward": Benchmark("bench.forward"),
-    "request": Benchmark("bench.request_figures"),
-    "gateway": Benchmark("bench.gateway"),
-    "large-images": Benchmark("bench.large_images"),
-    "int8": Benchmark("bench.int8"),
-    "start": Benchmark("bench.start"),
-    "scale": Benchmark("bench.scale"),
+    "forward": Benchmark("bench.models.forward"),
+    "request": Benchmark("bench.service.request_figures"),
+    "gateway": Benchmark("bench.service.gateway"),
+    "large-images": Benchmark("bench.models.large_images"),
+    "int8": Benchmark("bench.models.int8"),
+    "start": Benchmark("bench.service.start"),
+    "scale": Benchmark("bench.service.scale"),
     "rivals": Benchmark("bench.rivals"),
 }
 

@@ -12,7 +12,7 @@ import warnings
 import openvino
 import torch
 
-from bench.networks import MODELS, export_onnx, source, timm_arguments, timm_classifier, weights
+from bench.models.networks import MODELS, export_onnx, source, timm_arguments, timm_classifier, weights
 from twins.network.variants import VARIANTS
 from twins.zoo import labels
 from twins.zoo.models import ZOO

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.networks import weights
+from bench.models.networks import weights
 from bench.rivals.contestants import Contestant
 from tools.documents import ROOT
 

@@ -1,7 +1,7 @@
 """The commands of bench/ that call models directly."""
 
 from bench.document_images import CAT, LONG_SIDE, classified, overlaid
-from bench.request import BATCHES, DirectCalls
+from bench.service.request import BATCHES, DirectCalls
 
 
 def test_the_work_of_a_request_is_called_directly():

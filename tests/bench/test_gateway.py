@@ -1,6 +1,6 @@
-"""The service in front of workers without a network, which `bench.gateway` measures."""
+"""The service in front of workers without a network, which `bench.service.gateway` measures."""
 
-from bench.gateway import measure
+from bench.service.gateway import measure
 
 
 def test_the_gateway_answers_images_without_a_network():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bench import gpu
+from bench.models import gpu
 
 
 def test_the_command_runs_on_a_processor_and_writes_its_figures(tmp_path):

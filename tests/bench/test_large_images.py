@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bench.large_images import Comparison, enlarged, main, target
+from bench.models.large_images import Comparison, enlarged, main, target
 from tests.crafted import image
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import page, request_figures
+from bench import page
 from bench.__main__ import BENCHMARKS
+from bench.service import request_figures
 from tools.documents import ROOT
 
 MODULES = sorted(path for path in (ROOT / "bench").glob("*.py") if path.stem not in ("__main__", "networks"))
@@ -23,7 +24,7 @@ def result(**changes) -> dict:
     row = {"table": "a", "runtime": "ours", "images/s": 12.345678}
     return {
         "name": "forward",
-        "command": "python -m bench.forward",
+        "command": "python -m bench.models.forward",
         "rows": [row],
         "targets": [target],
         "machine": machine,

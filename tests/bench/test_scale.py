@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench import clients
-from bench.scale import overload_targets, worst_threads
-from bench.sweeps import IMAGE
+from bench.service import clients
+from bench.service.scale import overload_targets, worst_threads
+from bench.service.sweeps import IMAGE
 from tests.server import Server
 
 OTHERS = {"peak/s": 90.0, "429 p99 ms": 20.0, "failed": 0}

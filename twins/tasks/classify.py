@@ -69,7 +69,7 @@ class Classify(Task[ClassifyOptions, Classification]):
     model_task: TaskName = "classify"
     options = ClassifyOptions
     params = ClassifyParams
-    margin = 8  # by `python -m bench.large_images`
+    margin = 8  # by `python -m bench.models.large_images`
     max_batch: ClassVar[Mapping[str, int]] = {"cuda": 32, "cpu": 8}
 
     def check(self, options: ClassifyOptions, card: Card) -> None:

@@ -48,7 +48,7 @@ class Embed(Task[EmbedOptions, Embedding]):
     model_task: TaskName = "classify"
     options = EmbedOptions
     params = EmbedParams
-    margin = 8  # by `python -m bench.large_images`
+    margin = 8  # by `python -m bench.models.large_images`
     max_batch: ClassVar[Mapping[str, int]] = {"cuda": 32, "cpu": 8}
 
     def check(self, options: EmbedOptions, card: Card) -> None:

@@ -61,7 +61,7 @@ class Segment(Task[SegmentOptions, Segmentation]):
     model_task: TaskName = "segment"
     options = SegmentOptions
     params = SegmentParams
-    margin = 4  # by `python -m bench.large_images`
+    margin = 4  # by `python -m bench.models.large_images`
     max_batch: ClassVar[Mapping[str, int]] = {
         "cuda": 8,
         "cpu": 1,

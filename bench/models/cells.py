@@ -1,4 +1,4 @@
-"""Measure the cells of one job of `bench.forward`, in the environment `ours`: `python -m bench.forward_cells JOB`.
+"""Measure the cells of one job of `bench.models.forward`, in the environment `ours`: `python -m bench.models.cells`.
 
 Prints a list of rows as JSON in the last line: the images a second of each runtime and backend.
 """
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.forward import Job
-from bench.networks import export_onnx, rival_network, weights
+from bench.models.forward import Job
+from bench.models.networks import export_onnx, rival_network, weights
 from twins.runtime.backend import Model
 from twins.runtime.choice import LIBRARIES, choose_backend, is_installed, open_backend
 from twins.runtime.plan import BackendName, Plan

@@ -1,4 +1,4 @@
-"""Measures the processor time of a request: `python -m bench.request`.
+"""Measures the processor time of a request: `python -m bench.service.request`.
 
 Starts the service on the CPU and sends it the same image over and over, from 1, 8 and 32 clients that each wait for
 their answer. Prints the processor time that the frontend and the worker take for a request, beside the same work

@@ -1,4 +1,4 @@
-"""Compare networks of eight bits with those of 32: `python -m bench.int8`.
+"""Compare networks of eight bits with those of 32: `python -m bench.models.int8`.
 
 `--classify` and `--segment`, or the variables BENCH_CLASSIFY and BENCH_SEGMENT with a colon between both folders, name
 the images that calibrate the model of that task, and those that `twins evaluate` measures. Without them the networks
@@ -17,7 +17,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from bench.forward_cells import turns
+from bench.models.cells import turns
 from bench.result import Result, Row, Target, machine, quick_option, versions
 from service.cores import available
 from tools.documents import ROOT

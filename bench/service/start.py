@@ -1,4 +1,4 @@
-"""Measure the start and the memory of the service: `python -m bench.start`.
+"""Measure the start and the memory of the service: `python -m bench.service.start`.
 
 A start is from the command to the log line `ready`, with the models that ship. The first one has an empty cache of
 exported networks; the second one uses what the first one left there.

@@ -1,4 +1,4 @@
-"""Measure how the service scales on the CPU: `python -m bench.scale SWEEP…`, or all sweeps without a name.
+"""Measure how the service scales on the CPU: `python -m bench.service.scale SWEEP…`, or all sweeps without a name.
 
 A sweep writes `docs/benchmarks/scale-SWEEP.json` and a plot.
 """
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import click
 
-from bench import sweeps
 from bench.plots import Columns, plot
 from bench.result import Result, Row, Target, quick_option
+from bench.service import sweeps
 
 REFUSED_MS = 100.0
 
@@ -82,7 +82,7 @@ def main(*, names: Sequence[str], seconds: float, quick: bool) -> None:
     for name in names or (QUICK if quick else SWEEPS):
         sweep = SWEEPS[name]
         rows = list(sweep.rows(1.0 if quick else seconds))
-        again = f"python -m bench.scale {name} --seconds {seconds:g}"
+        again = f"python -m bench.service.scale {name} --seconds {seconds:g}"
         result = Result(f"scale-{name}", rows, sweep.targets(rows), command=again)
         result.show()
         plot(result.name, rows, sweep.columns, quick=quick)

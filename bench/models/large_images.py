@@ -1,4 +1,4 @@
-"""Compare the fast decoding of large JPEG images with the exact one: `python -m bench.large_images TAR…`.
+"""Compare the fast decoding of large JPEG images with the exact one: `python -m bench.models.large_images TAR…`.
 
 The images of the archives are scaled up so far that the decoder reduces them by 2 and by 4, and encoded again. Both
 models that ship get each image decoded both ways. Writes `docs/benchmarks/large-images.json`. Without an archive, which
@@ -60,7 +60,7 @@ def main(archives: tuple[Path, ...], *, limit: int, quick: bool) -> None:
         click.echo("skipped: name a tar archive of JPEG images, or set BENCH_IMAGES")
         return
     found = list(comparisons(archives, 10 if quick else limit))
-    command = f"python -m bench.large_images {' '.join(archive.name for archive in archives)} --limit {limit}"
+    command = f"python -m bench.models.large_images {' '.join(archive.name for archive in archives)} --limit {limit}"
     result = Result("large-images", [row(each) for each in found], [target(each) for each in found], command=command)
     result.show()
     result.save(quick=quick)

@@ -1,4 +1,4 @@
-"""Measures the images a second of classifiers on a GPU, beside timm: `python -m bench.gpu`.
+"""Measures the images a second of classifiers on a GPU, beside timm: `python -m bench.models.gpu`.
 
 Ours starts from the pixels of samples in memory of the host and ends with outputs there, as a worker runs it. timm runs
 its network alone, on a normalised batch that is on the device already, so that its figures are no less than a service

@@ -1,4 +1,4 @@
-"""Write the figures of `bench.request` and their targets: `python -m bench.request_figures`."""
+"""Write the figures of `bench.service.request` and their targets: `python -m bench.service.request_figures`."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ FRONTEND, WORKER, BEYOND_MS = 1.5, 1.1, 1.5
 
 def measured(seconds: float) -> Figures:
     """Return what the benchmark prints in its last line. Raise CalledProcessError."""
-    command = [sys.executable, "-m", "bench.request", "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "bench.service.request", "--seconds", str(seconds)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     found: Figures = json.loads(done.stdout.strip().splitlines()[-1])
     return found

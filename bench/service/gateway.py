@@ -1,4 +1,4 @@
-"""Measure what a request costs without the network: `python -m bench.gateway`.
+"""Measure what a request costs without the network: `python -m bench.service.gateway`.
 
 Frontends serve in front of a worker that answers at once. What counts is the CPU time of each process per image, which
 the number of cores of the machine and the clients beside it change little. Writes `docs/benchmarks/gateway.json`.
@@ -8,8 +8,8 @@ import time
 
 import click
 
-from bench import clients
 from bench.result import Result, Row, quick_option
+from bench.service import clients
 from tests.server import Server
 from tools.documents import ROOT
 
@@ -22,7 +22,7 @@ WARM_UP_S = 1.0
 def measure(frontends: int, seconds: float) -> Row:
     """Measure a service with this number of frontends."""
     flags = ("--device", "cpu", "--frontends", str(frontends), "--model", "twins_svt_nano")
-    with Server(*flags, program="bench.null_service") as server:
+    with Server(*flags, program="bench.service.null_service") as server:
         urls = [f"{server.http}/classify"]
         clients.closed(urls, IMAGE, clients=CLIENTS, seconds=WARM_UP_S)
         roles = {"worker-0": ("worker-0",), "frontends": [f"frontend-{number}" for number in range(frontends)]}

@@ -1,24 +1,21 @@
-"""The sweeps of `python -m bench.scale`: each changes one thing about a service on the CPU or its load.
+"""The sweeps of `python -m bench.service.scale`: each changes one thing about a service on the CPU or its load.
 
 The clients run beside the service on the same cores: `client_ms` is the CPU time that they take for a request, which
 the service cannot use.
 """
 
 import io
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from PIL import Image
 
-from bench import clients
-from bench.clients import Load
-from bench.memory import checkpoint
+from bench.models.networks import weights
 from bench.result import Row
+from bench.service import clients
+from bench.service.clients import Load
 from tests.server import Server, wait_until
 from tools.documents import ROOT
-from twins.zoo.models import ZOO, Packaged
 
 IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()
 NANO, SMALL = "twins_svt_nano", "twins_svt_small"
@@ -31,18 +28,12 @@ SHORT_QUEUE = 100  # images, which an overload fills within a second
 @contextmanager
 def service(*flags: str, models: Sequence[str] = (NANO,)) -> Iterator[Server]:
     """Start a service for that block. Models that do not ship get random weights."""
-    with tempfile.TemporaryDirectory() as folder:
-        named = (name if "=" in name else with_weights(name, Path(folder)) for name in models)
-        arguments = [part for name in named for part in ("--model", name)]
-        with Server("--device", "cpu", *arguments, *flags, wait=False) as server:
-            wait_until(lambda: server.events("ready"), timeout_s=START_S, what="ready")  # exports networks
-            clients.closed([f"{server.http}/classify"], IMAGE, clients=4, seconds=WARM_UP_S)
-            yield server
-
-
-def with_weights(name: str, folder: Path) -> str:
-    """Return a model's name, with a file of random weights if it does not ship."""
-    return name if isinstance(ZOO[name].source, Packaged) else f"{name}={checkpoint(name, folder)}"
+    named = (name if "=" in name else weights(name).argument for name in models)
+    arguments = [part for name in named for part in ("--model", name)]
+    with Server("--device", "cpu", *arguments, *flags, wait=False) as server:
+        wait_until(lambda: server.events("ready"), timeout_s=START_S, what="ready")  # exports networks
+        clients.closed([f"{server.http}/classify"], IMAGE, clients=4, seconds=WARM_UP_S)
+        yield server
 
 
 def cpu_s(server: Server) -> dict[str, float]:

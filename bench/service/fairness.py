@@ -1,4 +1,4 @@
-"""Measures the latency of /classify while eight clients use /segment: `python -m bench.fairness`.
+"""Measures the latency of /classify while eight clients use /segment: `python -m bench.service.fairness`.
 
 Starts the service with the models that ship, on the CPU, and measures it in closed loop: each client sends its next
 request when the last one is answered. The loads with and without the classifying client alternate, so that a machine

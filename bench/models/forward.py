@@ -1,4 +1,4 @@
-"""Compare forward passes with those of other runtimes: `python -m bench.forward`.
+"""Compare forward passes with those of other runtimes: `python -m bench.models.forward`.
 
 Ours is `Model.run` on ready samples, which includes normalisation and what is kept of the output; theirs is the bare
 forward pass on a ready, normalised batch. The rivals are timm's network in PyTorch, as TorchScript, in ONNX Runtime and
@@ -54,7 +54,7 @@ QUICK = (
 
 def measured(job: Job) -> list[dict[str, Any]]:
     """Return the rows of one job, measured by a process of its own. Raise CalledProcessError."""
-    command = [str(environments.python(environments.OURS)), "-m", "bench.forward_cells", json.dumps(asdict(job))]
+    command = [str(environments.python(environments.OURS)), "-m", "bench.models.cells", json.dumps(asdict(job))]
     environ = {**os.environ, "OMP_NUM_THREADS": str(job.threads)}
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)
     rows: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,0 +1,1 @@
+"""Forward passes of models called directly, beside other runtimes."""

@@ -1,0 +1,1 @@
+"""The service under load: what a request costs, and how it scales."""
