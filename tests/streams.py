@@ -50,6 +50,7 @@ class FakeStreams:
     can_capture: bool = True
     fault: Exception | None = None  # raised by every wait
     inside: bool = False  # whether operations go to the stream of forwards
+    capturing: bool = False
     uploads: int = 0
     downloads: int = 0
 
@@ -65,14 +66,20 @@ class FakeStreams:
     @contextmanager
     def forward(self) -> Iterator[None]:
         self.inside = True
-        yield
-        self.inside = False
+        try:
+            yield
+        finally:
+            self.inside = False
 
     def capture(self, function):
         assert self.inside
         if not self.can_capture:
             raise RuntimeError("operation not permitted when stream is capturing")
-        output = function()
+        self.capturing = True
+        try:
+            output = function()
+        finally:
+            self.capturing = False
         self.captured.append(tuple(output.shape))
         return FakeGraph(self, f"of {len(output)}", function, output), output
 
@@ -81,5 +88,9 @@ class FakeStreams:
         self.log.append(f"download {self.downloads}")
         return FakeEvent(self, f"download {self.downloads}", [lambda: host.copy_(source)])
 
+    def finish_loading(self) -> None:
+        self.log.append("finish loading")
+
     def settle(self) -> None:
+        assert not self.capturing, "operation not permitted when stream is capturing"
         self.log.append("settle")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twins.errors import BackendMissing
-from twins.runtime.files import FORMATS, Exported, check_installed
+from twins.runtime.files import FORMATS, Exported, check_installed, written
 from twins.runtime.files import export as write_file
 from twins.zoo.models import parse_reference
 
@@ -33,12 +33,12 @@ def export(  # noqa: PLR0913 - one for each flag
     twins export twins_svt_nano_fpn --to openvino nano_fpn.xml
     twins export mine=./checkpoint.pth --to torch-export mine.pt2
     """  # noqa: D301 - click wants the control character
-    check_file(file, format_name, force=force)
+    reference = parse_reference(name)
+    check_file(file, format_name, reference.checkpoint, force=force)
     try:
         check_installed(format_name)
     except BackendMissing as error:
         raise click.UsageError(f"--to {format_name}: {error}") from error
-    reference = parse_reference(name)
     from twins.zoo.loading import load  # imported late because it imports torch
 
     loaded = load(reference, labels_file=labels)
@@ -52,15 +52,18 @@ def export(  # noqa: PLR0913 - one for each flag
         write_report(exported)
 
 
-def check_file(file: Path, format_name: str, *, force: bool) -> None:
+def check_file(file: Path, format_name: str, checkpoint: Path | None, *, force: bool) -> None:
     """Raise UsageError if the file must not be written."""
-    suffix = FORMATS[format_name].suffix
+    suffix, *_ = FORMATS[format_name].suffixes
     if file.suffix != suffix:
         raise click.UsageError(f"FILE is {file}; its name must end in {suffix}")
     if not file.parent.is_dir():
         raise click.UsageError(f"{file.parent}: no such folder")
-    if file.exists() and not force:
-        raise click.UsageError(f"{file} exists; --force overwrites it")
+    for each in written(format_name, file):
+        if checkpoint is not None and each.exists() and each.samefile(checkpoint):
+            raise click.UsageError(f"{each} is the checkpoint; choose another name for FILE")
+        if each.exists() and not force:
+            raise click.UsageError(f"{each} exists; --force overwrites it")
 
 
 def write_report(exported: Exported) -> None:

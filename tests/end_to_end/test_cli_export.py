@@ -67,3 +67,16 @@ def test_an_export_without_the_packages_of_its_format_names_the_extra(tmp_path, 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else original(name))
     said = refused(USAGE, "export", NANO, "--to", "onnx", tmp_path / "nano.onnx")
     assert "pip install 'twins-serving[onnx]'" in said
+
+
+def test_an_export_does_not_overwrite_a_file_that_it_would_write_beside_the_named_one(tmp_path):
+    (tmp_path / "nano.bin").write_bytes(b"something else")
+    said = refused(USAGE, "export", NANO, "--to", "openvino", tmp_path / "nano.xml")
+    assert f"{tmp_path / 'nano.bin'} exists" in said
+    assert (tmp_path / "nano.bin").read_bytes() == b"something else"
+
+
+def test_an_export_never_overwrites_its_own_checkpoint(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    own = f"mine={tmp_path / 'model.bin'}"
+    assert "is the checkpoint" in refused(USAGE, "export", own, "--to", "openvino", tmp_path / "model.xml", "--force")

@@ -1,6 +1,7 @@
 """`twins.preprocess`: the same pixels that the service gives to a network."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from twins.checkpoints import checkpoint
 from twins.errors import CheckpointError, TwinsError
 from twins.images.input_image import InputImage
 from twins.preprocessing import Preprocessing
+from twins.runtime.inputs import card_for
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
 from twins.tasks import TASKS
@@ -98,3 +100,8 @@ def test_an_image_that_cannot_be_read_is_an_error_of_the_library(value):
 def test_a_checkpoint_that_is_not_there_is_named(file, tmp_path):
     with pytest.raises(CheckpointError, match=r"absent\.pth: No such file"):
         twins.preprocess(file, "own", tmp_path / "absent.pth")
+
+
+def test_the_users_values_come_before_those_of_a_published_model():
+    reference = replace(parse_reference("twins_svt_small"), preprocessing=Preprocessing(size=384))
+    assert card_for(reference).geometry.crop == 384

@@ -53,7 +53,7 @@ class BatchRunner:
         except DeviceOutOfMemory:
             if size == 1:
                 raise
-            self.limit = size // 2
+            self.limit = max(each for each in self.sizes() if each < size)
             return False
         return True
 

@@ -38,7 +38,10 @@ class Calibration:
     @cached_property
     def files(self) -> list[Path]:
         """Return the sampled files, the same ones every time. Raise DatasetError if the folder has no images."""
-        found = list(images(self.folder, deep=True))
+        try:
+            found = list(images(self.folder, deep=True))
+        except OSError as error:
+            raise DatasetError(f"--calibration {self.folder}: {error.strerror or error}") from error
         if not found:
             raise DatasetError(f"--calibration {self.folder}: the folder has no images")
         most = min(len(found), MOST_IMAGES, max(1, MOST_PIXELS // self.side**2))
@@ -49,7 +52,7 @@ class Calibration:
         """Return a hash of the sampled files and of all that their preprocessing depends on. Raise DatasetError."""
         card = self.card
         parts = (card.task, repr(card.geometry), repr(card.normalisation), repr(card.exif_orientation))
-        text = "\n".join((*parts, *map(downloads.digest, self.files)))
+        text = "\n".join((*parts, *map(digest, self.files)))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def pixels(self) -> list[NDArray[np.uint8]]:
@@ -82,6 +85,14 @@ class Calibration:
     def normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the input of the network for an image. pixels: H W C; the result: 1 C H W."""
         return normalise(pixels, self.card.normalisation)
+
+
+def digest(file: Path) -> str:
+    """Return the sha256 of a file; nothing if it cannot be read, since it is left out then."""
+    try:
+        return downloads.digest(file)
+    except OSError:
+        return ""
 
 
 def centre(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -20,20 +20,22 @@ class Library:
     """A library that runs networks."""
 
     backend: str  # the class of its backend, with its module
-    package: str  # what can be imported if the library is installed
+    packages: tuple[str, ...]  # what can be imported if the extra is installed
     devices: tuple[DeviceKind, ...]
     precisions: tuple[Precision, ...]
 
 
 ALL_PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
 
+ONNX = ("onnxruntime", "onnx", "onnxscript")
+
 LIBRARIES: Mapping[BackendName, Library] = {
-    "torch": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
-    "compile": Library("twins.runtime.torch:TorchBackend", "torch", ("cpu", "cuda"), ALL_PRECISIONS),
-    "openvino": Library("twins.runtime.openvino:OpenVinoBackend", "openvino", ("cpu",), ("auto", "float32", "int8")),
-    "onnx": Library("twins.runtime.onnx:OnnxBackend", "onnxruntime", ("cpu", "cuda"), ("auto", "float32")),
+    "torch": Library("twins.runtime.torch:TorchBackend", ("torch",), ("cpu", "cuda"), ALL_PRECISIONS),
+    "compile": Library("twins.runtime.torch:TorchBackend", ("torch",), ("cpu", "cuda"), ALL_PRECISIONS),
+    "openvino": Library("twins.runtime.openvino:OpenVinoBackend", ("openvino",), ("cpu",), ("auto", "float32", "int8")),
+    "onnx": Library("twins.runtime.onnx:OnnxBackend", ONNX, ("cpu", "cuda"), ("auto", "float32")),
     "tensorrt": Library(
-        "twins.runtime.tensorrt:TensorRtBackend", "tensorrt", ("cuda",), ("auto", "float32", "float16")
+        "twins.runtime.tensorrt:TensorRtBackend", ("tensorrt", *ONNX), ("cuda",), ("auto", "float32", "float16")
     ),
 }
 
@@ -97,7 +99,7 @@ def check_int8(calibration: Path | None) -> None:
 
 def is_installed(name: BackendName) -> bool:
     """Return whether the library of the backend is installed."""
-    return importlib.util.find_spec(LIBRARIES[name].package) is not None
+    return all(importlib.util.find_spec(package) for package in LIBRARIES[name].packages)
 
 
 def choose_device(device: str, index: int = 0) -> str:
@@ -111,7 +113,19 @@ def choose_device(device: str, index: int = 0) -> str:
 
 def has_gpu_driver() -> bool:
     """Return whether the library of NVIDIA's driver, without which PyTorch finds no GPU, can be loaded."""
+    return driver() is not None
+
+
+def gpu_count() -> int:
+    """Return how many GPUs the driver shows to this process, at least 1."""
+    library, count = driver(), ctypes.c_int(0)
+    if library is not None and library.cuInit(0) == 0:
+        library.cuDeviceGetCount(ctypes.byref(count))
+    return max(1, count.value)
+
+
+def driver() -> ctypes.CDLL | None:
+    """Return the library of NVIDIA's driver, or None if it cannot be loaded."""
     with suppress(OSError):
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        return True
-    return False
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    return None

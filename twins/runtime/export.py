@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twins.errors import ExportFailed
+from twins.runtime.agreement import difference
 
 EXAMPLE = (2, 3, 96, 160)  # the input with which a graph is recorded; it holds for every other size
 TOLERANCE = 1e-4  # of the deviation of an output
@@ -60,10 +61,7 @@ def check(network: EveryOutput, run: Run, *, images: Sequence[Tensor] = (), tole
         with torch.inference_mode():
             expected = [output.numpy() for output in network(batch)]
         for name, wanted, found in zip(network.names, expected, run(batch.numpy()), strict=True):
-            finite = np.isfinite(wanted)
-            if not finite.any():  # the network overflows: its samples fail one by one, whatever runs it
-                continue
-            off_by = np.abs(found - wanted)[finite].max() / wanted[finite].std()
+            off_by = difference(wanted, found)
             if not off_by <= tolerance:
                 raise ExportFailed(
                     f"the exported network does not give the answers of PyTorch: {name} is off by {off_by:.1e} of the "

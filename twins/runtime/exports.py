@@ -2,7 +2,8 @@
 
 The folder of an exported network is named by a hash of all that it depends on: the checkpoint, the code of the network,
 and the versions of the libraries. It has the files of the format and `facts.json`: the facts about the checkpoint, and
-the sha256 of each file. A folder appears complete or not at all.
+the sha256 of each file. A folder appears complete or not at all. The hashes reveal damage, not malice: whoever may
+write to the folder decides what the models answer, so that it belongs to the user alone.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import logging
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from filelock import FileLock
 
 from twins.card import Card
 from twins.checkpoints.facts import TIMM_CONFIG, Facts
+from twins.errors import WeightsUnavailable
+from twins.runtime.conversion import conversion_errors
 from twins.zoo import downloads, hub, loading
 from twins.zoo.models import ModelReference
 
@@ -32,9 +36,11 @@ if TYPE_CHECKING:
 
 FACTS = "facts.json"
 INSTALLED = Path(sys.prefix) / "share" / "twins" / "exported"  # what an image was built with; it is never written to
+UNFINISHED = ".unfinished-"  # begins the names of folders that are not complete
+LONGEST_EXPORT_S = 24 * 3600.0
 MOST_FOLDERS = 32  # exported networks that are kept; the one that was not used for the longest time goes first
 
-CODE = ("network/**/*.py", "checkpoints/*.py", "runtime/export.py")  # on which every exported network depends
+CODE = ("network/**/*.py", "checkpoints/*.py", "preprocessing.py", "runtime/export.py", "runtime/agreement.py")  # on which every exported network depends
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +113,9 @@ def key_of(path: Path, sha256: str, format_: Format[Any]) -> str:
 def digest_of_code(patterns: tuple[str, ...]) -> str:
     """Return a hash of the code in some files of this package."""
     root = Path(__file__).parent.parent
-    files = sorted(file for pattern in patterns for file in root.glob(pattern))
+    found = [sorted(root.glob(pattern)) for pattern in patterns]
+    assert all(found), f"one of {patterns} matches no file"
+    files = sorted(file for each in found for file in each)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -123,8 +131,9 @@ def read(folder: Path, format_: Format[Graph]) -> tuple[Facts, Graph] | None:
         if contents.files != digests(folder):
             log.warning("%s is damaged; the network is exported again", folder)
             return None
-        with suppress(OSError):  # the folder may be read-only
-            folder.touch()  # it was used now
+        if folder.parent != INSTALLED:
+            with suppress(OSError):  # the folder may be read-only
+                folder.touch()  # it was used now
         return contents.facts, format_.open(folder)
     except (OSError, msgspec.MsgspecError):
         return None
@@ -134,7 +143,7 @@ def export(folder: Path, reference: ModelReference, format_: Format[Graph]) -> t
     """Export a network and store it in the folder. If several processes want the same, one does and the others wait."""
     lock = FileLock(folder.with_suffix(".lock"))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         guard = lock.acquire()
     except OSError as error:
         warn_of_slow_starts(folder, error)
@@ -143,6 +152,7 @@ def export(folder: Path, reference: ModelReference, format_: Format[Graph]) -> t
         if found := read(folder, format_):
             return found
         facts, graph = export_now(reference, format_)
+        check_unchanged(folder, reference, format_)
         try:
             store(folder, facts, graph, format_)
             prune(folder.parent)
@@ -150,6 +160,13 @@ def export(folder: Path, reference: ModelReference, format_: Format[Graph]) -> t
         except OSError as error:
             warn_of_slow_starts(folder, error)
             return facts, graph
+
+
+def check_unchanged(folder: Path, reference: ModelReference, format_: Format[Any]) -> None:
+    """Raise WeightsUnavailable if the folder's name was made from another file than the one that was read since."""
+    path = hub.fetch(reference)
+    if key_of(path, hub.read_digest(path), format_) != folder.name:
+        raise WeightsUnavailable(f"{path} was replaced while it was read; start again")
 
 
 def warn_of_slow_starts(folder: Path, error: OSError) -> None:
@@ -163,14 +180,14 @@ def export_now(reference: ModelReference, format_: Format[Graph]) -> tuple[Facts
 
     found, path = loading.read(reference)
     with loading.named(reference, path):
-        return Facts(**{name: getattr(found, name) for name in Facts.__dataclass_fields__}), format_.export(
-            checkpoint.build(found)
-        )
+        facts = Facts(**{name: getattr(found, name) for name in Facts.__dataclass_fields__})
+        with conversion_errors():
+            return facts, format_.export(checkpoint.build(found))
 
 
 def store(folder: Path, facts: Facts, graph: Graph, format_: Format[Graph]) -> None:
     """Write an exported network to its folder, in one step. Raise OSError."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent, ignore_cleanup_errors=True) as name:
         written = Path(name) / folder.name
         written.mkdir()
         format_.save(graph, written)
@@ -185,7 +202,11 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def prune(folder: Path) -> None:
-    """Delete the exported networks that were not used for the longest time, beyond the number that is kept."""
+    """Delete what killed processes left, and the networks that were not used for the longest time, beyond the number."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LONGEST_EXPORT_S:
+                shutil.rmtree(left, ignore_errors=True)
     for old in sorted(by_use(folder))[:-MOST_FOLDERS]:
         shutil.rmtree(old[1], ignore_errors=True)
         old[1].with_suffix(".lock").unlink(missing_ok=True)
@@ -194,5 +215,6 @@ def prune(folder: Path) -> None:
 def by_use(folder: Path) -> Iterator[tuple[float, Path]]:
     """Yield each exported network with the time at which it was used last."""
     for each in folder.iterdir():
-        if (each / FACTS).is_file():
-            yield each.stat().st_mtime, each
+        with suppress(FileNotFoundError):  # another process deletes as well
+            if (each / FACTS).is_file():
+                yield each.stat().st_mtime, each

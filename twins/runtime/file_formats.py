@@ -77,7 +77,7 @@ def opset(path: Path) -> int:
 
 def write_openvino(loaded: Loaded, path: Path) -> None:
     """Write a file of OpenVINO, and its weights beside it."""
-    from twins.runtime.openvino import OpenVinoFormat, for_images  # before openvino, whose import it prepares
+    from twins.runtime.openvino import OpenVinoFormat, for_images, save_graph  # before openvino, whose import it prepares
     import openvino  # isort: skip
 
     graph = for_images(OpenVinoFormat(openvino.Core()).export(loaded.network), loaded.card.normalisation)
@@ -86,7 +86,7 @@ def write_openvino(loaded: Loaded, path: Path) -> None:
         output.get_tensor().set_names({OUTPUTS[output.get_any_name()]})
     for key, value in metadata(loaded.card).items():
         graph.set_rt_info(value, ["twins", key])
-    openvino.save_model(graph, path, compress_to_fp16=False)
+    save_graph(graph, path)
 
 
 def open_openvino(path: Path) -> OpenFile:

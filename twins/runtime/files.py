@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from twins import __version__
 from twins.card import MIN_SIDE, Card
 from twins.errors import BackendMissing, ExportFailed
+from twins.runtime import agreement
+from twins.runtime.conversion import conversion_errors
 
 if TYPE_CHECKING:
     from twins.zoo.loading import Loaded
@@ -38,7 +40,7 @@ Run = Callable[[Pixels], Mapping[str, NDArray[np.float32]]]
 class FileFormat:
     """One format. The functions are named with their module, which imports libraries."""
 
-    suffix: str
+    suffixes: tuple[str, ...]  # of the file that is named, and of those that are written beside it
     packages: tuple[str, ...]  # what can be imported if the extra is installed
     extra: str | None  # None if it needs no more than the package itself
     write: str
@@ -47,21 +49,21 @@ class FileFormat:
 
 FORMATS: Mapping[str, FileFormat] = {
     "onnx": FileFormat(
-        ".onnx",
+        (".onnx",),
         ("onnx", "onnxscript", "onnxruntime"),
         "onnx",
         "twins.runtime.file_formats:write_onnx",
         "twins.runtime.file_formats:open_onnx",
     ),
     "openvino": FileFormat(
-        ".xml",
+        (".xml", ".bin"),
         ("openvino",),
         "openvino",
         "twins.runtime.file_formats:write_openvino",
         "twins.runtime.file_formats:open_openvino",
     ),
     "torch-export": FileFormat(
-        ".pt2",
+        (".pt2",),
         (),
         None,
         "twins.runtime.file_formats:write_torch_export",
@@ -109,6 +111,11 @@ class Exported:
     checks: tuple[Check, ...]
 
 
+def written(name: str, path: Path) -> list[Path]:
+    """Return the files that a format writes, the one at `path` first."""
+    return [path.with_suffix(suffix) for suffix in FORMATS[name].suffixes]
+
+
 def check_installed(name: str) -> None:
     """Raise BackendMissing unless the packages that write and check a format are installed."""
     missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
@@ -128,8 +135,9 @@ def export(loaded: "Loaded", name: str, path: Path) -> Exported:
     write, open_file = pkgutil.resolve_name(FORMATS[name].write), pkgutil.resolve_name(FORMATS[name].open)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         made = Path(folder) / path.name
-        write(loaded, made)
-        opened: OpenFile = open_file(made)
+        with conversion_errors():
+            write(loaded, made)
+            opened: OpenFile = open_file(made)
         checks = tuple(compare(loaded, opened.run))
         for part in Path(folder).iterdir():  # OpenVINO writes two
             part.rename(path.parent / part.name)
@@ -162,9 +170,9 @@ def difference(
     wanted: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]], size: tuple[int, int]
 ) -> Check:
     """Return the comparison of the outputs of a file with those of the network."""
-    worst = max(float(np.abs(found[name] - value).max() / value.std()) for name, value in wanted.items())
-    agreement = float((wanted["logits"].argmax(axis=1) == found["logits"].argmax(axis=1)).mean())
-    return Check(len(wanted["logits"]), size, worst, agreement)
+    worst = max(agreement.difference(value, found[name]) for name, value in wanted.items())
+    same = float((wanted["logits"].argmax(axis=1) == found["logits"].argmax(axis=1)).mean())
+    return Check(len(wanted["logits"]), size, worst, same)
 
 
 def metadata(card: Card) -> dict[str, str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twins.card import Card, Normalisation, TaskName
+from twins.checkpoints.facts import TIMM_CONFIG
 from twins.errors import CheckpointError
 from twins.images.decode import DecodedImage, ImageError, Limits, decode, read_orientation, to_rgb
 from twins.images.input_image import InputImage
@@ -53,17 +54,13 @@ def normalise(pixels: Pixels, scale: Normalisation) -> NDArray[np.float32]:
 def card_for(reference: ModelReference) -> Card:
     """Return a card that is enough to preprocess images; it has no labels. Raises TwinsError.
 
-    The weights of a published model are not fetched. A checkpoint of your own is read once per version of the file.
+    The weights of a published model are not fetched. A checkpoint of your own is read once per version of the file and of timm's configuration beside it.
     """
     if reference.checkpoint is None:
         entry = find_entry(reference.name)
-        task, chosen = entry.task, choose(entry.task, {"zoo": entry.preprocessing})
+        task, chosen = entry.task, choose(entry.task, {"flag": reference.preprocessing, "zoo": entry.preprocessing})
     else:
-        try:
-            version = reference.checkpoint.stat().st_mtime_ns
-        except OSError as error:
-            raise CheckpointError(f"{reference.checkpoint}: {error.strerror}") from error
-        task, chosen = read_file(reference, version)
+        task, chosen = read_file(reference, version_of(reference.checkpoint))
     known = ZOO.get(reference.name)
     return Card(
         name=reference.name,
@@ -79,8 +76,17 @@ def card_for(reference: ModelReference) -> Card:
     )
 
 
+def version_of(checkpoint: Path) -> tuple[int, int]:
+    """Return when a checkpoint and timm's configuration beside it were written. Raises CheckpointError."""
+    config = checkpoint.parent / TIMM_CONFIG
+    try:
+        return checkpoint.stat().st_mtime_ns, config.stat().st_mtime_ns if config.is_file() else 0
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint}: {error.strerror}") from error
+
+
 @lru_cache(CACHED_FILES)
-def read_file(reference: ModelReference, version: int) -> tuple[TaskName, Chosen]:  # noqa: ARG001 - part of the key
+def read_file(reference: ModelReference, version: tuple[int, int]) -> tuple[TaskName, Chosen]:  # noqa: ARG001 - part of the key
     """Return the task and the preprocessing of a checkpoint of the user's own. Raises TwinsError."""
     from twins.zoo import loading  # imported late because it imports torch
 

@@ -7,6 +7,7 @@ Legend: B batch · C channels · H W image
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,7 @@ from twins.card import Card
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.runtime import exports, onnx_graph
 from twins.runtime.backend import Device, ErrorTable, Finished, device_errors
+from twins.runtime.choice import gpu_count
 from twins.runtime.host import outputs_on_host
 from twins.runtime.plan import BackendName, Plan
 from twins.tasks import TASKS
@@ -42,7 +44,7 @@ DEVICE_ERRORS: ErrorTable = (
 class OnnxFormat:
     """Networks as ONNX graphs. Their input is that of the network; each output has the name of its method."""
 
-    name = f"onnx-{onnx.__version__}-{onnxruntime.__version__}"
+    name = "-".join(("onnx", *map(version, ("onnx", "onnx-ir", "onnxscript", "onnxruntime"))))
     code: tuple[str, ...] = ("runtime/onnx_graph.py", "runtime/record.py")
 
     def export(self, network: "nn.Module") -> onnx.ModelProto:
@@ -77,7 +79,7 @@ class OnnxBackend:
             self.providers.insert(0, ("CUDAExecutionProvider", {"device_id": index or "0"}))
         if self.providers[0][0] not in onnxruntime.get_available_providers():
             raise DeviceMissing(f"the installed ONNX Runtime does not run on {plan.device}; install onnxruntime-gpu")
-        self.device = Device(plan.device, "cuda" if kind == "cuda" else "cpu", 1)
+        self.device = Device(plan.device, "cuda", gpu_count()) if kind == "cuda" else Device(plan.device, "cpu", 1)
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = plan.threads
         self.options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others use the same cores
@@ -89,8 +91,12 @@ class OnnxBackend:
             return OnnxModel(card, graph, self)
 
     def session(self, graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
-        """Return a session on the device."""
-        return onnxruntime.InferenceSession(graph.SerializeToString(), self.options, providers=self.providers)
+        """Return a session on the device. Raise DeviceMissing if it would run elsewhere."""
+        wanted = self.providers[0][0]
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), self.options, providers=self.providers)
+        if session.get_providers()[0] != wanted:  # it falls back to the CPU if a library or the device is missing
+            raise DeviceMissing(f"ONNX Runtime cannot use {self.device.name} with {wanted}; is CUDA installed?")
+        return session
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: ONNX Runtime does not tell what it uses of a device."""

@@ -58,7 +58,7 @@ ANY_SHAPE = {IMAGE: [-1, -1, -1, 3], TENSOR: [-1, 3, -1, -1]}
 class OpenVinoFormat:
     """Networks in OpenVINO's format. Their input is that of the network; each output has the name of its method."""
 
-    code: tuple[str, ...] = ()
+    code: tuple[str, ...] = ("runtime/openvino.py",)
 
     def __init__(self, core: openvino.Core) -> None:
         self.core = core
@@ -79,10 +79,7 @@ class OpenVinoFormat:
 
     def save(self, graph: openvino.Model, folder: Path) -> None:
         """Write the graph and its weights. Raise OSError."""
-        try:
-            openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
-        except RuntimeError as error:
-            raise OSError(str(error).strip().rpartition("\n")[2]) from error
+        save_graph(graph, folder / "graph.xml")
 
     def open(self, folder: Path) -> openvino.Model:
         """Read the graph. Its weights are mapped into memory. Raise OSError."""
@@ -90,6 +87,14 @@ class OpenVinoFormat:
             return self.core.read_model(folder / "graph.xml")
         except RuntimeError as error:
             raise OSError(str(error).strip().rpartition("\n")[2]) from error
+
+
+def save_graph(graph: openvino.Model, path: Path) -> None:
+    """Write a graph, and its weights beside it. Raise OSError."""
+    try:
+        openvino.save_model(graph, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(str(error).strip().rpartition("\n")[2]) from error
 
 
 class OpenVinoBackend:

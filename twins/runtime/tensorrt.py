@@ -90,7 +90,8 @@ class EngineFormat:
             graph = convert_float_to_float16(graph, keep_io_types=True)
         engine = self.build(graph.SerializeToString())
         found = EngineNetwork(engine, self.device)
-        images = [torch.randn(shape) for shape in (self.profile.smallest, (2, *self.profile.usual[1:]))]
+        seeded = torch.Generator().manual_seed(0)
+        images = [torch.randn(shape, generator=seeded) for shape in (self.profile.smallest, (2, *self.profile.usual[1:]))]
         export.check(export.EveryOutput(network), found.on_host, images=images, tolerance=TOLERANCES[self.precision])
         return engine
 

@@ -78,3 +78,9 @@ def test_a_size_that_does_not_fit_at_the_start_is_never_used():
 def test_a_model_for_which_not_even_one_sample_fits_cannot_be_warmed_up():
     with pytest.raises(DeviceOutOfMemory):
         BatchRunner(FakeModel("a", room=0), "cpu").warm_up(1)
+
+
+def test_a_size_that_does_not_fit_leaves_the_largest_one_that_did():
+    runner = BatchRunner(FakeModel("a", room=8), "cpu", max_batch=12)
+    assert [size for size in runner.sizes() if runner.warm_up(size)] == [1, 2, 4, 8]
+    assert runner.limit == 8

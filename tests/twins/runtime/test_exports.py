@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import segmentation
-from twins.errors import ExportFailed
+from twins.errors import ExportFailed, WeightsUnavailable
 from twins.runtime import exports
 from twins.zoo.models import ModelReference
 
@@ -165,3 +165,30 @@ def test_an_exported_network_runs_without_pytorch(tmp_path):
     command = [sys.executable, "-c", code]
     ran = [subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout for _ in range(2)]
     assert ran == ["True\n", "False\n"]
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_not_stored_under_the_old_name(folder, reference):
+    class Replaced(Numbers):
+        def export(self, network):
+            with reference.checkpoint.open("ab") as file:
+                file.write(b"\0")
+            return super().export(network)
+
+    with pytest.raises(WeightsUnavailable, match="replaced while it was read"):
+        exports.load_exported(reference, Replaced())
+    assert not [each for each in folder.iterdir() if each.is_dir()]
+
+
+def test_what_a_killed_process_left_is_deleted_after_a_day(folder, reference):
+    left, new = folder / f"{exports.UNFINISHED}old", folder / f"{exports.UNFINISHED}new"
+    for each in (left, new):
+        each.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    exports.load_exported(reference, Numbers())
+    assert (left.exists(), new.exists()) == (False, True)
+
+
+def test_all_of_the_code_that_a_graph_depends_on_is_found():
+    with pytest.raises(AssertionError, match="matches no file"):
+        exports.digest_of_code(("network/no_such_file.py",))
+    assert exports.digest_of_code(exports.CODE)

@@ -1,6 +1,7 @@
 """Networks on ONNX Runtime: the answers of PyTorch for every batch, size and input, and errors of the device."""
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests import forward, segmentation
@@ -64,3 +65,10 @@ def test_too_little_memory_is_the_neutral_error():
 def test_a_device_without_a_provider_is_missing():
     with pytest.raises(DeviceMissing, match="onnxruntime-gpu"):
         OnnxBackend(Plan("cuda"))
+
+
+def test_a_session_that_falls_back_to_the_processor_is_an_error(reference, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    backend = OnnxBackend(Plan("cuda"))
+    with pytest.raises(DeviceMissing, match="cannot use cuda"):
+        backend.load(reference).warm_up(1)

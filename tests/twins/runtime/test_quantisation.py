@@ -17,6 +17,7 @@ from twins.runtime.plan import Plan
 from twins.runtime.quantisation import Int8Format
 from twins.tasks.classify import ClassifyParams
 from twins.tasks.sample import Sample
+from twins.zoo import downloads
 from twins.zoo.models import DEFAULT_MODELS, parse_reference
 
 NANO = parse_reference(DEFAULT_MODELS["classify"])
@@ -116,3 +117,16 @@ def test_nncf_reports_nothing_to_its_makers():
     code = "import sys, twins.runtime.quantisation, nncf; print('openvino_telemetry.main' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False"]
+
+
+def test_an_image_that_cannot_be_read_is_left_out(images, nano, monkeypatch):
+    found = Calibration(images, nano.card)
+    unreadable, read = found.files[0], downloads.digest
+
+    def digest(file):
+        if file == unreadable:
+            raise PermissionError(13, "Permission denied")
+        return read(file)
+
+    monkeypatch.setattr(downloads, "digest", digest)
+    assert len(found.digest) == 32

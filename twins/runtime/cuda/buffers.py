@@ -6,6 +6,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 
+MOST_KEPT_BYTES = 2**28  # page-locked memory is lost to all other processes
+
+
 class HostBuffers:
     """Buffers of one direction. Their number is that of the batches in flight, and each grows to the largest batch.
 
@@ -24,5 +27,6 @@ class HostBuffers:
         return found
 
     def put_back(self, buffer: Tensor) -> None:
-        """Return a buffer. No copy may be reading or writing it."""
-        self.free.append(buffer)
+        """Return a buffer. No copy may be reading or writing it. One for unusually large batches is dropped."""
+        if len(buffer) <= MOST_KEPT_BYTES:
+            self.free.append(buffer)

@@ -7,6 +7,7 @@ the same.
 Legend: B batch
 """
 
+import logging
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from twins.runtime.cuda.streams import Graph, Streams
 from twins.tasks.sample import Layout
+
+log = logging.getLogger(__name__)
 
 MAX_GRAPHS = 32
 """The largest number of graphs of a model. Each keeps its input and output on the device."""
@@ -100,7 +103,8 @@ class Graphs:
             for _ in range(WARM_UPS):
                 self.forward(pixels, layout)
             graph, output = self.streams.capture(lambda: self.forward(pixels, layout))
-        except RuntimeError:  # the type of all of PyTorch's errors here
+        except RuntimeError as error:  # the type of all of PyTorch's errors here
+            log.warning("batches of %d images %s run without a graph: %s", size, shape, str(error).partition("\n")[0])
             return None
         return Recorded(graph, pixels, output)
 

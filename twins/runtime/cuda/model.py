@@ -50,7 +50,7 @@ class StreamedModel:
         self.model, self.streams = model, streams
         self.graphs = Graphs(streams, self.logits) if graphs else None
         self.pixels, self.results = HostBuffers(streams.host_buffer), HostBuffers(streams.host_buffer)
-        streams.settle()  # the weights were copied in another stream
+        streams.finish_loading()  # the weights were copied in another stream
 
     @property
     def card(self) -> Card:

@@ -25,7 +25,7 @@ class Graph(Protocol):
 class Streams(Protocol):
     """What this package uses of a device, in the device's thread.
 
-    Other threads use `Event.synchronize`, and `settle` when they have loaded a model.
+    Other threads use `Event.synchronize`, and `finish_loading` when they have loaded a model.
     """
 
     device: torch.device
@@ -48,8 +48,11 @@ class Streams(Protocol):
     def download(self, source: Tensor, host: Tensor) -> Event:
         """Start to copy a result to host memory when the forwards before are done. Return the end of the copy."""
 
+    def finish_loading(self) -> None:
+        """Wait for what the calling thread has submitted to its own stream. Forwards may be recorded meanwhile."""
+
     def settle(self) -> None:
-        """Wait for the forwards, and for what the calling thread has submitted to the default stream."""
+        """Wait for the forwards. Nothing is recorded meanwhile."""
 
 
 class CudaStreams:
@@ -102,7 +105,13 @@ class CudaStreams:
         end.record(self.downloads)
         return end
 
-    def settle(self) -> None:
-        """Wait for the forwards, and for what the calling thread has submitted to the default stream."""
-        self.forwards.synchronize()
+    def finish_loading(self) -> None:
+        """Wait for what the calling thread has submitted to its own stream.
+
+        To wait for the stream of forwards would break a recording in it.
+        """
         torch.cuda.current_stream(self.device).synchronize()
+
+    def settle(self) -> None:
+        """Wait for the forwards."""
+        self.forwards.synchronize()

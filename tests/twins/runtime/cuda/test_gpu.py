@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.golden import cases, seeded
 from tests.twins.runtime.cuda.test_model import samples
+from twins.images.input_image import InputImage
 from twins.runtime.choice import open_backend
 from twins.runtime.cuda.graphs import REPEATS
 from twins.runtime.cuda.model import StreamedModel
@@ -78,7 +79,7 @@ def test_the_golden_scores_are_met(size, tmp_path):
     torch.save(case.state(), tmp_path / "weights.pth")
     model = opened(ModelReference("twins_svt_small", tmp_path / "weights.pth"))
     given = next(p for p in case.facts["pictures"] if p["name"].endswith(size))
-    pixels = Image.fromarray(seeded.image(given["name"], given["height"], given["width"]))
+    pixels = InputImage.whole(Image.fromarray(seeded.image(given["name"], given["height"], given["width"])))
     output = model.run([CLASSIFY.preprocess(pixels, model.card, ClassifyOptions())])[0]
     best = CLASSIFY.postprocess(output, model.card, ClassifyOptions(top_k=5)).predictions
     assert best[0].class_id == case.expected[f"top5-{size}.index"][0]

@@ -8,6 +8,7 @@ import torch
 
 from tests.streams import FakeStreams
 from twins.errors import DeviceLost, NonFiniteOutput
+from twins.runtime.cuda.buffers import MOST_KEPT_BYTES, HostBuffers
 from twins.runtime.cuda.model import StreamedModel
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
@@ -188,3 +189,24 @@ def test_an_unloaded_model_waits_for_the_device_and_then_holds_no_network(stream
     network = weakref.ref(model.model.network)
     model.unload()
     assert (streams.log[-1], network()) == ("settle", None)
+
+
+def test_a_model_is_loaded_while_the_graph_of_another_is_recorded(classifier, segmenter, streams):
+    loaded = []
+
+    def forward():
+        loaded.append(StreamedModel(segmenter, streams))
+        return torch.zeros(1)
+
+    with streams.forward():
+        streams.capture(forward)
+    assert loaded
+    assert streams.log[-1] == "finish loading"
+
+
+def test_memory_for_an_unusually_large_batch_is_not_kept():
+    buffers = HostBuffers(lambda size: torch.empty(size, dtype=torch.uint8))
+    small, large = buffers.take(1024), torch.empty(MOST_KEPT_BYTES + 1, dtype=torch.uint8)
+    for each in (small, large):
+        buffers.put_back(each)
+    assert [len(each) for each in buffers.free] == [1024]
