@@ -25,6 +25,7 @@ SATURATING = 32
 """The number of clients of the warm-up, and of the saturated 99th percentile."""
 ANSWERS = 20  # that each client of a closed loop gets at least, if that takes no more than
 LONGEST = 4  # times the seconds of the schedule
+TRIES = 2  # of a server, since some of them do not always start
 SHARE = 0.8
 """The rate of the open loop, as a share of the throughput of the best documented rival."""
 
@@ -136,21 +137,28 @@ class Comparison:
     found: Found
 
     def visit(self, contestant: Contestant, measurement: Callable[[Client, Load], None]) -> None:
-        """Start a server, check its answer, warm it up and measure it. Note why if it fails."""
+        """Measure a server, once more if it fails. Note why if it fails again."""
         if contestant.name in self.found.failures:
             return
+        failure = ""
+        for _ in range(TRIES):
+            try:
+                return self.try_once(contestant, measurement)
+            except (ServerFailed, OSError, ValueError, KeyError) as error:
+                failure = str(error)
+                print(f"{contestant.name} failed: {failure}", flush=True)
+        self.found.failures[contestant.name] = failure
+
+    def try_once(self, contestant: Contestant, measurement: Callable[[Client, Load], None]) -> None:
+        """Start a server, check its answer, warm it up and measure it. Raise ServerFailed and others if it fails."""
         print(f"{self.model}: {contestant.name}", flush=True)
-        try:
-            with tempfile.TemporaryDirectory() as folder, started(contestant, self.model) as server:
-                client = Client(server, wire.REQUESTS[contestant.form](IMAGE), Path(folder))
-                answer = client.wait()
-                if not wire.same(answer, self.expected):
-                    raise ServerFailed(f"{contestant.name} answers {answer}, not {self.expected}")
-                warm_up = client.closed(SATURATING, self.schedule.warm_up_s)
-                measurement(client, warm_up)
-        except (ServerFailed, OSError, ValueError, KeyError) as error:
-            self.found.failures[contestant.name] = str(error)
-            print(f"{contestant.name} failed: {error}", flush=True)
+        with tempfile.TemporaryDirectory() as folder, started(contestant, self.model) as server:
+            client = Client(server, wire.REQUESTS[contestant.form](IMAGE), Path(folder))
+            answer = client.wait()
+            if not wire.same(answer, self.expected):
+                raise ServerFailed(f"{contestant.name} answers {answer}, not {self.expected}")
+            warm_up = client.closed(SATURATING, self.schedule.warm_up_s)
+            measurement(client, warm_up)
 
     def closed(self, client: Client, warm_up: Load, number: int) -> None:
         """Measure closed loops, which last longer where the warm-up or a single request was slow."""
