@@ -1,4 +1,4 @@
-"""Measure the cells of one job of `bench.models.forward`, in the environment `ours`: `python -m bench.models.cells`.
+"""Measure the cells of a job of `bench.models.forward`, in the environment `ours`: `python -m bench.models.cells JOB`.
 
 Prints a list of rows as JSON in the last line: the images a second of each runtime and backend.
 """

@@ -143,10 +143,12 @@ class Comparison:
         failure = ""
         for _ in range(TRIES):
             try:
-                return self.try_once(contestant, measurement)
+                self.try_once(contestant, measurement)
             except (ServerFailed, OSError, ValueError, KeyError) as error:
                 failure = str(error)
                 print(f"{contestant.name} failed: {failure}", flush=True)
+            else:
+                return
         self.found.failures[contestant.name] = failure
 
     def try_once(self, contestant: Contestant, measurement: Callable[[Client, Load], None]) -> None:

@@ -40,7 +40,11 @@ UNFINISHED = ".unfinished-"  # begins the names of folders that are not complete
 LONGEST_EXPORT_S = 24 * 3600.0
 MOST_FOLDERS = 32  # exported networks that are kept; the one that was not used for the longest time goes first
 
-CODE = ("network/**/*.py", "checkpoints/*.py", "preprocessing.py", "runtime/export.py", "runtime/agreement.py")  # on which every exported network depends
+CODE = (
+    *("network/**/*.py", "checkpoints/*.py", "preprocessing.py"),
+    *("runtime/export.py", "runtime/agreement.py"),
+)
+"""The files of this package on which every exported network depends."""
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +206,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def prune(folder: Path) -> None:
-    """Delete what killed processes left, and the networks that were not used for the longest time, beyond the number."""
+    """Delete what killed processes left, and the networks that were not used for the longest time if there are many."""
     for left in folder.glob(f"{UNFINISHED}*"):
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > LONGEST_EXPORT_S:

@@ -77,7 +77,11 @@ def opset(path: Path) -> int:
 
 def write_openvino(loaded: Loaded, path: Path) -> None:
     """Write a file of OpenVINO, and its weights beside it."""
-    from twins.runtime.openvino import OpenVinoFormat, for_images, save_graph  # before openvino, whose import it prepares
+    from twins.runtime.openvino import (  # before openvino, whose import it prepares
+        OpenVinoFormat,
+        for_images,
+        save_graph,
+    )
     import openvino  # isort: skip
 
     graph = for_images(OpenVinoFormat(openvino.Core()).export(loaded.network), loaded.card.normalisation)

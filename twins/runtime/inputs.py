@@ -54,7 +54,8 @@ def normalise(pixels: Pixels, scale: Normalisation) -> NDArray[np.float32]:
 def card_for(reference: ModelReference) -> Card:
     """Return a card that is enough to preprocess images; it has no labels. Raises TwinsError.
 
-    The weights of a published model are not fetched. A checkpoint of your own is read once per version of the file and of timm's configuration beside it.
+    The weights of a published model are not fetched. A checkpoint of your own is read once per version of
+    the file and of timm's configuration beside it.
     """
     if reference.checkpoint is None:
         entry = find_entry(reference.name)

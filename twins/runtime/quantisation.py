@@ -69,7 +69,7 @@ def quantise(graph: openvino.Model, calibration: Calibration) -> openvino.Model:
 
 @contextmanager
 def no_progress() -> Iterator[None]:
-    """Hide the progress of NNCF, which it draws on rich's own console, among the output of a command."""
+    """Keep NNCF from drawing its progress on rich's own console, among the output of a command."""
     import rich
 
     console = rich.get_console()

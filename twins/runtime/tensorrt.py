@@ -91,7 +91,9 @@ class EngineFormat:
         engine = self.build(graph.SerializeToString())
         found = EngineNetwork(engine, self.device)
         seeded = torch.Generator().manual_seed(0)
-        images = [torch.randn(shape, generator=seeded) for shape in (self.profile.smallest, (2, *self.profile.usual[1:]))]
+        images = [
+            torch.randn(shape, generator=seeded) for shape in (self.profile.smallest, (2, *self.profile.usual[1:]))
+        ]
         export.check(export.EveryOutput(network), found.on_host, images=images, tolerance=TOLERANCES[self.precision])
         return engine
 

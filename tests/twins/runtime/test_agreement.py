@@ -32,8 +32,9 @@ def test_an_output_that_is_not_finite_where_it_should_be_never_agrees():
 
 
 def test_an_error_of_a_library_says_that_the_network_cannot_be_exported():
-    with pytest.raises(ExportFailed, match=r"cannot be exported: no such operator\. Use --backend torch"), (
-        conversion_errors()
+    with (
+        pytest.raises(ExportFailed, match=r"cannot be exported: no such operator\. Use --backend torch"),
+        conversion_errors(),
     ):
         raise RuntimeError("no such operator\nin a long trace")
 

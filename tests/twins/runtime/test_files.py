@@ -62,7 +62,7 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize("name", RUN)
 def test_a_file_gives_the_logits_of_its_network_for_every_batch_and_size(name, small, tmp_path):
     loaded, pixels, expected = small
-    path = tmp_path / f"tiny{files.FORMATS[name].suffix}"
+    path = tmp_path / f"tiny{files.FORMATS[name].suffixes[0]}"
     exported = files.export(loaded, name, path)
     found, facts = RUN[name](path, pixels)
     for wanted, logits in zip(expected, found, strict=True):
@@ -79,7 +79,7 @@ def test_a_file_gives_the_logits_of_the_reference(name, tmp_path):
     case = cases.read("timm-twins_svt_small")
     torch.save(case.state(), tmp_path / "weights.pth")
     reference = ModelReference("twins_svt_small", tmp_path / "weights.pth", preprocessing=parse_values(GOLDEN_SCALE))
-    path = tmp_path / f"small{files.FORMATS[name].suffix}"
+    path = tmp_path / f"small{files.FORMATS[name].suffixes[0]}"
     files.export(load(reference), name, path)
     shapes = [(given["name"], given["count"], given["height"], given["width"]) for given in case.facts["inputs"]]
     found, _ = RUN[name](path, [pixels_of(*shape) for shape in shapes])

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-
 MOST_KEPT_BYTES = 2**28  # page-locked memory is lost to all other processes
 
 
