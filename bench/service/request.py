@@ -44,7 +44,7 @@ IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()  # 39 kB, 451x300 pixels
 TASK = "classify"
 CLIENTS = (1, 8, 32)
 BATCHES = (1, 8)
-ROUNDS = 2  # in which direct calls and loads alternate
+ROUNDS = 7  # in which direct calls and loads alternate
 BOUNDARY = b"-----------------------bench"
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -236,7 +236,7 @@ def report(direct: Direct, loads: Sequence[Load]) -> None:
 @click.option("--model", default=DEFAULT_MODELS[TASK], show_default=True, help="Serve this model.")
 @click.option("--protocol", type=click.Choice(list(OPENERS)), default="http", show_default=True)
 @click.option("--clients", multiple=True, type=int, default=CLIENTS, show_default=True)
-@click.option("--seconds", default=4.0, show_default=True, help="Measure each load for this long in a round.")
+@click.option("--seconds", default=1.5, show_default=True, help="Measure each load for this long in a round.")
 @click.option(
     "--profile", type=click.Path(path_type=Path), help="Record the frontend under the last load to this file."
 )

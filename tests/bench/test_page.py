@@ -13,7 +13,12 @@ from bench.__main__ import BENCHMARKS
 from bench.service import request_figures
 from tools.documents import ROOT
 
-MODULES = sorted(path for path in (ROOT / "bench").glob("*.py") if path.stem not in ("__main__", "networks"))
+MODULES = [
+    f"bench.{path.stem}" if folder == "." else f"bench.{folder}.{path.stem}"
+    for folder in (".", "models", "service")
+    for path in sorted((ROOT / "bench" / folder).glob("*.py"))
+    if path.stem not in ("__main__", "__init__", "networks")
+]
 RIVALS = sorted((ROOT / "bench" / "rivals").glob("*.py"))
 ENVIRONMENT_OF_THEIR_OWN = ("classifier", "timm_networks", "prepare", "bentoml_service")
 
@@ -77,9 +82,9 @@ def test_the_targets_of_a_request_compare_it_with_the_bare_work():
     ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_a_benchmark_can_be_imported(path):
-    importlib.import_module(f"bench.{path.stem}")
+@pytest.mark.parametrize("module", MODULES)
+def test_a_benchmark_can_be_imported(module):
+    importlib.import_module(module)
 
 
 @pytest.mark.parametrize("path", RIVALS, ids=lambda path: path.stem)
