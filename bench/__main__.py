@@ -7,8 +7,7 @@ the files in `docs/benchmarks`, which each benchmark replaces when it succeeds. 
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import click
 
@@ -16,32 +15,23 @@ from bench import page
 from bench.result import FOLDER, QUICK, quick_option, show_table
 from tools.documents import ROOT
 
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One command."""
-
-    module: str
-    arguments: Sequence[str] = ()
-
-
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "forward": Benchmark("bench.models.forward"),
-    "request": Benchmark("bench.service.request_figures"),
-    "gateway": Benchmark("bench.service.gateway"),
-    "large-images": Benchmark("bench.models.large_images"),
-    "int8": Benchmark("bench.models.int8"),
-    "start": Benchmark("bench.service.start"),
-    "scale": Benchmark("bench.service.scale"),
-    "rivals": Benchmark("bench.rivals"),
+BENCHMARKS: Mapping[str, str] = {
+    "forward": "bench.models.forward",
+    "request": "bench.service.request_figures",
+    "gateway": "bench.service.gateway",
+    "large-images": "bench.models.large_images",
+    "int8": "bench.models.int8",
+    "start": "bench.service.start",
+    "scale": "bench.service.scale",
+    "rivals": "bench.rivals",
 }
+"""The module of each benchmark."""
 
 
 def run(name: str, *, quick: bool) -> dict[str, str]:
     """Run a benchmark. Return a row of the summary."""
-    benchmark = BENCHMARKS[name]
     began = time.monotonic()
-    command = [sys.executable, "-m", benchmark.module, *benchmark.arguments, *["--quick"] * quick]
+    command = [sys.executable, "-m", BENCHMARKS[name], *["--quick"] * quick]
     print(f"\n{' '.join(['python', *command[1:]])}", flush=True)
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     outcome = "done" if code == 0 else f"failed with exit code {code}"

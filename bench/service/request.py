@@ -188,14 +188,20 @@ class DirectCalls:
         )
 
 
-def best(found: Sequence[Direct]) -> Direct:
-    """Return the quickest of several measurements, since whatever else runs only adds time."""
+def medians(found: Sequence[Direct]) -> Direct:
+    """Return the medians of several measurements."""
     return Direct(
-        min(each.prepare_cpu for each in found),
-        min(each.prepare_p50 for each in found),
-        {size: min(each.forward_cpu[size] for each in found) for size in BATCHES},
-        {size: min(each.forward_p50[size] for each in found) for size in BATCHES},
+        statistics.median(each.prepare_cpu for each in found),
+        statistics.median(each.prepare_p50 for each in found),
+        {size: statistics.median(each.forward_cpu[size] for each in found) for size in BATCHES},
+        {size: statistics.median(each.forward_p50[size] for each in found) for size in BATCHES},
     )
+
+
+def middle(loads: Sequence[Load], clients: int) -> Load:
+    """Return the load of that number of clients in which the frontend took the median time."""
+    chosen = sorted((each for each in loads if each.clients == clients), key=lambda each: each.frontend_cpu)
+    return chosen[len(chosen) // 2]
 
 
 @contextmanager
@@ -250,8 +256,7 @@ def main(model: str, protocol: str, clients: tuple[int, ...], seconds: float, pr
             loads += [load(server, protocol, count, seconds) for count in clients]
         with profiled(server, profile, seconds) if profile else nullcontext():
             in_closed_loop(server, protocol, clients[-1], seconds) if profile else None
-    shown = [min((each for each in loads if each.clients == n), key=lambda each: each.frontend_cpu) for n in clients]
-    report(best(direct), shown)
+    report(medians(direct), [middle(loads, number) for number in clients])
     print(json.dumps({"direct": [asdict(each) for each in direct], "loads": [asdict(each) for each in loads]}))
 
 

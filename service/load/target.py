@@ -18,7 +18,7 @@ class RequestPlan:
     deadline_s: float | None = None  # sent to the service
     timeout_s: float = 60.0  # after which the client gives up
     accept: str | None = None  # the media type of the answer, over HTTP
-    connections: int = 256  # at most
+    connections: int = 256  # at most, over HTTP
 
 
 class Target(Protocol):

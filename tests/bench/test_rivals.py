@@ -8,7 +8,7 @@ from bench.rivals import generators
 from bench.rivals.__main__ import FACTORS, targets
 from bench.rivals.contestants import CONTESTANTS, OURS
 from bench.rivals.generators import Answer, Client, Load
-from bench.rivals.measure import CLIENTS, Found, Schedule
+from bench.rivals.measure import CLIENTS, Comparison, Found, Schedule
 from bench.rivals.processes import ServerFailed
 
 MODEL = "twins_svt_nano"
@@ -75,3 +75,18 @@ def test_a_server_is_idle_once_two_answers_in_a_row_are_fast(monkeypatch):
 def test_a_server_that_stays_busy_fails(monkeypatch):
     with pytest.raises(ServerFailed, match="still busy"):
         client(monkeypatch, [0.3]).wait_until_idle()
+
+
+@pytest.mark.parametrize(("failing", "failed"), [(1, {}), (2, {"twins": "it ended"})])
+def test_a_server_that_fails_is_tried_once_more(monkeypatch, failing, failed):
+    outcomes = iter([ServerFailed("it ended")] * failing)
+
+    def try_once(*_: object) -> None:
+        if error := next(outcomes, None):
+            raise error
+
+    monkeypatch.setattr(Comparison, "try_once", try_once)
+    comparison = Comparison(MODEL, SCHEDULE, [], Found())
+    comparison.visit(OURS, lambda *_: None)
+    assert comparison.found.failures == failed
+    assert next(outcomes, None) is None

@@ -44,7 +44,7 @@ DEVICE_ERRORS: ErrorTable = (
 class OnnxFormat:
     """Networks as ONNX graphs. Their input is that of the network; each output has the name of its method."""
 
-    name = "-".join(("onnx", *map(version, ("onnx", "onnx-ir", "onnxscript", "onnxruntime"))))
+    name = "-".join(("onnx", onnxruntime.__version__, *map(version, ("onnx", "onnx-ir", "onnxscript"))))
     code: tuple[str, ...] = ("runtime/onnx_graph.py", "runtime/record.py")
 
     def export(self, network: "nn.Module") -> onnx.ModelProto:
