@@ -40,21 +40,26 @@ def test_there_are_enough_files_of_each_outcome():
     assert len(FILES) >= 40
 
 
-async def send_all(base: str, rounds: int) -> set[int]:
+async def send_all(base: str) -> set[int]:
     async with httpx.AsyncClient(base_url=base, timeout=60) as client:
-        statuses = set()
-        for _ in range(rounds):
-            responses = await asyncio.gather(*(client.post("/classify", content=f.data) for f in FILES.values()))
-            statuses |= {response.status_code for response in responses}
-        return statuses
+        responses = await asyncio.gather(*(client.post("/classify", content=f.data) for f in FILES.values()))
+        return {response.status_code for response in responses}
+
+
+def least_memory(server: Server, statuses: set[int], rounds: int) -> dict[str, int]:
+    """Send every file `rounds` times and return the least memory of each process, since freed pages come and go."""
+    sizes = []
+    for _ in range(rounds):
+        statuses |= asyncio.run(send_all(server.http))
+        sizes.append(server.memory_bytes())
+    return {role: min(size[role] for size in sizes) for role in sizes[0]}
 
 
 def test_memory_stays_constant_however_many_are_sent():
+    statuses: set[int] = set()
     with Server() as server:
-        asyncio.run(send_all(server.http, rounds=3))
-        before = server.memory_bytes()
-        statuses = asyncio.run(send_all(server.http, rounds=6))
-        after = server.memory_bytes()
+        before = least_memory(server, statuses, rounds=3)
+        after = least_memory(server, statuses, rounds=6)
     assert statuses == {200, 400, 413, 415, 422}
     assert {role: size for role, size in after.items() if size - before[role] > GROWTH_BYTES} == {}
 
