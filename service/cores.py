@@ -2,7 +2,8 @@
 
 A worker and the frontends are never busy with the same image at once, and none of their threads spins while it waits.
 So each may use every core, and the kernel divides them by need. Several workers on the CPU would be busy at once, and
-share the cores equally.
+share the cores equally. Small images take half of the worker's threads: decoding them takes as long as running them,
+and more threads would only wait for each other.
 """
 
 import os
@@ -25,6 +26,7 @@ class Shares:
     frontends: int
     decode_threads: int  # of each frontend
     worker_threads: int  # of each worker on the CPU
+    small_threads: int  # of these, for small images
 
 
 def shares(settings: Settings, *, cores: int | None = None, gpu: bool | None = None) -> Shares:
@@ -33,10 +35,12 @@ def shares(settings: Settings, *, cores: int | None = None, gpu: bool | None = N
     runs_on = "gpu" if uses_gpu(settings, gpu=gpu) else "cpu"
     frontends = settings.frontends or min(MOST_FRONTENDS, max(1, cores // CORES_PER_FRONTEND[runs_on]))
     cpu_workers = sum(device in ("cpu", "auto") for device in settings.device)
+    worker_threads = settings.threads or max(1, cores // max(1, cpu_workers))
     return Shares(
         frontends,
         settings.decode_threads or max(1, cores // frontends),
-        settings.threads or max(1, cores // max(1, cpu_workers)),
+        worker_threads,
+        max(1, worker_threads // 2),
     )
 
 

@@ -164,10 +164,11 @@ class DirectCalls:
     """The same model in this process, without a service."""
 
     def __init__(self, model: str) -> None:
-        plan = Plan(choose_device("cpu"), threads=shares(Settings(device=("cpu",))).worker_threads)
+        cores = shares(Settings(device=("cpu",)))
+        plan = Plan(choose_device("cpu"), threads=cores.worker_threads, small_threads=cores.small_threads)
         self.model = open_backend(plan).load(resolve(ModelReference(model)))
         for size in BATCHES:
-            self.model.run([self.prepare()] * size)
+            self.model.warm_up(size)
 
     def prepare(self) -> Sample:
         """Return the sample of the image."""

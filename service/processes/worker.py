@@ -60,11 +60,19 @@ class Worker(Observer):
     def open_backend(self) -> Backend:
         """Open the device that the supervisor chose. Raise DeviceMissing."""
         device = choose_device(self.config.device, self.config.slot)
-        threads = shares(self.settings).worker_threads
+        cores = shares(self.settings)
         if self.settings.backend == "compile" and variable(COMPILED_FOLDER) is None:
             set_variable(COMPILED_FOLDER, str(hub.cache_folder() / "compiled"))  # in containers a volume
         settings = self.settings
-        return open_backend(Plan(device, settings.precision, settings.backend, threads, settings.calibration))
+        plan = Plan(
+            device,
+            settings.precision,
+            settings.backend,
+            cores.worker_threads,
+            settings.calibration,
+            cores.small_threads,
+        )
+        return open_backend(plan)
 
     # ------------------------------------------------------------------ life
 

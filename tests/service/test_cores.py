@@ -25,11 +25,11 @@ def machine(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("cores", "expected"),
     [
-        (1, Shares(1, 1, 1)),
-        (2, Shares(1, 2, 2)),
-        (4, Shares(1, 4, 4)),
-        (16, Shares(4, 4, 16)),
-        (128, Shares(16, 8, 128)),
+        (1, Shares(1, 1, 1, 1)),
+        (2, Shares(1, 2, 2, 1)),
+        (4, Shares(1, 4, 4, 2)),
+        (16, Shares(4, 4, 16, 8)),
+        (128, Shares(16, 8, 128, 64)),
     ],
 )
 def test_a_worker_on_the_cpu_may_use_every_core(cores, expected):
@@ -50,7 +50,7 @@ def test_two_workers_on_the_cpu_divide_the_cores(cores, threads):
 
 def test_a_setting_takes_precedence_over_the_number_of_cores():
     asked = Settings(frontends=3, decode_threads=5, threads=7)
-    assert shares(asked, cores=16, gpu=False) == Shares(3, 5, 7)
+    assert shares(asked, cores=16, gpu=False) == Shares(3, 5, 7, 3)
 
 
 def test_without_a_quota_the_affinity_counts(machine):

@@ -7,9 +7,10 @@ Legend: B batch · C channels · H W image
 """
 
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ IMAGE, TENSOR = "|u1", "<f4"  # the types of an input: an image, B H W C; the ne
 STRIDE = 4  # of the first map of the network
 
 MOST_VALUES = 2**20  # of the first map of a part of a batch. Larger maps leave the processor's cache and run slower.
+MOST_VALUES_OF_A_LANE = 2**17  # the same for a part that has a lane of several
+MOST_LANES = 8  # each has memory of its own for what is between the layers
 
 ANY_SHAPE = {IMAGE: [-1, -1, -1, 3], TENSOR: [-1, 3, -1, -1]}
 
@@ -109,10 +112,7 @@ class OpenVinoBackend:
         self.device = Device(plan.device, "cpu", 1, warms_up_aside=True)
         self.plan = plan
         self.config = {
-            "INFERENCE_NUM_THREADS": plan.threads,
             "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",  # one request at a time uses all threads
-            "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # other processes have the same cores
         }
         self.core = openvino.Core()
@@ -134,13 +134,33 @@ class OpenVinoBackend:
         card, graph = exports.load_exported(reference, format_, labels_file=labels_file)
         return replace(card, precision="int8"), graph
 
-    def compile(self, graph: openvino.Model, settings: Mapping[str, int]) -> openvino.InferRequest:
+    def compile(self, graph: openvino.Model, settings: Mapping[str, int]) -> openvino.CompiledModel:
         """Return a program for the CPU. The settings are added to those of all programs."""
-        return self.core.compile_model(graph, "CPU", {**self.config, **settings}).create_infer_request()
+        return self.core.compile_model(graph, "CPU", {**self.config, **settings})
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: the memory of a CPU is that of the process."""
         return {}
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Programs for batches of fixed shapes. The threads are divided among lanes, and each lane runs a part of a batch."""
+
+    count: int
+    threads: int  # of all lanes together; 0 means what OpenVINO takes
+    most_values: int  # of the first map of a part
+    programs: dict[Key, Sequence[openvino.InferRequest]] = field(default_factory=dict)
+    """The requests of a program, one for each lane."""
+
+    def largest_part(self, values: int) -> int:
+        """Return how many samples run together, with so many values in their first map; 0 if not even one should."""
+        return self.most_values // values
+
+    def part_size(self, samples: Sequence[Sample], largest: int) -> int:
+        """Return the size of the first part of a batch: one that is compiled if there is any, and fits all lanes."""
+        most = min(-(-len(samples) // self.count), largest)
+        return next((size for size in range(most, 0, -1) if key_of(samples[:size]) in self.programs), most)
 
 
 class OpenVinoModel:
@@ -149,35 +169,39 @@ class OpenVinoModel:
     def __init__(self, card: Card, graph: openvino.Model, backend: OpenVinoBackend) -> None:
         self.card, self.graph, self.backend = card, graph, backend
         self.width = first_width(graph)
-        self.programs: dict[Key, openvino.InferRequest] = {}
-        self.recurring = Recurring(self.compile)  # images of sizes that keep coming
+        self.wide, self.narrow = lanes(backend.plan)
+        self.recurring = Recurring(partial(self.compile, lanes=self.wide))  # images of sizes that keep coming
         if self.card.geometry.crop is None:  # images of many sizes will come
-            self.program((IMAGE, None))
+            self.program((IMAGE, None), self.wide)
 
     @cached_property
     def graphs(self) -> Mapping[str, openvino.Model]:
         """Return the graph for each type of its input. An image is normalised in the graph."""
         return {TENSOR: self.graph, IMAGE: for_images(self.graph, self.card.normalisation)}
 
-    def program(self, key: Key) -> openvino.InferRequest:
-        """Return the program for an input, compiled if there is none yet."""
-        if key not in self.programs:
-            self.programs[key] = self.compile(key)
-        return self.programs[key]
+    def program(self, key: Key, lanes: Lanes) -> Sequence[openvino.InferRequest]:
+        """Return the requests of the program for an input, compiled if there is none yet."""
+        if key not in lanes.programs:
+            lanes.programs[key] = self.compile(key, lanes)
+        return lanes.programs[key]
 
-    def compile(self, key: Key) -> openvino.InferRequest:
-        """Return a new program for an input."""
+    def compile(self, key: Key, lanes: Lanes) -> Sequence[openvino.InferRequest]:
+        """Return the requests of a new program for an input."""
         kind, shape = key
         graph = self.graphs[kind].clone()
         graph.reshape(list(shape) if shape else ANY_SHAPE[kind])
-        return self.backend.compile(graph, {} if shape else CACHE_PER_SHAPE)
+        settings = {"NUM_STREAMS": lanes.count, "INFERENCE_NUM_THREADS": lanes.threads}
+        program = self.backend.compile(graph, settings if shape else {**settings, **CACHE_PER_SHAPE})
+        return [program.create_infer_request() for _ in range(lanes.count)]
 
     def warm_up(self, batch_size: int) -> None:
         """Compile a program for blank batches of that size unless they run in parts, and run it. Raise DeviceError."""
         blank = [TASKS[self.card.task].blank(self.card)] * batch_size
+        lanes = self.narrow if self.is_small(blank[0]) else self.wide
+        size = -(-batch_size // lanes.count)
         with device_errors(DEVICE_ERRORS):
-            if batch_size <= self.largest_part(blank[0]):
-                self.program(key_of(blank))
+            if size <= lanes.largest_part(self.first_values(blank[0])):
+                self.program(key_of(blank[:size]), lanes)
         self.run(blank)
 
     def run(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
@@ -185,45 +209,72 @@ class OpenVinoModel:
 
         Raise DeviceOutOfMemory if the batch is too large for the device.
         """
+        found: list[Output | NonFiniteOutput] = []
+        running: deque[tuple[Sequence[Sample], openvino.InferRequest]] = deque()
+        lanes = self.narrow if key_of(samples[:1]) in self.narrow.programs else self.wide
         with device_errors(DEVICE_ERRORS):
-            return [found for part in self.parts(samples) for found in outputs_on_host(part, self.infer)]
+            for number, part in enumerate(self.parts(samples, lanes)):
+                if len(running) == lanes.count:
+                    found += self.finish(*running.popleft())
+                running.append((part, self.start(part, lanes, number)))
+            for each in running:
+                found += self.finish(*each)
+        return found
 
     def submit(self, samples: Sequence[Sample]) -> Finished:
         """Run a batch as `run` does."""
         return Finished(self.run(samples))
 
-    def parts(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    def is_small(self, sample: Sample) -> bool:
+        """Return whether samples of that shape are better divided among lanes than among threads."""
+        return self.narrow.largest_part(self.first_values(sample)) > 0
+
+    def parts(self, samples: Sequence[Sample], lanes: Lanes) -> Iterator[Sequence[Sample]]:
         """Yield the samples in parts, each as large as a program of a fixed shape takes, or as large as is fast."""
-        rest, largest = samples, self.largest_part(samples[0])
+        rest, largest = samples, max(1, lanes.largest_part(self.first_values(samples[0])))
         while rest:
-            most = min(len(rest), largest)
-            sizes = (size for size in range(most, 0, -1) if key_of(rest[:size]) in self.programs)
-            size = next(sizes, most)
+            size = lanes.part_size(rest, largest)
             yield rest[:size]
             rest = rest[size:]
 
-    def largest_part(self, sample: Sample) -> int:
-        """Return how many samples of this shape run together without slowing each other down."""
+    def first_values(self, sample: Sample) -> int:
+        """Return how many values the first map of the network has for a sample."""
         height, width = sample.input_size
-        return max(1, MOST_VALUES * STRIDE**2 // (height * width * self.width))
+        return max(1, height * width * self.width // STRIDE**2)
 
-    def infer(self, samples: Sequence[Sample], method: str) -> NDArray[np.float32]:
-        """Return the output of a method of the network, in memory that the next run overwrites."""
+    def start(self, samples: Sequence[Sample], lanes: Lanes, number: int) -> openvino.InferRequest:
+        """Start a part of a batch, and return its request. The parts take turns in the lanes."""
         key = key_of(samples)
-        request = self.programs.get(key) or self.recurring.find(key) or self.program((key[0], None))
+        requests = lanes.programs.get(key) or self.recurring.find(key) or self.program((key[0], None), self.wide)
+        request = requests[number % len(requests)]
         given = request.get_input_tensor()
         given.shape = key[1]
         np.stack([sample.pixels for sample in samples], out=given.data)
-        request.infer()
-        output: NDArray[np.float32] = request.get_tensor(method).data
-        return output
+        request.start_async()
+        return request
+
+    def finish(self, samples: Sequence[Sample], request: openvino.InferRequest) -> list[Output | NonFiniteOutput]:
+        """Wait for a part of a batch, and return its outputs."""
+        request.wait()
+        return outputs_on_host(samples, lambda _, method: request.get_tensor(method).data)
 
     def unload(self) -> None:
         """Free the memory of the graph and its programs. The model cannot run after that."""
         self.recurring.close()
-        self.programs.clear()
+        for lanes in (self.wide, self.narrow):
+            lanes.programs.clear()
         self.__dict__.pop("graphs", None)
         del self.graph
+
+
+def lanes(plan: Plan) -> tuple[Lanes, Lanes]:
+    """Return one lane with all threads, and the lanes for small images, which are none unless the plan asks for them.
+
+    Several threads take more time of the processor in all for a small image than one thread does.
+    """
+    most_values = MOST_VALUES_OF_A_LANE if plan.small_threads else 0
+    narrow = Lanes(max(1, min(MOST_LANES, plan.small_threads)), plan.small_threads, most_values)
+    return Lanes(1, plan.threads, MOST_VALUES), narrow
 
 
 def key_of(samples: Sequence[Sample]) -> Key:

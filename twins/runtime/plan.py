@@ -18,3 +18,4 @@ class Plan:
     backend: BackendChoice = "auto"  # auto: the one that measured best on this kind of device and is installed
     threads: int = 0  # threads of a CPU device; 0 means the default of the backend's library
     calibration: Path | None = None  # for int8: the folder of images with which a network is quantised
+    small_threads: int = 0  # threads of a CPU device for small images, if other processes need its cores as well
