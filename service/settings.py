@@ -96,7 +96,7 @@ class Settings(BaseModel):
         0,
         ge=0,
         description="Use this many threads in a CPU worker. "
-        "0 means the number of cores, divided among the CPU workers.",
+        "0 means the number of cores, divided among the CPU workers. OpenVINO runs small images on half of them.",
     )
     decode_threads: int = Field(
         0,

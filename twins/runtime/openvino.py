@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twins.card import Card, Normalisation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
@@ -145,7 +144,7 @@ class OpenVinoBackend:
 
 @dataclass(frozen=True)
 class Lanes:
-    """Programs for batches of fixed shapes. The threads are divided among lanes, and each lane runs a part of a batch."""
+    """Programs for batches of fixed shapes. Threads are divided among lanes, and each lane runs a part of a batch."""
 
     count: int
     threads: int  # of all lanes together; 0 means what OpenVINO takes

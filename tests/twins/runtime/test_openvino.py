@@ -10,7 +10,6 @@ from tests import segmentation
 from tests.server import wait_until
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.network.variants import VARIANTS
-from twins.runtime import openvino
 from twins.runtime.openvino import Lanes, OpenVinoBackend, key_of
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
