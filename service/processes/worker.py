@@ -36,6 +36,7 @@ from twins.zoo.models import ModelReference
 
 GAUGES_S = 1.0
 EXIT_DEVICE_LOST = 4
+LOADED_AT_ONCE = 2  # each takes its weights several times while it is read
 
 log = logs.get()
 
@@ -83,8 +84,7 @@ class Worker(Observer):
             await self.pool.open()
             device = self.pool.backend.device
             self.control.send(DeviceChosen(device.name, device.count))
-            for reference in self.config.models:
-                await self.load(reference)
+            await self.load_all()
         except DeviceLost as error:
             self.device_lost(error)
         except TwinsError as error:
@@ -98,6 +98,20 @@ class Worker(Observer):
             child.exit_process(child.EXIT_BROKEN, next(iter(done)).exception())
         # Nothing is in flight, and a normal exit of an interpreter that holds a device is slow.
         child.exit_process(0)
+
+    async def load_all(self) -> None:
+        """Load the models that are served from the start, some of them at once if the device allows it.
+
+        Raise TwinsError.
+        """
+        at_once = asyncio.Semaphore(LOADED_AT_ONCE if self.pool.backend.device.warms_up_aside else 1)
+
+        async def load(reference: ModelReference) -> None:
+            async with at_once:
+                await self.load(reference)
+
+        await asyncio.gather(*map(load, self.config.models))
+        self.pool.order([reference.name for reference in self.config.models])
 
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""

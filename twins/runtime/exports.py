@@ -12,6 +12,7 @@ import logging
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -45,6 +46,8 @@ CODE = (
     *("runtime/export.py", "runtime/agreement.py"),
 )
 """The files of this package on which every exported network depends."""
+
+EXPORTING = threading.Lock()  # conversions change settings of the whole process while they run
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +186,7 @@ def export_now(reference: ModelReference, format_: Format[Graph]) -> tuple[Facts
     from twins.checkpoints import checkpoint  # late, since it imports PyTorch
 
     found, path = loading.read(reference)
-    with loading.named(reference, path):
+    with EXPORTING, loading.named(reference, path):
         facts = Facts(**{name: getattr(found, name) for name in Facts.__dataclass_fields__})
         with conversion_errors():
             return facts, format_.export(checkpoint.build(found))
