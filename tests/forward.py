@@ -48,9 +48,19 @@ def by_torch(model: TorchModel, batch: NDArray[np.float32]) -> NDArray[np.float3
         return model.network(torch.from_numpy(batch)).numpy()
 
 
-def by_samples(model: OpenVinoModel | OnnxModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+def by_openvino(model: OpenVinoModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    request = model.start(samples(model, batch), model.wide, 0)
+    request.wait()
+    return request.get_tensor("__call__").data.copy()
+
+
+def by_onnx(model: OnnxModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    return model.infer(samples(model, batch), "__call__")
+
+
+def samples(model: Model, batch: NDArray[np.float32]) -> list[Sample]:
     params = TASKS[model.card.task].blank(model.card).params
-    return model.infer([Sample(each, params) for each in batch], "__call__").copy()
+    return [Sample(each, params) for each in batch]
 
 
-FORWARD: Mapping[type, Forward] = {TorchModel: by_torch, OpenVinoModel: by_samples, OnnxModel: by_samples}
+FORWARD: Mapping[type, Forward] = {TorchModel: by_torch, OpenVinoModel: by_openvino, OnnxModel: by_onnx}
