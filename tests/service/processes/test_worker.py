@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -260,3 +261,16 @@ async def test_compiled_programs_are_kept_beside_the_weights_or_where_the_user_s
     worker.settings = Settings(backend="compile")
     Worker.open_backend(worker)
     assert os.environ[COMPILED_FOLDER] == str(tmp_path / expected)
+
+
+async def test_models_load_at_once_and_stay_in_their_order(worker, further):
+    slow, fast = further
+    worker.config = replace(worker.config, models=(ModelReference("b"), ModelReference("c")))
+    worker.pool.backend.device = replace(FakeBackend.device, warms_up_aside=True)
+    await worker.pool.unload("a")
+    loading = asyncio.create_task(worker.load_all())
+    fast.gate.set()
+    await until(lambda: list(worker.pool.models) == ["c"])
+    slow.gate.set()
+    await loading
+    assert list(worker.pool.cards) == ["b", "c"]
