@@ -5,7 +5,7 @@ from classifier import PORT, Classifier, preprocess
 from fastapi import FastAPI, UploadFile
 
 app = FastAPI()
-classifier = Classifier() if __name__ != "__main__" else None
+classifier = Classifier() if __name__ == "fastapi_server" else None  # uvicorn's processes import this file twice
 
 
 @app.post("/classify")
@@ -14,5 +14,8 @@ def classify(image: UploadFile):
     return classifier.predict([preprocess(image.file.read())])[0]
 
 
+START_S = 120  # uvicorn ends a process that does not answer it for so long; a large model takes more than its default
+
 if __name__ == "__main__":
-    uvicorn.run("fastapi_server:app", host="127.0.0.1", port=PORT, workers=2, log_level="warning")
+    address = {"host": "127.0.0.1", "port": PORT}
+    uvicorn.run("fastapi_server:app", **address, workers=2, timeout_worker_healthcheck=START_S, log_level="warning")
