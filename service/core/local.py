@@ -119,11 +119,6 @@ class LocalPool:
             await self.threads.call(replaced.unload)
         return runner.card
 
-    def order(self, names: Sequence[str]) -> None:
-        """Put the models in that order: the first one of a task is its default."""
-        self.models = {name: self.models[name] for name in names}
-        self.notify()
-
     async def unload(self, name: str) -> None:
         """Take no more samples for a model, and free its memory. Samples that still wait are refused."""
         runner = self.models.pop(name)

@@ -36,7 +36,7 @@ from twins.zoo.models import ModelReference
 
 GAUGES_S = 1.0
 EXIT_DEVICE_LOST = 4
-LOADED_AT_ONCE = 2  # each takes its weights several times while it is read
+LOADED_AT_ONCE = 2  # models; each takes the memory of several copies of its weights meanwhile
 
 log = logs.get()
 
@@ -100,10 +100,7 @@ class Worker(Observer):
         child.exit_process(0)
 
     async def load_all(self) -> None:
-        """Load the models that are served from the start, some of them at once if the device allows it.
-
-        Raise TwinsError.
-        """
+        """Load the models that are served from the start, several at once if the device allows it. Raise TwinsError."""
         at_once = asyncio.Semaphore(LOADED_AT_ONCE if self.pool.backend.device.warms_up_aside else 1)
 
         async def load(reference: ModelReference) -> None:
@@ -111,7 +108,6 @@ class Worker(Observer):
                 await self.load(reference)
 
         await asyncio.gather(*map(load, self.config.models))
-        self.pool.order([reference.name for reference in self.config.models])
 
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""

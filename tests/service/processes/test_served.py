@@ -40,6 +40,13 @@ def test_a_model_is_announced_when_a_worker_has_it_ready(models):
     assert names(models) == ["first", "second"]
 
 
+def test_models_are_announced_in_the_order_in_which_they_are_wanted():
+    made = ServedModels([reference("first"), reference("second")])
+    made.record([card("second")])
+    made.record([card("second"), card("first")])
+    assert names(made) == ["first", "second"]
+
+
 def test_a_worker_loads_what_it_lacks_once(models):
     assert models.changes(held(first="ready")) == [LoadModel(reference("second"))]
     assert models.changes(held(first="ready", second="loading")) == []

@@ -263,7 +263,7 @@ async def test_compiled_programs_are_kept_beside_the_weights_or_where_the_user_s
     assert os.environ[COMPILED_FOLDER] == str(tmp_path / expected)
 
 
-async def test_models_load_at_once_and_stay_in_their_order(worker, further):
+async def test_models_load_at_once_if_the_device_allows_it(worker, further):
     slow, fast = further
     worker.config = replace(worker.config, models=(ModelReference("b"), ModelReference("c")))
     worker.pool.backend.device = replace(FakeBackend.device, warms_up_aside=True)
@@ -273,4 +273,4 @@ async def test_models_load_at_once_and_stay_in_their_order(worker, further):
     await until(lambda: list(worker.pool.models) == ["c"])
     slow.gate.set()
     await loading
-    assert list(worker.pool.cards) == ["b", "c"]
+    assert set(worker.pool.cards) == {"b", "c"}
