@@ -49,7 +49,7 @@ def by_torch(model: TorchModel, batch: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def by_openvino(model: OpenVinoModel, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    request = model.start(samples(model, batch), model.wide, 0)
+    request = model.start(samples(model, batch), model.whole, 0)
     request.wait()
     return request.get_tensor("__call__").data.copy()
 

@@ -7,9 +7,8 @@ Legend: B batch · C channels · H W image
 """
 
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from twins.runtime import exports
 from twins.runtime.backend import Device, ErrorTable, Finished, device_errors
 from twins.runtime.calibration import Calibration
 from twins.runtime.host import outputs_on_host
+from twins.runtime.openvino_streams import STRIDE, Key, Streams, divide, ended, key_of
 from twins.runtime.plan import BackendName, Plan
 from twins.runtime.recurring import Recurring
 from twins.tasks import TASKS
@@ -44,16 +44,7 @@ DEVICE_ERRORS: ErrorTable = (
 CACHE_PER_SHAPE = {"CPU_RUNTIME_CACHE_CAPACITY": 0}
 """For programs of any shape. What OpenVINO 2026.4 keeps of one shape there makes the outputs at another shape wrong."""
 
-Shape = tuple[int, ...]
-Key = tuple[str, Shape | None]  # the type of a program's input, and its shape; None for any shape
-
 IMAGE, TENSOR = "|u1", "<f4"  # the types of an input: an image, B H W C; the network's own input, B C H W
-STRIDE = 4  # of the first map of the network
-
-MOST_VALUES = 2**20  # of the first map of a part of a batch. Larger maps leave the processor's cache and run slower.
-MOST_VALUES_OF_A_LANE = 2**17  # the same for a part that has a lane of several
-MOST_LANES = 8  # each has memory of its own for what is between the layers
-
 ANY_SHAPE = {IMAGE: [-1, -1, -1, 3], TENSOR: [-1, 3, -1, -1]}
 
 
@@ -142,65 +133,46 @@ class OpenVinoBackend:
         return {}
 
 
-@dataclass(frozen=True)
-class Lanes:
-    """Programs for batches of fixed shapes. Threads are divided among lanes, and each lane runs a part of a batch."""
-
-    count: int
-    threads: int  # of all lanes together; 0 means what OpenVINO takes
-    most_values: int  # of the first map of a part
-    programs: dict[Key, Sequence[openvino.InferRequest]] = field(default_factory=dict)
-    """The requests of a program, one for each lane."""
-
-    def largest_part(self, values: int) -> int:
-        """Return how many samples run together, with so many values in their first map; 0 if not even one should."""
-        return self.most_values // values
-
-    def part_size(self, samples: Sequence[Sample], largest: int) -> int:
-        """Return the size of the first part of a batch: one that is compiled if there is any, and fits all lanes."""
-        most = min(-(-len(samples) // self.count), largest)
-        return next((size for size in range(most, 0, -1) if key_of(samples[:size]) in self.programs), most)
-
-
 class OpenVinoModel:
     """One graph on the CPU, and its programs."""
 
     def __init__(self, card: Card, graph: openvino.Model, backend: OpenVinoBackend) -> None:
         self.card, self.graph, self.backend = card, graph, backend
         self.width = first_width(graph)
-        self.wide, self.narrow = lanes(backend.plan)
-        self.recurring = Recurring(partial(self.compile, lanes=self.wide))  # images of sizes that keep coming
+        self.whole, self.small = divide(backend.plan)
+        self.recurring = Recurring(partial(self.compile, streams=self.whole))  # images of sizes that keep coming
         if self.card.geometry.crop is None:  # images of many sizes will come
-            self.program((IMAGE, None), self.wide)
+            self.program((IMAGE, None), self.whole)
 
     @cached_property
     def graphs(self) -> Mapping[str, openvino.Model]:
         """Return the graph for each type of its input. An image is normalised in the graph."""
         return {TENSOR: self.graph, IMAGE: for_images(self.graph, self.card.normalisation)}
 
-    def program(self, key: Key, lanes: Lanes) -> Sequence[openvino.InferRequest]:
+    def program(self, key: Key, streams: Streams) -> Sequence[openvino.InferRequest]:
         """Return the requests of the program for an input, compiled if there is none yet."""
-        if key not in lanes.programs:
-            lanes.programs[key] = self.compile(key, lanes)
-        return lanes.programs[key]
+        if key not in streams.programs:
+            streams.programs[key] = self.compile(key, streams)
+        return streams.programs[key]
 
-    def compile(self, key: Key, lanes: Lanes) -> Sequence[openvino.InferRequest]:
-        """Return the requests of a new program for an input."""
+    def compile(self, key: Key, streams: Streams) -> Sequence[openvino.InferRequest]:
+        """Return the requests of a new program for an input, one for each stream."""
         kind, shape = key
         graph = self.graphs[kind].clone()
         graph.reshape(list(shape) if shape else ANY_SHAPE[kind])
-        settings = {"NUM_STREAMS": lanes.count, "INFERENCE_NUM_THREADS": lanes.threads}
+        settings = {"NUM_STREAMS": streams.count, "INFERENCE_NUM_THREADS": streams.threads}
         program = self.backend.compile(graph, settings if shape else {**settings, **CACHE_PER_SHAPE})
-        return [program.create_infer_request() for _ in range(lanes.count)]
+        return [program.create_infer_request() for _ in range(streams.count)]
 
     def warm_up(self, batch_size: int) -> None:
         """Compile a program for blank batches of that size unless they run in parts, and run it. Raise DeviceError."""
         blank = [TASKS[self.card.task].blank(self.card)] * batch_size
-        lanes = self.narrow if self.is_small(blank[0]) else self.wide
-        size = -(-batch_size // lanes.count)
+        values = self.first_values(blank[0])
+        streams = self.small if self.small.largest_part(values) else self.whole
+        size = streams.share(batch_size)
         with device_errors(DEVICE_ERRORS):
-            if size <= lanes.largest_part(self.first_values(blank[0])):
-                self.program(key_of(blank[:size]), lanes)
+            if size <= streams.largest_part(values):
+                self.program(key_of(blank[:size]), streams)
         self.run(blank)
 
     def run(self, samples: Sequence[Sample]) -> list[Output | NonFiniteOutput]:
@@ -208,43 +180,30 @@ class OpenVinoModel:
 
         Raise DeviceOutOfMemory if the batch is too large for the device.
         """
+        streams = self.small if key_of(samples[:1]) in self.small.programs else self.whole
         found: list[Output | NonFiniteOutput] = []
-        running: deque[tuple[Sequence[Sample], openvino.InferRequest]] = deque()
-        lanes = self.narrow if key_of(samples[:1]) in self.narrow.programs else self.wide
-        with device_errors(DEVICE_ERRORS):
-            for number, part in enumerate(self.parts(samples, lanes)):
-                if len(running) == lanes.count:
+        with device_errors(DEVICE_ERRORS), ended() as running:
+            for number, part in enumerate(streams.parts(samples, self.first_values(samples[0]))):
+                if len(running) == streams.count:
                     found += self.finish(*running.popleft())
-                running.append((part, self.start(part, lanes, number)))
-            for each in running:
-                found += self.finish(*each)
+                running.append((part, self.start(part, streams, number)))
+            while running:
+                found += self.finish(*running.popleft())
         return found
 
     def submit(self, samples: Sequence[Sample]) -> Finished:
         """Run a batch as `run` does."""
         return Finished(self.run(samples))
 
-    def is_small(self, sample: Sample) -> bool:
-        """Return whether samples of that shape are better divided among lanes than among threads."""
-        return self.narrow.largest_part(self.first_values(sample)) > 0
-
-    def parts(self, samples: Sequence[Sample], lanes: Lanes) -> Iterator[Sequence[Sample]]:
-        """Yield the samples in parts, each as large as a program of a fixed shape takes, or as large as is fast."""
-        rest, largest = samples, max(1, lanes.largest_part(self.first_values(samples[0])))
-        while rest:
-            size = lanes.part_size(rest, largest)
-            yield rest[:size]
-            rest = rest[size:]
-
     def first_values(self, sample: Sample) -> int:
         """Return how many values the first map of the network has for a sample."""
         height, width = sample.input_size
         return max(1, height * width * self.width // STRIDE**2)
 
-    def start(self, samples: Sequence[Sample], lanes: Lanes, number: int) -> openvino.InferRequest:
-        """Start a part of a batch, and return its request. The parts take turns in the lanes."""
+    def start(self, samples: Sequence[Sample], streams: Streams, number: int) -> openvino.InferRequest:
+        """Start a part of a batch, and return its request. The parts take turns in the streams."""
         key = key_of(samples)
-        requests = lanes.programs.get(key) or self.recurring.find(key) or self.program((key[0], None), self.wide)
+        requests = streams.programs.get(key) or self.recurring.find(key) or self.program((key[0], None), self.whole)
         request = requests[number % len(requests)]
         given = request.get_input_tensor()
         given.shape = key[1]
@@ -260,26 +219,10 @@ class OpenVinoModel:
     def unload(self) -> None:
         """Free the memory of the graph and its programs. The model cannot run after that."""
         self.recurring.close()
-        for lanes in (self.wide, self.narrow):
-            lanes.programs.clear()
+        for streams in (self.whole, self.small):
+            streams.programs.clear()
         self.__dict__.pop("graphs", None)
         del self.graph
-
-
-def lanes(plan: Plan) -> tuple[Lanes, Lanes]:
-    """Return one lane with all threads, and the lanes for small images, which are none unless the plan asks for them.
-
-    Several threads take more time of the processor in all for a small image than one thread does.
-    """
-    most_values = MOST_VALUES_OF_A_LANE if plan.small_threads else 0
-    narrow = Lanes(max(1, min(MOST_LANES, plan.small_threads)), plan.small_threads, most_values)
-    return Lanes(1, plan.threads, MOST_VALUES), narrow
-
-
-def key_of(samples: Sequence[Sample]) -> Key:
-    """Return the key of the program with a fixed shape for a batch."""
-    pixels = samples[0].pixels
-    return pixels.dtype.str, (len(samples), *pixels.shape)
 
 
 def first_width(graph: openvino.Model) -> int:

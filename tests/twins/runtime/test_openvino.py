@@ -10,7 +10,8 @@ from tests import segmentation
 from tests.server import wait_until
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
 from twins.network.variants import VARIANTS
-from twins.runtime.openvino import Lanes, OpenVinoBackend, key_of
+from twins.runtime.openvino import OpenVinoBackend
+from twins.runtime.openvino_streams import Streams, key_of
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
 from twins.tasks import TASKS
@@ -68,10 +69,10 @@ def test_a_normalised_sample_gets_the_scores_of_pytorch(nano, torch_nano):
 
 
 def test_a_classifier_embeds_with_the_same_programs(nano, torch_nano):
-    programs = set(nano.wide.programs)
+    programs = set(nano.whole.programs)
     found, expected = nano.run(images(2, EmbedParams())), torch_nano.run(images(2, EmbedParams()))
     assert np.allclose([each.arrays[0] for each in found], [each.arrays[0] for each in expected], atol=1e-4)
-    assert set(nano.wide.programs) == programs
+    assert set(nano.whole.programs) == programs
 
 
 def test_an_output_stays_as_it_is_while_the_next_batch_runs(nano):
@@ -81,25 +82,25 @@ def test_an_output_stays_as_it_is_while_the_next_batch_runs(nano):
     assert np.array_equal(first, kept)
 
 
-def sizes(model, samples, lanes):
-    return [len(part) for part in model.parts(samples, lanes)]
+def sizes(model, samples, streams):
+    return [len(part) for part in streams.parts(samples, model.first_values(samples[0]))]
 
 
 def test_a_batch_runs_in_the_sizes_that_are_compiled(nano):
-    assert sizes(nano, images(7), nano.wide) == [4, 2, 1]
+    assert sizes(nano, images(7), nano.whole) == [4, 2, 1]
 
 
 def test_a_batch_of_another_shape_runs_at_once(nano):
-    assert sizes(nano, images(7, size=(64, 64)), nano.wide) == [7]
+    assert sizes(nano, images(7, size=(64, 64)), nano.whole) == [7]
 
 
 def test_a_batch_whose_maps_would_leave_the_cache_runs_in_parts(nano):
-    assert sizes(nano, images(5), Lanes(1, 0, most_values=2 * 28 * 28 * 32)) == [2, 2, 1]  # the maps of two images
+    assert sizes(nano, images(5), Streams(1, 0, most_values=2 * 28 * 28 * 32)) == [2, 2, 1]  # the maps of two images
 
 
 @pytest.fixture(scope="module", params=[(2, 1), (4, 2), (4, 3)], ids=str)
-def in_lanes(request):
-    """The classifier that ships, with lanes for batches of small images."""
+def in_streams(request):
+    """The classifier that ships, with streams for small images."""
     threads, small_threads = request.param
     plan = Plan(threads=threads, small_threads=small_threads)
     model = OpenVinoBackend(plan).load(parse_reference(DEFAULT_MODELS["classify"]))
@@ -109,27 +110,44 @@ def in_lanes(request):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13])
-def test_the_scores_are_those_of_pytorch_if_a_batch_is_divided_among_lanes(in_lanes, torch_nano, count):
-    assert np.abs(by_class(in_lanes.run(images(count))) - by_class(torch_nano.run(images(count)))).max() < TOLERANCE
+def test_the_scores_are_those_of_pytorch_if_a_batch_is_divided_among_streams(in_streams, torch_nano, count):
+    assert np.abs(by_class(in_streams.run(images(count))) - by_class(torch_nano.run(images(count)))).max() < TOLERANCE
 
 
-def test_a_program_runs_in_each_lane(in_lanes):
-    assert in_lanes.narrow.count == in_lanes.backend.plan.small_threads
-    assert {len(requests) for requests in in_lanes.narrow.programs.values()} == {in_lanes.narrow.count}
+def test_a_program_runs_in_each_stream(in_streams):
+    assert in_streams.small.count == in_streams.backend.plan.small_threads
+    assert {len(requests) for requests in in_streams.small.programs.values()} == {in_streams.small.count}
 
 
-def test_a_batch_of_small_images_is_divided_among_the_lanes(in_lanes):
-    assert not in_lanes.wide.programs
+def test_a_batch_of_small_images_is_divided_among_the_streams(in_streams):
+    assert not in_streams.whole.programs
     expected = {1: [4, 4, 4, 1], 2: [4, 4, 2, 2, 1], 3: [3, 3, 3, 2, 1, 1]}
-    assert sizes(in_lanes, images(13), in_lanes.narrow) == expected[in_lanes.narrow.count]
+    assert sizes(in_streams, images(13), in_streams.small) == expected[in_streams.small.count]
 
 
-def test_there_are_no_lanes_unless_other_processes_need_the_cores(nano):
-    assert not nano.is_small(images(1)[0])
+def test_there_are_no_streams_for_small_images_unless_other_processes_need_the_cores(nano):
+    assert not nano.small.largest_part(nano.first_values(images(1)[0]))
 
 
-def test_an_image_with_large_maps_gets_all_threads(in_lanes):
-    assert not in_lanes.is_small(images(1, size=(512, 683))[0])
+def test_an_image_with_large_maps_gets_all_threads(in_streams):
+    assert not in_streams.small.largest_part(in_streams.first_values(images(1, size=(512, 683))[0]))
+
+
+def test_a_batch_runs_after_one_that_failed_while_other_parts_ran(in_streams, torch_nano, monkeypatch):
+    started = []
+
+    def fail_at_the_second(*part, start=in_streams.start):
+        if started:
+            raise RuntimeError("std::bad_alloc")
+        started.append(start(*part))
+        return started[0]
+
+    given = images(8)
+    with monkeypatch.context() as patch:
+        patch.setattr(in_streams, "start", fail_at_the_second)
+        with pytest.raises(DeviceOutOfMemory):
+            in_streams.run(given)
+    assert np.abs(by_class(in_streams.run(given)) - by_class(torch_nano.run(given))).max() < TOLERANCE
 
 
 def test_the_first_map_of_the_network_is_as_wide_as_its_variant_says(nano):
@@ -153,7 +171,7 @@ def test_any_image_size_is_compiled_when_a_segmentation_model_is_loaded(segmente
     model = segmenters[0]
     model.warm_up(1)
     blank = TASKS["segment"].blank(model.card)
-    assert set(model.wide.programs) >= {("|u1", None), key_of([blank])}
+    assert set(model.whole.programs) >= {("|u1", None), key_of([blank])}
 
 
 def test_an_image_size_that_keeps_coming_gets_a_program_with_the_same_answers(segmenters):
@@ -200,7 +218,7 @@ def test_openvino_reports_nothing_to_its_makers():
 def test_an_unloaded_model_holds_no_program(tmp_path):
     model = OpenVinoBackend(Plan()).load(ModelReference("tiny", segmentation.tiny(tmp_path)))
     model.unload()
-    assert not model.wide.programs
+    assert not model.whole.programs
 
 
 def test_a_program_for_any_shape_is_right_after_a_shape_at_which_windows_are_padded(torch_nano):
