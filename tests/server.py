@@ -14,6 +14,8 @@ import httpx
 import psutil
 
 TIMEOUT_S = 60.0  # generous, since machines may be slow
+RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "32768", "MALLOC_ARENA_MAX": "1"}
+"""The environment in which the allocator returns freed memory, so that what is left is in use."""
 
 
 def wait_until(condition: Callable, *, timeout_s: float = TIMEOUT_S, what: str = "the condition"):

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.server import Server, wait_until
+from tests.server import RETURN_FREED, Server, wait_until
 
 UPLOADS = 60
 UNREAD = 8  # answers; the limit has room for three of them beside the working memory of one image
 GROWTH_BYTES = 24 * 2**20  # of a frontend, once nothing is in flight; a single upload is 15 MB
-RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "32768", "MALLOC_ARENA_MAX": "1"}  # makes the allocator return freed memory
 
 
 @pytest.fixture(scope="module")
