@@ -104,6 +104,7 @@ TORCH = [
     "twins/runtime/record.py",
     "twins/runtime/tensorrt.py",
     "twins/runtime/reduce/*.py",
+    "twins/evaluation/multi_scale.py",
 ]
 
 

@@ -6,6 +6,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from urllib.parse import urlsplit
 
 import torch
 from prometheus_client.metrics import MetricWrapperBase
@@ -27,7 +28,7 @@ from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
 from twins.tasks.options import Option
 from twins.zoo import hub, labels
-from twins.zoo.models import ZOO, HubFile, Packaged, Url, ZooEntry
+from twins.zoo.models import ZOO, HubFile, Packaged, Unpublished, Url, ZooEntry
 
 
 def table(head: Iterable[str], entries: Iterable[Iterable[str]]) -> str:
@@ -75,7 +76,7 @@ def models() -> str:
 
 def model_row(name: str, entry: ZooEntry) -> tuple[str, ...]:
     """Return the row of one model."""
-    known = {"revision": getattr(entry.source, "revision", None), "sha256": entry.source.sha256}
+    known = {name: getattr(entry.source, name, None) for name in ("revision", "sha256")}
     pinned = ", ".join(word for word, value in known.items() if value)
     millions = f"{parameters(entry) / 1e6:.1f} M"
     return f"`{name}`", entry.task, figures(entry), millions, entry.licence, place(entry), pinned
@@ -83,22 +84,30 @@ def model_row(name: str, entry: ZooEntry) -> tuple[str, ...]:
 
 def short_models() -> str:
     """Return the table of published accuracies: a row per backbone, a column per head."""
-    heads = ("linear", "fpn", "upernet")
+    heads: tuple[HeadName, ...] = ("linear", "fpn", "upernet")
     figures: dict[str, dict[str, float]] = {}
     for entry in ZOO.values():
-        if entry.published:
+        if entry.published and entry.head in heads:
             figures.setdefault(entry.variant, {})[entry.head] = next(iter(entry.published.figures.values()))
     rows = ((f"`twins_{variant}`", *(f"{found[head]:.1f}" for head in heads)) for variant, found in figures.items())
     return table(("backbone", "top-1", "mIoU, Semantic FPN", "mIoU, UPerNet"), rows)
 
 
+SITES = {"download.openmmlab.com": "OpenMMLab", "github.com": "GitHub"}
+"""The names of the sites with weights, by host."""
+
+
 def place(entry: ZooEntry) -> str:
     """Return the source of a model's weights."""
-    return {
-        HubFile: f"`{getattr(entry.source, 'repo', '')}`",
-        Packaged: "in the package",
-        Url: "OpenMMLab",
-    }[type(entry.source)]
+    match entry.source:
+        case HubFile(repo=repo):
+            return f"`{repo}`"
+        case Packaged():
+            return "in the package"
+        case Url(url=url):
+            return SITES[urlsplit(url).hostname or ""]
+        case Unpublished():
+            return "your own"
 
 
 def parameters(entry: ZooEntry) -> int:
@@ -132,10 +141,17 @@ def segmenter(entry: ZooEntry) -> torch.nn.Module:
     return names.network(entry.variant, entry.head)
 
 
+def detector(entry: ZooEntry) -> torch.nn.Module:
+    """Return a detector without values."""
+    return names.detector(VARIANTS[entry.variant], entry.head)
+
+
 NETWORKS: dict[HeadName, Callable[[ZooEntry], torch.nn.Module]] = {
     "linear": classifier,
     "fpn": segmenter,
     "upernet": segmenter,
+    "retinanet": detector,
+    "maskrcnn": detector,
 }
 """By the name of the head."""
 

@@ -25,13 +25,16 @@ def load(
     name: str,
     checkpoint: str | PathLike[str] | None = None,
     *,
+    features: bool = False,
     device: "str | torch.device" = "cpu",
     dtype: "torch.dtype | None" = None,
 ) -> "torch.nn.Module":
     """Return a model as a module in eval mode, whose input is what `preprocess` returns.
 
     The module takes N×3×H×W float images that are normalised and have sides of at least 32 pixels. A classifier
-    returns N×classes logits, a segmentation model N×classes×h×w logits at a quarter of the input's size.
+    returns N×classes logits, a segmentation model N×classes×h×w logits at a quarter of the input's size, and a detector
+    `twins.network.detections.Predictions`, whose method `detections` chooses boxes. With `features` the module returns
+    the four maps of the backbone of any model instead, N×channels×h×w at strides 4, 8, 16 and 32.
 
     `name` is one of `list_models()`, whose weights are fetched if necessary. With `checkpoint`, or as NAME=FILE, it is
     any name for a file of your own in a supported format. `dtype` is float32 by default. Raises
@@ -39,7 +42,8 @@ def load(
     """
     from twins.zoo import loading  # imported late so that `import twins` does not import torch
 
-    return loading.network(reference(name, checkpoint)).to(device=device, dtype=dtype)
+    network = loading.features if features else loading.network
+    return network(reference(name, checkpoint)).to(device=device, dtype=dtype)
 
 
 def preprocess(

@@ -10,14 +10,20 @@ MIN_SIDE = 32  # pixels of a network's input: on a smaller one the first sub-sam
 
 MAX_UINT8_CLASSES = 255  # the most classes in a mask of one byte per pixel; the value 255 means no class
 
-TaskName = Literal["classify", "segment"]
-HeadName = Literal["linear", "fpn", "upernet"]
+TaskName = Literal["classify", "segment", "detect"]
+HeadName = Literal["linear", "fpn", "upernet", "retinanet", "maskrcnn"]
 Interpolation = Literal["bicubic", "bilinear"]
 Precision = Literal["float", "int8"]
 Source = Literal["flag", "checkpoint", "zoo", "default"]  # best first
 Triple = tuple[float, float, float]
 
-TASK_OF: dict[HeadName, TaskName] = {"linear": "classify", "fpn": "segment", "upernet": "segment"}
+TASK_OF: dict[HeadName, TaskName] = {
+    "linear": "classify",
+    "fpn": "segment",
+    "upernet": "segment",
+    "retinanet": "detect",
+    "maskrcnn": "detect",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Label:
     name: str
     synset: str | None = None  # the WordNet id, which is unique where ImageNet's names repeat
     colour: str | None = None  # the colour in rendered masks, `#rrggbb`
+    category: int | None = None  # the number of the class in its data set, where that is not the class id (COCO)
 
 
 @dataclass(frozen=True)

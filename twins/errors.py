@@ -5,6 +5,7 @@ TwinsError
 ├── CheckpointError        a file is not a Twins checkpoint, or not the expected one
 ├── WeightsUnavailable     weights cannot be fetched
 ├── BackendMissing         the library of a backend is not installed, or does not run on the device
+│   └── NetworkUnsupported  a backend does not run this kind of network
 ├── ExportFailed           a network cannot be exported for a backend, or gives other answers there
 ├── DeviceError
 │   ├── DeviceMissing      there is no such device on this machine
@@ -44,6 +45,10 @@ class BadOption(TwinsError, ValueError):
 
 class BackendMissing(TwinsError):
     """The library of a backend is not installed, or does not run on the device. The message says what to do."""
+
+
+class NetworkUnsupported(BackendMissing):
+    """A backend does not run this kind of network. The message says which backend does."""
 
 
 class ExportFailed(TwinsError):

@@ -25,6 +25,7 @@ MAX_SIZE = 4096  # pixels
 INTERPOLATIONS: dict[TaskName, tuple[Interpolation, ...]] = {
     "classify": ("bicubic", "bilinear"),
     "segment": ("bilinear",),
+    "detect": ("bilinear",),
 }
 
 SCALE = "Divide values for pixels from 0 to 255 by 255."
@@ -42,7 +43,7 @@ class Preprocessing:
     `choose`, because a better source may replace it.
     """
 
-    size: int | None = None  # pixels: the side of a classifier's crop, or the short side of an image to segment
+    size: int | None = None  # pixels: the side of a classifier's crop, or the short side of the whole image
     crop: float | None = None  # the share of the short side that a classifier's crop keeps, 0 to 1
     interpolation: str | None = None
     mean: Triple | None = None  # red, green, blue, for values from 0 to 1
@@ -70,6 +71,7 @@ IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 DEFAULTS: dict[TaskName, Preprocessing] = {
     "classify": Preprocessing(size=224, crop=0.9, interpolation="bicubic").with_defaults(IMAGENET),
     "segment": Preprocessing(size=512, interpolation="bilinear").with_defaults(IMAGENET),
+    "detect": Preprocessing(size=800, interpolation="bilinear").with_defaults(IMAGENET),
 }
 """Values that apply where no source gives any. A task uses the values that have a default."""
 
@@ -116,14 +118,18 @@ def centre_crop(size: int, share: float, interpolation: Interpolation = "bicubic
     return Geometry(short_side=int(size / share), crop=size, interpolation=interpolation)
 
 
-def resize_keep_ratio(short_side: int) -> Geometry:
-    """Return the geometry of mmsegmentation's test pipeline: the whole image, as large as both bounds allow."""
-    return Geometry(short_side=short_side, long_side=4 * short_side, interpolation="bilinear")
+def resize_keep_ratio(short_side: int, long_side: int | None = None) -> Geometry:
+    """Return the geometry of OpenMMLab's test pipelines: the whole image, as large as both bounds allow.
+
+    The usual long side is that of mmsegmentation.
+    """
+    return Geometry(short_side=short_side, long_side=long_side or 4 * short_side, interpolation="bilinear")
 
 
 GEOMETRIES: dict[TaskName, Callable[[dict[str, Any]], Geometry]] = {
     "classify": lambda values: centre_crop(values["size"], values["crop"], values["interpolation"]),
     "segment": lambda values: resize_keep_ratio(values["size"]),
+    "detect": lambda values: resize_keep_ratio(values["size"], round(values["size"] * 1333 / 800)),  # mmdetection's
 }
 """The functions that build a geometry from preprocessing values, by task."""
 

@@ -6,13 +6,15 @@ import torch
 
 from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
+from twins.network.heads.mask_rcnn import BoxHead, MaskHead, MaskRcnn, RoiHead, RpnHead, RpnPyramid
+from twins.network.heads.retinanet import RetinaHead, RetinaNet, RetinaPyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.upernet import UperHead
-from twins.network.variants import VARIANTS, Family
+from twins.network.variants import VARIANTS, Family, Variant
 
 State = dict[str, torch.Tensor]
 
-CLASSES, IMAGENET = 150, 1000
+CLASSES, IMAGENET, COCO = 150, 1000, 80
 MMSEG = (
     (r"backbone\.patch_embeds\.(\d)\.proj\.", r"backbone.patch_embeds.\1.projection."),
     (r"backbone\.pos_block\.(\d)\.proj\.0\.", r"backbone.position_encodings.\1.proj."),
@@ -55,13 +57,8 @@ def training_only(variant: str, keys: dict[str, tuple[int, ...]], head: str) -> 
 def authors(variant: str, head: str) -> dict[str, tuple[int, ...]]:
     """Return keys and shapes of a segmentation checkpoint of the authors."""
     keys, width = shapes(variant, head), VARIANTS[variant].dims[3]
-    unused = {
-        "norm.weight": (width,),
-        "norm.bias": (width,),
-        "head.weight": (IMAGENET, width),
-        "head.bias": (IMAGENET,),
-    }
-    return keys | training_only(variant, keys, head) | {f"backbone.{key}": shape for key, shape in unused.items()}
+    left = {f"backbone.{key}": shape for key, shape in unused(width).items()}
+    return keys | training_only(variant, keys, head) | left
 
 
 def mmseg(variant: str, head: str) -> dict[str, tuple[int, ...]]:
@@ -80,6 +77,62 @@ def mmseg_name(key: str, own: dict[str, tuple[int, ...]]) -> str:
     for pattern, target in MMSEG:
         key = re.sub(pattern, target, key)
     return key
+
+
+def detector(
+    variant: Variant, head: str, *, classes: int = COCO, width: int = 256, hidden: int = 1024
+) -> torch.nn.Module:
+    """Return a detector without values; the published ones have these sizes."""
+    family = Family(stage_norms=variant.kind == "svt")
+    with torch.device("meta"):
+        backbone = Backbone(variant, family)
+        if head == "retinanet":
+            neck = RetinaPyramid(variant.dims, width, relu=False)
+            return RetinaNet(backbone, neck, RetinaHead(width, classes), family)
+        heads = RoiHead(BoxHead(width, hidden, classes), MaskHead(width, classes))
+        return MaskRcnn(backbone, RpnPyramid(variant.dims, width), RpnHead(width), heads)
+
+
+def mmdet(variant: str, head: str) -> dict[str, tuple[int, ...]]:
+    """Return keys and shapes of a detection checkpoint of mmdetection with the authors' backbone."""
+    network, width = detector(VARIANTS[variant], head), VARIANTS[variant].dims[3]
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    return own | {f"backbone.{key}": shape for key, shape in unused(width).items()}
+
+
+DETECTRON2 = {
+    **{f"neck.lateral_convs.{i}.conv": f"backbone.fpn_lateral{i + 3}" for i in range(3)},
+    **{f"neck.fpn_convs.{i}.conv": f"backbone.fpn_output{i + 3}" for i in range(3)},
+    **{f"neck.fpn_convs.{i}.conv": f"backbone.top_block.p{i + 3}" for i in (3, 4)},
+    **{f"bbox_head.cls_convs.{i}.conv": f"head.cls_subnet.{2 * i}" for i in range(4)},
+    **{f"bbox_head.reg_convs.{i}.conv": f"head.bbox_subnet.{2 * i}" for i in range(4)},
+    "bbox_head.retina_cls": "head.cls_score",
+    "bbox_head.retina_reg": "head.bbox_pred",
+}
+"""The names of the layers in pvt_detectron2."""
+
+
+def detectron2(variant: str) -> dict[str, tuple[int, ...]]:
+    """Return keys and shapes of a checkpoint of pvt_detectron2, whose backbone has no norms after the stages."""
+    row = VARIANTS[variant]
+    keys = {key: tuple(value.shape) for key, value in detector(row, "retinanet").state_dict().items()}
+    renamed = {detectron2_name(key): shape for key, shape in keys.items() if "norm_list" not in key}
+    backbone = {f"backbone.bottom_up.{key}": shape for key, shape in unused(row.dims[3]).items()}
+    anchors = {f"anchor_generator.cell_anchors.{level}": (9, 4) for level in range(5)}
+    return renamed | backbone | anchors | {"pixel_mean": (3, 1, 1), "pixel_std": (3, 1, 1)}
+
+
+def detectron2_name(key: str) -> str:
+    """Return the name of a parameter in pvt_detectron2."""
+    layer, _, parameter = key.rpartition(".")
+    if layer in DETECTRON2:
+        return f"{DETECTRON2[layer]}.{parameter}"
+    return key.replace("backbone.", "backbone.bottom_up.", 1)
+
+
+def unused(width: int) -> dict[str, tuple[int, ...]]:
+    """Return the parameters that the authors' backbone has left from its classifier."""
+    return {"norm.weight": (width,), "norm.bias": (width,), "head.weight": (IMAGENET, width), "head.bias": (IMAGENET,)}
 
 
 def cheap_state(keys: dict[str, tuple[int, ...]]) -> State:

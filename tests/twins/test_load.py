@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import twins
+from tests import detection
 from twins.errors import UnknownModel
+from twins.network.detections import Detections, Selection
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,24 @@ def test_an_unknown_name_without_a_file_is_rejected():
 def test_a_checkpoint_can_be_given_as_a_string(tmp_path, nano):
     torch.save(nano.state_dict(), tmp_path / "own.pth")
     assert torch.equal(twins.load("own", str(tmp_path / "own.pth")).head.weight, nano.head.weight)
+
+
+@pytest.mark.parametrize("name", ["twins_svt_nano", "twins_svt_nano_fpn", "detector"])
+def test_the_features_of_any_model_are_four_maps(name, tmp_path):
+    checkpoint = detection.tiny(tmp_path) if name == "detector" else None
+    network = twins.load(name, checkpoint, features=True)
+    with torch.inference_mode():
+        maps = network(torch.zeros(2, 3, 96, 128))
+    assert [tuple(each.shape[2:]) for each in maps] == [(24, 32), (12, 16), (6, 8), (3, 4)]
+    assert all(len(each) == 2 for each in maps)
+
+
+def test_a_detector_returns_typed_detections(tmp_path):
+    network = twins.load("tiny", detection.tiny(tmp_path))
+    with torch.inference_mode():
+        predictions = network(torch.zeros(2, 3, 96, 128))
+        usual = predictions.detections()
+        few = predictions.detections([Selection((96, 128), limit=3, masks=False)] * 2)
+    assert [type(each) for each in usual] == [Detections, Detections]
+    assert usual[0].masks.shape == (len(usual[0].scores), 28, 28)
+    assert (len(few[0].boxes), few[0].masks) == (3, None)

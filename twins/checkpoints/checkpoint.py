@@ -63,7 +63,7 @@ def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
         state=state,
         format=found.name,
         variant=variant,
-        classes=state[HEADS[head].classes_in].shape[0],
+        classes=HEADS[head].classes(state),
         head=head,
         declared=metadata.parse(declared, Declared(found.families[variant.kind], found.crop)),
         parameters=sum(tensor.numel() for tensor in state.values()),

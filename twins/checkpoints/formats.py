@@ -51,7 +51,9 @@ class Format:
 W = r"(weight|bias)"
 BACKBONE = r"(?:backbone\.)?"  # a wrapper may have prefixed the backbone but not the head
 
-DENSE = r"(?:decode_head|neck)\..*"  # keys that only segmentation networks have
+DENSE = r"(?:decode_head|neck|bbox_head|rpn_head|roi_head)\..*"  # keys that only dense networks have
+SEGMENTATION = r"decode_head\..*"
+DETECTION = r"(?:bbox_head|rpn_head)\..*"
 
 TIMM = Format(
     name="timm / authors",
@@ -101,19 +103,21 @@ DENSE_HEAD = (
 )
 """The names of necks and heads in mmsegmentation, which this project uses as well."""
 
+AUTHORS_BACKBONE = (
+    Rule(rf"(backbone\.patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
+    Rule(rf"(backbone\.pos_block\.\d\.proj\.0\.{W})", r"\1"),
+    Rule(rf"(backbone\.blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
+    Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
+    Rule(rf"(backbone\.blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
+    Rule(rf"(backbone\.norm_list\.\d\.{W})", r"\1"),
+    Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # left over from the classifier that the backbone was trained as
+)
+"""The names of the authors' backbone in dense networks, which this project uses as well."""
+
 AUTHORS_SEG = Format(
     name="authors' segmentation",
-    recognised_by=(r"backbone\.blocks\.0\.0\.norm1\.weight", DENSE),
-    rules=(
-        Rule(rf"(backbone\.patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
-        Rule(rf"(backbone\.pos_block\.\d\.proj\.0\.{W})", r"\1"),
-        Rule(rf"(backbone\.blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
-        Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
-        Rule(rf"(backbone\.blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
-        Rule(rf"(backbone\.norm_list\.\d\.{W})", r"\1"),
-        Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # left over from the classifier that the backbone was trained as
-        *DENSE_HEAD,
-    ),
+    recognised_by=(r"backbone\.blocks\.0\.0\.norm1\.weight", SEGMENTATION),
+    rules=(*AUTHORS_BACKBONE, *DENSE_HEAD),
     families={
         "pcpvt": Family(edge="masked"),
         "svt": Family(edge="masked", stage_norms=True),
@@ -148,7 +152,48 @@ MMSEG = Format(
     },
 )
 
-FORMATS: tuple[Format, ...] = (TIMM, MMPRETRAIN, AUTHORS_SEG, MMSEG)
+MMDET = Format(
+    name="mmdetection",
+    recognised_by=(r"backbone\.blocks\.0\.0\.norm1\.weight", DETECTION),
+    rules=(
+        *AUTHORS_BACKBONE,
+        Rule(rf"(neck\.(?:lateral_convs|fpn_convs)\.\d\.conv\.{W})", r"\1"),
+        Rule(rf"(bbox_head\.(?:cls_convs|reg_convs)\.\d\.conv\.{W})", r"\1"),
+        Rule(rf"(bbox_head\.(?:retina_cls|retina_reg)\.{W})", r"\1"),
+        Rule(rf"(rpn_head\.(?:rpn_conv|rpn_cls|rpn_reg)\.{W})", r"\1"),
+        Rule(rf"(roi_head\.bbox_head\.(?:shared_fcs\.\d|fc_cls|fc_reg)\.{W})", r"\1"),
+        Rule(rf"(roi_head\.mask_head\.(?:convs\.\d\.conv|upsample|conv_logits)\.{W})", r"\1"),
+    ),
+    families={"pcpvt": Family(), "svt": Family(stage_norms=True)},
+)
+
+DETECTRON2 = Format(
+    name="pvt_detectron2",
+    recognised_by=(r"backbone\.bottom_up\.blocks\.0\.0\.norm1\.weight", r"head\.cls_score\.weight"),
+    rules=(
+        Rule(rf"backbone\.bottom_up\.(patch_embeds\.\d\.(?:proj|norm)\.{W})", r"backbone.\1"),
+        Rule(rf"backbone\.bottom_up\.(pos_block\.\d\.proj\.0\.{W})", r"backbone.\1"),
+        Rule(rf"backbone\.bottom_up\.(blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"backbone.\1"),
+        Rule(rf"backbone\.bottom_up\.(blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"backbone.\1"),
+        Rule(rf"backbone\.bottom_up\.(blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"backbone.\1"),
+        Rule(rf"backbone\.bottom_up\.(?:norm|head)\.{W}", DROP),
+        *(Rule(rf"backbone\.fpn_lateral{i + 3}\.{W}", rf"neck.lateral_convs.{i}.conv.\1") for i in range(3)),
+        *(Rule(rf"backbone\.fpn_output{i + 3}\.{W}", rf"neck.fpn_convs.{i}.conv.\1") for i in range(3)),
+        *(Rule(rf"backbone\.top_block\.p{i + 3}\.{W}", rf"neck.fpn_convs.{i}.conv.\1") for i in (3, 4)),
+        *(Rule(rf"head\.cls_subnet\.{2 * i}\.{W}", rf"bbox_head.cls_convs.{i}.conv.\1") for i in range(4)),
+        *(Rule(rf"head\.bbox_subnet\.{2 * i}\.{W}", rf"bbox_head.reg_convs.{i}.conv.\1") for i in range(4)),
+        Rule(rf"head\.cls_score\.{W}", r"bbox_head.retina_cls.\1"),
+        Rule(rf"head\.bbox_pred\.{W}", r"bbox_head.retina_reg.\1"),
+        Rule(r"anchor_generator\.cell_anchors\.\d|pixel_mean|pixel_std", DROP),  # the same in all files
+    ),
+    families={
+        "pcpvt": Family(anchors="size", relu_before_p7=True),
+        "svt": Family(anchors="size", relu_before_p7=True),
+    },
+)
+"""A port of RetinaNet to detectron2, whose anchors have another order. Its SVT has no norms after the stages."""
+
+FORMATS: tuple[Format, ...] = (TIMM, MMPRETRAIN, AUTHORS_SEG, MMSEG, MMDET, DETECTRON2)
 
 
 def recognise(keys: list[str]) -> Format | None:

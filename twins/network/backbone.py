@@ -49,6 +49,18 @@ class Backbone(nn.Module):
         return tuple(maps)
 
 
+class FeatureMaps(nn.Module):
+    """The four maps of a backbone, as a module."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps at strides 4, 8, 16 and 32, B C H W each. x: B 3 H W, normalised."""
+        return self.backbone.maps(x)
+
+
 def stage_blocks(variant: Variant, stage: int, family: Family) -> nn.ModuleList:
     """Return the blocks of one stage. In SVT the even blocks attend locally, in stage 4 as well."""
     dim, heads = variant.dims[stage], variant.heads[stage]

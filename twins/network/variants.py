@@ -47,6 +47,7 @@ VARIANTS: dict[str, Variant] = {
 
 Edge = Literal["padded", "masked"]
 Rounding = Literal["floor", "ceil"]
+AnchorOrder = Literal["ratio", "size"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,13 @@ class Family:
     patch_eps: float = 1e-5  # of the norms in the patch embeddings
     reduction_eps: float = 1e-5  # of the norm after the sub-sampling convolution
     stage_norms: bool = False  # whether the backbone has a norm after each stage (SVT for dense prediction)
+    anchors: AnchorOrder = "ratio"  # which index of RetinaNet's anchors changes more slowly
+    relu_before_p7: bool = False  # whether RetinaNet's coarsest map is convolved from a rectified one
 
     def __post_init__(self) -> None:
         if self.edge not in get_args(Edge) or self.rounding not in get_args(Rounding):
             raise ValueError(f"no family of networks has edge={self.edge!r} and rounding={self.rounding!r}")
+        if self.anchors not in get_args(AnchorOrder):
+            raise ValueError(f"no family of networks has anchors={self.anchors!r}")
         if min(self.eps, self.patch_eps, self.reduction_eps) <= 0:
             raise ValueError("the epsilon of a norm must be greater than 0")

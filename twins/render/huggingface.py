@@ -1,8 +1,9 @@
-"""Masks in the form of the Hugging Face image segmentation task: a list with an entry for each class."""
+"""Results in the forms of Hugging Face's tasks: image segmentation, by class, and object detection, by object."""
 
 from dataclasses import dataclass
 
 from twins.render import png
+from twins.tasks.detection import DetectionResult
 from twins.tasks.segmentation import Region, Segmentation
 
 
@@ -21,3 +22,27 @@ def encode(found: Segmentation, regions: tuple[Region, ...]) -> tuple[Segment, .
         Segment(each.label, png.as_text(png.silhouette(found.mask == each.class_id)), each.confidence)
         for each in regions
     )
+
+
+@dataclass(frozen=True)
+class Corners:
+    """A box in whole pixels."""
+
+    xmin: int
+    ymin: int
+    xmax: int
+    ymax: int
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """One object of the list."""
+
+    label: str
+    score: float
+    box: Corners
+
+
+def objects(found: DetectionResult) -> tuple[FoundObject, ...]:
+    """Return an entry for each detection, best first."""
+    return tuple(FoundObject(each.label, each.score, Corners(*map(round, each.box))) for each in found.detections)

@@ -11,7 +11,8 @@ from PIL import Image
 from twins.errors import BadOption
 from twins.images.decode import DecodedImage, to_array
 from twins.render import png
-from twins.tasks.segmentation import Mask, Segmentation, strips
+from twins.tasks.segmentation import Mask, Segmentation
+from twins.tasks.strips import strips
 
 Encoding = Literal["png", "jpeg"]
 Pixels = NDArray[np.uint8]  # (height, width, 3), RGB
@@ -48,7 +49,7 @@ def paint(found: Segmentation, image: DecodedImage, colours: NDArray[np.uint8], 
     shown = image if image.size == (width, height) else image.resize((width, height))
     thickness = max(1, round(min(found.size) / SIDE_PER_PIXEL))
     painted = np.empty((height, width, 3), np.uint8)
-    for rows in strips(found.mask):
+    for rows in strips(height, width):
         top = max(0, rows.start - thickness - 2)  # the blurred outline of a row reaches so far into its neighbours
         bottom = min(height, rows.stop + thickness + 2)
         pixels = to_array(shown.crop((0, top, width, bottom)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twins.tasks.detection import InstanceMask
 from twins.tasks.segmentation import Segmentation
 
 Runs = NDArray[np.int64]
@@ -38,6 +39,18 @@ def encode(found: Segmentation) -> dict[int, Rle]:
         for class_id, runs in groups
         if class_id != found.ignore_index
     }
+
+
+def encode_instance(mask: InstanceMask, size: tuple[int, int]) -> Rle:
+    """Return the run lengths of one object in an image of `size` (height, width), from its part of the image alone."""
+    height, width = size
+    rows, columns = mask.pixels.shape
+    block = np.zeros((columns, min(rows + 1, height)), np.int8)  # the row below keeps runs within their column
+    block[:, :rows] = mask.pixels.T
+    edges = np.flatnonzero(np.diff(block.ravel(), prepend=0, append=0))
+    column, row = np.divmod(np.stack([edges[::2], edges[1::2] - 1]), block.shape[1])  # first and last of each run
+    first, last = (mask.left + column) * height + mask.top + row
+    return Rle(size, compress(counts(first, last + 1, height * width)))
 
 
 def counts(starts: Runs, ends: Runs, total: int) -> Runs:

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from twins.errors import BackendMissing, BadOption
 from twins.runtime.backend import Backend, DeviceKind
+from twins.runtime.fallback import FallbackBackend
 from twins.runtime.plan import BackendName, Plan, Precision
 
 
@@ -46,6 +48,14 @@ PREFERRED: Mapping[DeviceKind, tuple[BackendName, ...]] = {"cpu": ("openvino", "
 def open_backend(plan: Plan) -> Backend:
     """Return a backend for the plan's device. Raise DeviceMissing, BackendMissing, BadOption."""
     name = choose_backend(plan)
+    made = open_named(name, plan)
+    if plan.backend != "auto" or name == "torch" or not fits("torch", made.device.kind, plan.precision):
+        return made
+    return FallbackBackend(made, partial(open_named, "torch", plan))
+
+
+def open_named(name: BackendName, plan: Plan) -> Backend:
+    """Return the backend of that name. Raise DeviceMissing."""
     made: Backend = pkgutil.resolve_name(LIBRARIES[name].backend)(replace(plan, backend=name))
     return made
 

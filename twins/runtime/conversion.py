@@ -1,9 +1,19 @@
-"""The errors of libraries that convert and write networks."""
+"""Which networks are converted for other libraries, and the errors of these."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twins.errors import ExportFailed, TwinsError
+from twins.card import TaskName
+from twins.errors import ExportFailed, NetworkUnsupported, TwinsError
+from twins.runtime.host import HOST_REDUCTIONS
+
+
+def check_convertible(name: str, task: TaskName) -> None:
+    """Raise NetworkUnsupported for a model whose output is not reduced on the host."""
+    if task not in HOST_REDUCTIONS:
+        raise NetworkUnsupported(
+            f"{name}: a detector runs on PyTorch alone, and is not exported; use --backend torch or auto"
+        )
 
 
 @contextmanager

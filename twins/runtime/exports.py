@@ -28,7 +28,7 @@ from filelock import FileLock
 from twins.card import Card
 from twins.checkpoints.facts import TIMM_CONFIG, Facts
 from twins.errors import WeightsUnavailable
-from twins.runtime.conversion import conversion_errors
+from twins.runtime.conversion import check_convertible, conversion_errors
 from twins.zoo import downloads, hub, loading
 from twins.zoo.models import ModelReference
 
@@ -186,6 +186,7 @@ def export_now(reference: ModelReference, format_: Format[Graph]) -> tuple[Facts
     from twins.checkpoints import checkpoint  # late, since it imports PyTorch
 
     found, path = loading.read(reference)
+    check_convertible(reference.name, found.task)
     with EXPORTING, loading.named(reference, path):
         facts = Facts(**{name: getattr(found, name) for name in Facts.__dataclass_fields__})
         with conversion_errors():

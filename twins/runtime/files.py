@@ -21,7 +21,7 @@ from twins import __version__
 from twins.card import MIN_SIDE, Card
 from twins.errors import BackendMissing, ExportFailed
 from twins.runtime import agreement
-from twins.runtime.conversion import conversion_errors
+from twins.runtime.conversion import check_convertible, conversion_errors
 
 if TYPE_CHECKING:
     from twins.zoo.loading import Loaded
@@ -131,6 +131,7 @@ def export(loaded: "Loaded", name: str, path: Path) -> Exported:
 
     Raises BackendMissing, ExportFailed, OSError.
     """
+    check_convertible(loaded.card.name, loaded.card.task)
     check_installed(name)
     write, open_file = pkgutil.resolve_name(FORMATS[name].write), pkgutil.resolve_name(FORMATS[name].open)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:

@@ -6,6 +6,7 @@ Legend: B batch · C channels · H W image
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -88,7 +89,7 @@ class OnnxBackend:
         """Load a model. Raise TwinsError."""
         with device_errors(DEVICE_ERRORS):
             card, graph = exports.load_exported(reference, OnnxFormat(), labels_file=labels_file)
-            return OnnxModel(card, graph, self)
+            return OnnxModel(replace(card, backend=self.name), graph, self)
 
     def session(self, graph: onnx.ModelProto) -> onnxruntime.InferenceSession:
         """Return a session on the device. Raise DeviceMissing if it would run elsewhere."""

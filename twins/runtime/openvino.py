@@ -113,7 +113,7 @@ class OpenVinoBackend:
             card, graph = exports.load_exported(reference, OpenVinoFormat(self.core), labels_file=labels_file)
             if self.plan.precision == "int8":
                 card, graph = self.load_int8(reference, card, labels_file)
-            return OpenVinoModel(card, graph, self)
+            return OpenVinoModel(replace(card, backend=self.name), graph, self)
 
     def load_int8(self, reference: ModelReference, card: Card, labels_file: Path | None) -> tuple[Card, openvino.Model]:
         """Return the card and the graph of a model in eight bits. Raise TwinsError."""

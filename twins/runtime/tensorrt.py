@@ -181,7 +181,8 @@ class TensorRtBackend:
         with device_errors(), torch.cuda.device_of(torch.empty(0, device=device)):
             form = EngineFormat(profile_of(card_for(reference)), self.precision, device)
             card, engine = exports.load_exported(reference, form, labels_file=labels_file)
-            model = TorchModel(Loaded(EngineNetwork(engine, device), card), self.plan)
+            named = replace(card, backend=self.name)
+            model = TorchModel(Loaded(EngineNetwork(engine, device), named), self.plan)
             return StreamedModel(model, self.torch.streams, graphs=False) if self.torch.streams else model
 
     def memory_bytes(self) -> Mapping[str, int]:

@@ -5,7 +5,9 @@ Legend: B batch · C channels · H W map
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +75,8 @@ class TorchBackend:
         """Load a model onto the device. Raise TwinsError."""
         from twins.runtime.cuda.model import StreamedModel  # late: it imports this module
 
-        loaded = load(reference, labels_file=labels_file)
+        found = load(reference, labels_file=labels_file)
+        loaded = replace(found, card=replace(found.card, backend=self.name))
         with device_errors():
             model = TorchModel(loaded, self.plan)
             return StreamedModel(model, self.streams) if self.streams else model
@@ -97,7 +100,7 @@ class TorchModel:
         self.dtype = choose_dtype(self.device, plan.precision)
         self.network = loaded.network.to(self.device, self.dtype)
         self.compiled: CompiledNetwork | None = None
-        if plan.backend == "compile":
+        if plan.backend == "compile" and REDUCTIONS[self.card.task].one_tensor:
             self.compiled = CompiledNetwork(self.network, (3, *self.card.geometry.usual_size))
         scale = self.card.normalisation
         self.mean = torch.tensor(scale.mean, device=self.device).mul(255).view(1, 3, 1, 1)
@@ -114,22 +117,22 @@ class TorchModel:
         """
         with device_errors(), torch.inference_mode():
             pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
-            logits = self.logits(pixels, samples[0].task)
-            reduced = REDUCTIONS[samples[0].task].reduce(logits, samples)
+            reduction = REDUCTIONS[samples[0].task]
+            found = self.forward(pixels, samples[0].task)
+            reduced = reduction.reduce(found, samples)
             arrays = [tuple(tensor.cpu().numpy() for tensor in tensors) for tensors in reduced]
-            return outputs(arrays, finite(logits).tolist())
+            return outputs(arrays, reduction.finite(found).tolist())
 
     def submit(self, samples: Sequence[Sample]) -> InFlight:
         """Run a batch as `run` does."""
         return Finished(self.run(samples))
 
-    def logits(self, pixels: Tensor, task: str) -> Tensor:
-        """Return what the network's method for a task returns, B …. pixels: a batch of the pixels of samples."""
+    def forward(self, pixels: Tensor, task: str) -> Any:
+        """Return what the network's method for a task returns. pixels: a batch of the pixels of samples."""
         x = self.normalise(pixels) if pixels.dtype == torch.uint8 else pixels.to(self.device, self.dtype)
         if self.compiled and task == self.card.task and self.compiled.fits(x):
             return self.compiled(x)
-        found: Tensor = getattr(self.network, REDUCTIONS[task].method)(x)
-        return found
+        return getattr(self.network, REDUCTIONS[task].method)(x)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return the input of the network on its device, B C H W. pixels: B H W C, uint8."""
@@ -140,11 +143,6 @@ class TorchModel:
         """Free the network's memory. The model cannot run after that."""
         del self.network, self.compiled
         free_cache()
-
-
-def finite(logits: Tensor) -> Tensor:
-    """Return for each sample whether its logits are neither infinite nor NaN, B. logits: B …."""
-    return logits.isfinite().flatten(1).all(dim=1)
 
 
 @contextmanager

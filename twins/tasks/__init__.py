@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import msgspec
 
 from twins.tasks.classify import CLASSIFY
+from twins.tasks.detect import DETECT
 from twins.tasks.embed import EMBED
 from twins.tasks.sample import Params
 from twins.tasks.segment import SEGMENT
 from twins.tasks.task import AnyTask
 
-TASKS: Mapping[str, AnyTask] = {task.name: task for task in (CLASSIFY, SEGMENT, EMBED)}
+TASKS: Mapping[str, AnyTask] = {task.name: task for task in (CLASSIFY, SEGMENT, DETECT, EMBED)}
 """Every task by its name."""
 
 

@@ -6,19 +6,18 @@ OpenCV computes it on uint8, without padding.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twins.card import MIN_SIDE, Card, Geometry, TaskName
-from twins.errors import BadOption
-from twins.images.decode import to_array
+from twins.card import Card, TaskName
 from twins.images.input_image import InputImage, Size
 from twins.tasks.options import Describe, Options
+from twins.tasks.resizing import resized, resized_size
 from twins.tasks.sample import Output, Params, Sample
 from twins.tasks.segmentation import Mask, Segmentation, ignore_index
+from twins.tasks.selection import selected_ids
 from twins.tasks.task import Task
 
 
@@ -69,7 +68,7 @@ class Segment(Task[SegmentOptions, Segmentation]):
 
     def check(self, options: SegmentOptions, card: Card) -> None:
         """Raise BadOption for a class that the model does not have."""
-        selected_ids(options, card)
+        selected_ids(options.classes, card)
 
     def input_size(self, size: Size, card: Card) -> Size:
         """Return the largest size within both bounds of the model's geometry."""
@@ -92,7 +91,7 @@ class Segment(Task[SegmentOptions, Segmentation]):
         mask = np.asarray(output.arrays[0])
         confidences = np.asarray(output.arrays[1], np.uint8) if len(output.arrays) > 1 else None
         none = ignore_index(len(card.labels))
-        if ids := selected_ids(options, card):
+        if ids := selected_ids(options.classes, card):
             mask = select_classes(mask, ids, none)
         if options.threshold > 0 and confidences is not None:
             mask = np.where(confidences < options.threshold * 255, mask.dtype.type(none), mask)
@@ -107,47 +106,8 @@ def needs_confidence(options: SegmentOptions) -> bool:
     return options.confidence or options.threshold > 0
 
 
-def selected_ids(options: SegmentOptions, card: Card) -> frozenset[int]:
-    """Return the ids of the classes to keep, or none for all. A name that several classes share means all of them."""
-    if not options.classes:
-        return frozenset()
-    known: dict[str, set[int]] = {}
-    for i, label in enumerate(card.labels):
-        for name in (str(i), label.name.lower()):
-            known.setdefault(name, set()).add(i)
-    ids: set[int] = set()
-    for wanted in options.classes:
-        if (found := known.get(wanted.strip().lower())) is None:
-            raise BadOption(f"{card.name} has no class {wanted[:40]!r}; give a class by its name or its id")
-        ids |= found
-    return frozenset(ids)
-
-
 def select_classes(mask: Mask, ids: frozenset[int], none: int) -> Mask:
     """Return the mask with `none` in place of every class that is not in `ids`."""
     table = np.full(none + 1, none, mask.dtype)
     table[list(ids)] = list(ids)
     return table[mask]
-
-
-def resized(image: InputImage, size: Size) -> NDArray[np.uint8]:
-    """Return the pixels at another size."""
-    pixels: NDArray[Any] = to_array(image.pixels)
-    if image.reduced:  # the edges of the image may lie within pixels; linear interpolation would blur few pixels
-        left, top, right, bottom = image.area
-        across, down = (right - left) / size[0], (bottom - top) / size[1]
-        matrix = np.array([[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]])
-        flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-        pixels = cv2.warpAffine(pixels, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    else:
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
-    return pixels.astype(np.uint8, copy=False)
-
-
-def resized_size(size: Size, geometry: Geometry) -> Size:
-    """Return the largest (width, height) within both bounds. No side is below the network's smallest input."""
-    scale = geometry.short_side / min(size)
-    if geometry.long_side is not None:
-        scale = min(geometry.long_side / max(size), scale)
-    width, height = (max(MIN_SIDE, int(side * scale + 0.5)) for side in size)
-    return width, height

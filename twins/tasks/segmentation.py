@@ -1,16 +1,14 @@
 """The segmentation mask, its regions and their statistics."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twins.card import MAX_UINT8_CLASSES, Label
+from twins.tasks.strips import strips
 
 Mask = NDArray[np.uint8] | NDArray[np.uint16]
-
-STRIP_PIXELS = 2**18
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def measure(found: Segmentation) -> Measures:
     height, width = found.size
     starts_at = (0, 0, width, height, 0, 0)
     measures = Measures(*(np.full(found.ignore_index + 1, value, np.int64) for value in starts_at))
-    for rows in strips(found.mask):
+    for rows in strips(height, width):
         block = found.mask[rows]
         starts = run_starts(block)
         ids, lengths = block.ravel()[starts], np.diff(starts, append=block.size)
@@ -107,9 +105,3 @@ def run_starts(mask: Mask) -> NDArray[np.int64]:
     changes = np.ones(mask.shape, bool)
     np.not_equal(mask[:, 1:], mask[:, :-1], out=changes[:, 1:])
     return np.flatnonzero(changes)
-
-
-def strips(mask: Mask) -> Iterator[slice]:
-    """Return slices of rows. To measure or paint a mask takes up to 50 bytes a pixel, and is done by the strip."""
-    rows = max(1, STRIP_PIXELS // mask.shape[1])
-    return (slice(start, start + rows) for start in range(0, mask.shape[0], rows))

@@ -50,6 +50,10 @@ class Task(Protocol[OptionsT, ResultT_co]):
         """Return the result that a reduced output means."""
         ...
 
+    def finish_pixels(self, output: Output) -> int:
+        """Return how many pixels, or other values, the result of an output has, for which memory is reserved."""
+        return max(array.size for array in output.arrays)
+
     def serves(self, card: Card) -> bool:
         """Return whether a model can run this task."""
         return card.task == self.model_task

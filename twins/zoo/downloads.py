@@ -22,8 +22,9 @@ PARTIAL, TOO_FAR = 206, 416  # HTTP statuses: the rest of the file; a range afte
 def fetch(url: str, path: Path, *, sha256: str) -> None:
     """Download the file at `url` to `path`, completely or not at all, with a progress bar.
 
-    `sha256` is the digest of the file or its beginning. If several processes download the same file, one does and the
-    others wait. Raise OSError or HTTPException if the download fails, and ValueError if the digest is wrong.
+    `sha256` is the digest of the file or its beginning, and empty if it is not known. If several processes download
+    the same file, one does and the others wait. Raise OSError or HTTPException if the download fails, and ValueError
+    if the digest is wrong.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -11,7 +11,7 @@ from pathlib import Path
 from twins.checkpoints.file_kind import advice_for_directory
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads
-from twins.zoo.models import HubFile, ModelReference, Packaged, Url, find_entry
+from twins.zoo.models import HubFile, ModelReference, Packaged, Unpublished, Url, find_entry
 
 
 def fetch(reference: ModelReference) -> Path:
@@ -25,6 +25,8 @@ def fetch(reference: ModelReference) -> Path:
     if reference.checkpoint is not None:
         return reference.checkpoint
     source = find_entry(reference.name).source
+    if isinstance(source, Unpublished):
+        raise unpublished(reference.name, source)
     path = find_file(reference.name, source)
     check(path, source.sha256)
     return path
@@ -109,10 +111,18 @@ def download_url(name: str, source: Url) -> Path:
     if constants.HF_HUB_OFFLINE:
         raise unavailable(name, source, f"HF_HUB_OFFLINE is set, and {path} does not exist")
     try:
-        downloads.fetch(source.url, path, sha256=source.sha256)
+        downloads.fetch(source.url, path, sha256=source.sha256 or "")
     except (OSError, HTTPException, ValueError) as error:
         raise unavailable(name, source, str(error) or type(error).__name__) from error
     return path
+
+
+def unpublished(name: str, source: Unpublished) -> WeightsUnavailable:
+    """Return the error for a model whose weights nobody published."""
+    others = f" Published models of its kind are {', '.join(source.instead)}." if source.instead else ""
+    return WeightsUnavailable(
+        f"nobody published weights for {name}; give a checkpoint of your own: --model {name}=FILE.{others}"
+    )
 
 
 def unavailable(name: str, source: HubFile | Url, why: str) -> WeightsUnavailable:

@@ -7,10 +7,15 @@ from pathlib import Path
 from twins.card import Label, TaskName
 from twins.errors import LabelsError
 
-ASSUMED: dict[tuple[TaskName, int], str] = {("classify", 1000): "imagenet1k", ("segment", 150): "ade20k"}
+ASSUMED: dict[tuple[TaskName, int], str] = {
+    ("classify", 1000): "imagenet1k",
+    ("segment", 150): "ade20k",
+    ("detect", 80): "coco80",
+}
 """The label set that is assumed for a task and a number of classes if no labels are given."""
 
 COLOUR = re.compile(r"#[0-9a-f]{6}")
+NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def shipped(name: str) -> tuple[Label, ...]:
@@ -41,18 +46,21 @@ def parse(text: str) -> tuple[Label, ...]:
 
 
 def parse_line(line: str) -> Label:
-    """Parse one class: an optional colour `#rrggbb`, an optional synset id, and the name, separated by tabs.
+    """Parse one class: optionally a colour `#rrggbb`, the data set's number and a synset id, then the name, with tabs.
 
     Raise LabelsError if a field before the name is repeated or malformed.
     """
     *before, name = (field.strip() for field in line.split("\t"))
     colours = [field.lower() for field in before if field.startswith("#")]
-    synsets = [field for field in before if not field.startswith("#")]
-    if len(colours) > 1 or len(synsets) > 1 or not all(COLOUR.fullmatch(colour) for colour in colours):
+    numbers = [field for field in before if NUMBER.fullmatch(field)]
+    synsets = [field for field in before if not field.startswith("#") and not NUMBER.fullmatch(field)]
+    if max(map(len, (colours, numbers, synsets))) > 1 or not all(COLOUR.fullmatch(colour) for colour in colours):
         raise LabelsError(
-            f"{line!r}: only a colour #rrggbb and a synset id, once each and followed by a tab, may precede the name"
+            f"{line!r}: only a colour #rrggbb, a number and a synset id, once each and followed by a tab, may precede "
+            "the name"
         )
-    return Label(name, next(iter(synsets), None), next(iter(colours), None))
+    category = int(numbers[0]) if numbers else None
+    return Label(name, next(iter(synsets), None), next(iter(colours), None), category)
 
 
 def numbered(count: int) -> tuple[Label, ...]:

@@ -45,6 +45,16 @@ def network(reference: ModelReference) -> "nn.Module":
         return checkpoint.build(found)
 
 
+def features(reference: ModelReference) -> "nn.Module":
+    """Return the backbone of a model, as a module that returns its four maps. Raises TwinsError."""
+    from twins.network.backbone import Backbone, FeatureMaps
+
+    found = network(reference)
+    backbone = found if isinstance(found, Backbone) else found.backbone
+    assert isinstance(backbone, Backbone)
+    return FeatureMaps(backbone).eval()
+
+
 @contextmanager
 def named(reference: ModelReference, path: Path) -> Iterator[None]:
     """Put the name and the file of a model before an error about its content."""

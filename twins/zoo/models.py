@@ -50,7 +50,7 @@ class Url:
     """Weights on the site of their project."""
 
     url: str
-    sha256: str  # at least its first characters
+    sha256: str | None  # at least its first characters; None if it is not known: the file is not checked
 
     @property
     def file(self) -> str:
@@ -62,13 +62,26 @@ class Url:
 
 
 @dataclass(frozen=True)
+class Unpublished:
+    """An architecture whose weights nobody published: a user brings a checkpoint."""
+
+    instead: tuple[str, ...] = ()  # models of the same task with weights
+
+    def __str__(self) -> str:
+        return "a checkpoint of your own"
+
+
+Source = HubFile | Packaged | Url | Unpublished
+
+
+@dataclass(frozen=True)
 class ZooEntry:
     """A model that is known by name: a variant with its labels, preprocessing and weights."""
 
     variant: str
     labels: str  # the name of a file in labels/
     preprocessing: Preprocessing
-    source: HubFile | Packaged | Url
+    source: Source
     licence: str
     exif_orientation: bool
     head: HeadName = "linear"
@@ -154,6 +167,41 @@ ADE20K: tuple[tuple[str, HeadName, str, float, float], ...] = (
 )
 """Variant, head, file, mIoU at a single scale, and mIoU at multiple scales with flips."""
 
+DETECTRON2 = "https://github.com/xiaohu2015/pvt_detectron2/releases/download"
+PUBLISHED_DETECTORS = {
+    "twins_pcpvt_small_retinanet_coco_d2": (
+        "pcpvt_small",
+        f"{DETECTRON2}/v0.9/retinanet_pcpvt_small_coco.pth",
+        44.2,
+    ),
+    "twins_svt_small_retinanet_coco_d2": ("svt_small", f"{DETECTRON2}/v1.0/retinanet_gvt_small_coco.pth", 43.1),
+}
+"""Variant, address and average precision of boxes of the two detectors whose weights are public."""
+
+
+def coco(variant: str, head: HeadName, source: Source, published: Accuracy | None = None) -> ZooEntry:
+    """Return a detector of COCO's 80 classes."""
+    return ZooEntry(
+        variant=variant,
+        labels="coco80",
+        preprocessing=Preprocessing(size=800, interpolation="bilinear").with_defaults(IMAGENET),
+        source=source,
+        licence="Apache-2.0",
+        exif_orientation=True,
+        head=head,
+        published=published,
+    )
+
+
+def detectron2(variant: str, url: str, precision: float) -> ZooEntry:
+    """Return a detector that was published for detectron2."""
+    accuracy = Accuracy({"box AP": precision}, "COCO val2017", "pvt_detectron2, schedule 1x")
+    return coco(variant, "retinanet", Url(url, sha256=None), accuracy)
+
+
+SIZES = ("pcpvt_small", "pcpvt_base", "pcpvt_large", "svt_small", "svt_base", "svt_large")
+DETECTION_HEADS: tuple[HeadName, ...] = ("retinanet", "maskrcnn")
+
 ZOO: dict[str, ZooEntry] = {
     "twins_svt_nano": ZooEntry(
         variant="svt_nano",
@@ -213,6 +261,12 @@ ZOO: dict[str, ZooEntry] = {
         sha256="2fbe754f6e595bd07294f381302e0b3f1d449176977e35e4f30200fe4f3bcf97",
     ),
     **{f"twins_{entry[0]}_{entry[1]}_ade20k": ade20k(*entry) for entry in ADE20K},
+    **{
+        f"twins_{variant}_{head}_coco": coco(variant, head, Unpublished(tuple(PUBLISHED_DETECTORS)))
+        for head in DETECTION_HEADS
+        for variant in SIZES
+    },
+    **{name: detectron2(*entry) for name, entry in PUBLISHED_DETECTORS.items()},
 }
 
 

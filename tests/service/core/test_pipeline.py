@@ -14,6 +14,7 @@ from twins.images.decode import Limits, decode
 from twins.render import RENDERERS
 from twins.render.renderer import RenderInput
 from twins.tasks.classify import CLASSIFY, ClassifyOptions
+from twins.tasks.detect import DETECT, DetectOptions
 from twins.tasks.sample import Output
 from twins.tasks.segment import SEGMENT, SegmentOptions
 
@@ -70,6 +71,24 @@ def test_no_format_takes_more_memory_than_is_reserved(card, output, image, forma
         renderer.render(RenderInput(result, card, options, image), media_type)
     pillows = IMAGE_BYTES * PIXELS if renderer.needs_image else 0  # the file is encoded from an image
     assert found[0] + pillows <= FINISH_BYTES * PIXELS + FIXED_BYTES
+
+
+DETECT_FORMATS = [(name, kind, "rle") for name, found in RENDERERS["detect"].items() for kind in found.encoders]
+
+
+@pytest.mark.parametrize("format_", [*DETECT_FORMATS, *MASKS], ids=" ".join)
+def test_no_format_of_detections_takes_more_memory_than_is_reserved(card, image, format_):
+    name, media_type, masks = format_
+    renderer = RENDERERS["detect"][name]
+    box = np.array([[0, 0, WIDTH, HEIGHT]], np.float32)
+    disc = 1.2 - np.hypot(*np.mgrid[-1:1:28j, -1:1:28j]).astype(np.float32)
+    arrays = (np.array([HEIGHT, WIDTH]), np.tile(box, (3, 1)), np.full(3, 0.9), np.arange(3), np.stack([disc] * 3))
+    found, options = Output(arrays), DetectOptions(masks=masks)
+    assert DETECT.finish_pixels(found) == PIXELS
+    with peak() as taken:
+        renderer.render(RenderInput(DETECT.postprocess(found, card, options), card, options, image), media_type)
+    pillows = 2 * IMAGE_BYTES * PIXELS if renderer.needs_image else 0  # the image is drawn on, and encoded
+    assert taken[0] + pillows <= FINISH_BYTES * PIXELS + FIXED_BYTES
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])

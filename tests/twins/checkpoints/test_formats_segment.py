@@ -1,8 +1,6 @@
 """The project from which a checkpoint comes, and the metadata of its file."""
 
 import pickle
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -142,22 +140,6 @@ def test_a_saved_network_is_unchanged(tmp_path, head, project, half):
     with torch.inference_mode():
         expected, found = checkpoint.build(before)(image), checkpoint.build(after)(image)
     assert torch.allclose(found, expected, atol=(3e-2 if half else 0) * expected.std().item())
-
-
-@pytest.fixture
-def history_buffer(monkeypatch):
-    """Register a class under mmengine's name while the file is written."""
-    for name in ("mmengine", "mmengine.logging", "mmengine.logging.history_buffer"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-
-    class HistoryBuffer:
-        def __init__(self) -> None:
-            self._log_history, self._count_history = np.arange(3.0), np.ones(3)
-
-    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = "mmengine.logging.history_buffer", "HistoryBuffer"
-    sys.modules[HistoryBuffer.__module__].HistoryBuffer = HistoryBuffer
-    yield HistoryBuffer
-    monkeypatch.undo()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from twins.runtime.host import HOST_REDUCTIONS, masks
 from twins.runtime.reduce import REDUCTIONS
-from twins.tasks import TASKS
 from twins.tasks.classify import ClassifyParams
 from twins.tasks.sample import Sample
 from twins.tasks.segment import SegmentParams
@@ -26,7 +25,8 @@ def sample(inner, output, *, confidence=False):
 
 
 def test_every_task_has_the_same_method_in_both_tables():
-    assert {name: HOST_REDUCTIONS[name].method for name in TASKS} == {name: REDUCTIONS[name].method for name in TASKS}
+    known = {name: each.method for name, each in REDUCTIONS.items() if each.one_tensor}
+    assert {name: each.method for name, each in HOST_REDUCTIONS.items()} == known
 
 
 @pytest.fixture(params=[2_000, masks.STRIP_VALUES])

@@ -1,4 +1,7 @@
-"""All reductions: on a GPU none may wait for the device, since that would end the overlap of batches."""
+"""Reductions of one tensor: on a GPU none may wait for the device, since that would end the overlap of batches.
+
+That of detections has to: how many boxes are kept depends on their scores.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ CASES = {
 
 
 def test_every_reduction_has_a_case():
-    assert {name.split()[0] for name in CASES} == set(REDUCTIONS)
+    assert {name.split()[0] for name in CASES} == {name for name, each in REDUCTIONS.items() if each.one_tensor}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from tests.twins.tasks import test_classify, test_segment
+from tests.twins.tasks import test_classify, test_detect, test_segment
 from twins.errors import BadOption
 from twins.runtime.reduce import REDUCTIONS
 from twins.tasks import TASKS, decode_params, encode_params
 from twins.tasks.classify import ClassifyParams
+from twins.tasks.detect import DetectParams
 from twins.tasks.options import declared
 from twins.tasks.segment import SegmentParams
 
-CARDS = {"classify": test_classify.CARD, "segment": test_segment.CARD}
+CARDS = {"classify": test_classify.CARD, "segment": test_segment.CARD, "detect": test_detect.CARD}
 OPTIONS = [(task, option) for task in TASKS.values() for option in declared(task.options).values()]
 
 
@@ -39,7 +40,12 @@ def test_a_task_only_serves_its_own_models(task):
 
 
 @pytest.mark.parametrize(
-    "params", [ClassifyParams(), SegmentParams(), SegmentParams((300, 451), confidence=True)], ids=repr
+    "params",
+    [
+        *(ClassifyParams(), SegmentParams(), SegmentParams((300, 451), confidence=True)),
+        *(DetectParams(), DetectParams((300, 451), 0.5, 0.3, 7, (2, 5), masks=False)),
+    ],
+    ids=repr,
 )
 def test_the_parameters_of_a_sample_survive_encoding(params):
     assert decode_params(params.task, encode_params(params)) == params

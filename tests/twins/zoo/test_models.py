@@ -9,7 +9,15 @@ from twins.errors import UnknownModel
 from twins.network.variants import VARIANTS
 from twins.preprocessing import choose
 from twins.zoo.labels import shipped
-from twins.zoo.models import DEFAULT_MODELS, ZOO, ModelReference, Packaged, list_models, parse_reference
+from twins.zoo.models import (
+    DEFAULT_MODELS,
+    PUBLISHED_DETECTORS,
+    ZOO,
+    ModelReference,
+    Packaged,
+    list_models,
+    parse_reference,
+)
 
 
 def test_a_name_is_a_model_of_the_zoo():
@@ -55,10 +63,12 @@ def test_an_unknown_name_gets_all_names_and_advice_on_own_files(typed):
         parse_reference(typed)
 
 
-def test_the_table_lists_every_variant_as_a_classifier_and_the_published_ones_as_segmenters():
+def test_the_table_lists_every_published_variant_with_every_head():
     published = [f"twins_{variant}" for variant in VARIANTS if variant != "svt_nano"]
     segmenters = {f"{name}_{head}_ade20k" for name in published for head in ("fpn", "upernet")}
-    assert set(list_models()) == {*DEFAULT_MODELS.values(), *published} | segmenters
+    detectors = {f"{name}_{head}_coco" for name in published for head in ("retinanet", "maskrcnn")}
+    others = {*DEFAULT_MODELS.values(), *PUBLISHED_DETECTORS}
+    assert set(list_models()) == {*published, *others} | segmenters | detectors
 
 
 @pytest.mark.parametrize("name", ZOO)

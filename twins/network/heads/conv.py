@@ -1,4 +1,4 @@
-"""The convolution layer of both segmentation heads (`ConvModule` of mmcv), and its batch norm folding.
+"""The convolution layers of the dense heads (`ConvModule` of mmcv), and their batch norm folding.
 
 Legend: B batch · C channels in · D channels out · H W map
 """
@@ -55,9 +55,9 @@ class ConvNormRelu(nn.Module):
 class Conv(nn.Module):
     """A convolution with bias, under the parameter name that mmcv's wrapper gives it."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return B D H W. x: B C H W."""

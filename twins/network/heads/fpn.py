@@ -11,25 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twins.network.heads.conv import Conv, ConvNormRelu, resized
-from twins.network.variants import Four
 
 DOUBLINGS = (0, 1, 2, 3)  # from the stride of a level (4, 8, 16, 32) to stride 4
 
 
 class Pyramid(nn.Module):
-    """Combine four maps into four maps of one width. Each adds the information of the coarser maps."""
+    """Combine maps into as many maps of one width. Each adds the information of the coarser maps."""
 
-    def __init__(self, dims: Four, channels: int) -> None:
+    def __init__(self, dims: Sequence[int], channels: int) -> None:
         super().__init__()
         self.lateral_convs = nn.ModuleList(Conv(dim, channels, 1) for dim in dims)
         self.fpn_convs = nn.ModuleList(Conv(channels, channels, 3) for _ in dims)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Return four maps B C H W at the strides of the backbone. maps: those of the backbone, finest first."""
+        """Return as many maps, B C H W at the same strides. maps: those of the backbone, finest first."""
         levels = [conv(x) for conv, x in zip(self.lateral_convs, maps, strict=True)]
-        for i in (2, 1, 0):
+        for i in reversed(range(len(levels) - 1)):
             levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
-        return [conv(x) for conv, x in zip(self.fpn_convs, levels, strict=True)]
+        return [conv(x) for conv, x in zip(self.fpn_convs, levels, strict=False)]  # a subclass may have more of them
 
 
 class FpnHead(nn.Module):

@@ -5,6 +5,7 @@ Legend: B batch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from twins.runtime.cuda.graphs import TYPES, Graphs
 from twins.runtime.cuda.packing import Packed, pack
 from twins.runtime.cuda.streams import Event, Streams
 from twins.runtime.reduce import REDUCTIONS
-from twins.runtime.torch import TorchModel, device_errors, finite
+from twins.runtime.torch import TorchModel, device_errors
 from twins.tasks import TASKS
 from twins.tasks.sample import Layout, Output, Sample
 
@@ -48,7 +49,7 @@ class StreamedModel:
     def __init__(self, model: TorchModel, streams: Streams, *, graphs: bool = True) -> None:
         """Let the batches of a model overlap. `graphs` records its kernels."""
         self.model, self.streams = model, streams
-        self.graphs = Graphs(streams, self.logits) if graphs else None
+        self.graphs = Graphs(streams, self.output) if graphs else None
         self.pixels, self.results = HostBuffers(streams.host_buffer), HostBuffers(streams.host_buffer)
         streams.finish_loading()  # the weights were copied in another stream
 
@@ -61,7 +62,7 @@ class StreamedModel:
         """Run a blank batch of that size, after its kernels are recorded. Raise DeviceError."""
         blank = [TASKS[self.card.task].blank(self.card)] * batch_size
         with device_errors(), torch.inference_mode(), self.streams.forward():
-            if self.graphs:
+            if self.graphs and REDUCTIONS[self.card.task].one_tensor:
                 self.graphs.prepare(blank[0].layout, batch_size)
         self.run(blank)
 
@@ -83,12 +84,14 @@ class StreamedModel:
     def forward(self, pixels: Tensor, samples: Sequence[Sample]) -> Packed:
         """Return the reduced outputs of a batch, on the device."""
         layout = samples[0].layout
-        logits = self.graphs.run(pixels, layout) if self.graphs else self.logits(pixels, layout)
-        return pack(REDUCTIONS[samples[0].task].reduce(logits, samples), finite(logits))
+        reduction = REDUCTIONS[samples[0].task]
+        recorded = self.graphs if reduction.one_tensor else None
+        found = recorded.run(pixels, layout) if recorded else self.output(pixels, layout)
+        return pack(reduction.reduce(found, samples), reduction.finite(found))
 
-    def logits(self, pixels: Tensor, layout: Layout) -> Tensor:
-        """Return the logits for a batch of pixels, B …."""
-        return self.model.logits(pixels, layout[0])
+    def output(self, pixels: Tensor, layout: Layout) -> Any:
+        """Return the output of the network for a batch of pixels."""
+        return self.model.forward(pixels, layout[0])
 
     def unload(self) -> None:
         """Free the memory of the network and its graphs. The model cannot run after that."""

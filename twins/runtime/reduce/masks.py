@@ -79,11 +79,20 @@ def strips(logits: Tensor, inner: tuple[int, int], output: tuple[int, int]) -> I
         interpolation_rows(height, inner[0], logits.device),
         interpolation_rows(inner[0], output[0], logits.device),
     )
-    count = max(1, STRIP_BYTES // (4 * classes * max(width, inner[1], output[1])))
+    count = rows_of_a_strip(classes, max(width, inner[1], output[1]))
     for start in range(0, output[0], count):
-        here = second.rows(slice(start, start + count))
-        upper, lower = blend(logits, first.rows(here.upper)), blend(logits, first.rows(here.lower))
-        yield start, torch.lerp(upper, lower, here.share[:, None])
+        yield start, strip(logits, first, second.rows(slice(start, start + count)))
+
+
+def rows_of_a_strip(classes: int, width: int) -> int:
+    """Return how many rows of the output are computed at once, at least 1."""
+    return max(1, STRIP_BYTES // (4 * classes * width))
+
+
+def strip(logits: Tensor, first: InterpolationRows, second: InterpolationRows) -> Tensor:
+    """Return rows of logits that are resized twice, K R w: those of `second`; `first` describes the size between."""
+    upper, lower = blend(logits, first.rows(second.upper)), blend(logits, first.rows(second.lower))
+    return torch.lerp(upper, lower, second.share[:, None])
 
 
 def interpolation_rows(size: int, target: int, device: torch.device) -> InterpolationRows:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import detection
 from tests.streams import FakeStreams
 from twins.errors import DeviceLost, NonFiniteOutput
 from twins.runtime.cuda.buffers import MOST_KEPT_BYTES, HostBuffers
@@ -13,11 +14,12 @@ from twins.runtime.cuda.model import StreamedModel
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
 from twins.tasks.classify import ClassifyParams
+from twins.tasks.detect import DetectParams
 from twins.tasks.embed import EmbedParams
 from twins.tasks.sample import Sample
 from twins.tasks.segment import SegmentParams
 from twins.zoo.loading import load
-from twins.zoo.models import DEFAULT_MODELS, parse_reference
+from twins.zoo.models import DEFAULT_MODELS, ModelReference, parse_reference
 
 
 def plain(task: str) -> TorchModel:
@@ -210,3 +212,12 @@ def test_memory_for_an_unusually_large_batch_is_not_kept():
     for each in (small, large):
         buffers.put_back(each)
     assert [len(each) for each in buffers.free] == [1024]
+
+
+@pytest.mark.parametrize("head", ["retinanet", "maskrcnn"])
+def test_a_detector_on_streams_gives_the_answers_of_a_plain_one(tmp_path, head):
+    plain_one = TorchModel(load(ModelReference("tiny", detection.tiny(tmp_path, head))), Plan())
+    model = StreamedModel(plain_one, FakeStreams())
+    model.warm_up(2)
+    batch = samples(2, 96, 128, DetectParams((300, 400)))
+    assert_same(model.submit(batch).result(), plain_one.run(batch))
