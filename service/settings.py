@@ -117,7 +117,7 @@ class Settings(BaseModel):
         ge=0,
         le=1024,
         description="Run at most this many images in a batch. 0 means 32 on a GPU and 8 on a CPU for classification, "
-        "8 on a GPU and 1 on a CPU for segmentation.",
+        "8 on a GPU and 1 on a CPU for segmentation and detection.",
     )
     max_delay_ms: float = Field(0.0, ge=0, description="Wait up to this many milliseconds to fill a batch.")
     max_queue: int = Field(

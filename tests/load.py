@@ -24,12 +24,14 @@ class Tally:
         return sum(self.answers.values())
 
 
-async def post_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
+async def post_until(
+    stop: Callable[[], bool], base: str, image: bytes, tally: Tally, *, task: str = "classify"
+) -> None:
     """Send one HTTP request after another, until `stop` is true or the service no longer listens."""
     async with httpx.AsyncClient(base_url=base, timeout=60) as client:
         while not stop():
             try:
-                response = await client.post("/classify", content=image)
+                response = await client.post(f"/{task}", content=image)
             except httpx.ConnectError:  # the service no longer listens, so this request was never accepted
                 return
             except httpx.HTTPError as error:
@@ -38,12 +40,14 @@ async def post_until(stop: Callable[[], bool], base: str, image: bytes, tally: T
             tally.answers[response.status_code] += 1
 
 
-async def connect_until(stop: Callable[[], bool], base: str, image: bytes, tally: Tally) -> None:
+async def connect_until(
+    stop: Callable[[], bool], base: str, image: bytes, tally: Tally, *, task: str = "classify"
+) -> None:
     """Send one HTTP request after another, each on a new connection."""
     while not stop():
         try:
             async with httpx.AsyncClient(base_url=base, timeout=60) as client:
-                response = await client.post("/classify", content=image)
+                response = await client.post(f"/{task}", content=image)
         except httpx.ConnectError:
             return
         except httpx.HTTPError as error:
@@ -52,13 +56,15 @@ async def connect_until(stop: Callable[[], bool], base: str, image: bytes, tally
         tally.answers[response.status_code] += 1
 
 
-async def call_until(stop: Callable[[], bool], target: str, image: bytes, tally: Tally) -> None:
+async def call_until(
+    stop: Callable[[], bool], target: str, image: bytes, tally: Tally, *, task: str = "classify"
+) -> None:
     """Send one gRPC call after another, until `stop` is true or the service no longer listens."""
     async with grpc.aio.insecure_channel(target) as channel:
-        stub = pb_grpc.TwinsStub(channel)
+        call, request = getattr(pb_grpc.TwinsStub(channel), task.title()), getattr(pb, f"{task.title()}Request")
         while not stop():
             try:
-                await stub.Classify(pb.ClassifyRequest(image=image), timeout=60)
+                await call(request(image=image), timeout=60)
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.UNAVAILABLE and "onnect" in (error.details() or ""):
                     return
@@ -67,8 +73,10 @@ async def call_until(stop: Callable[[], bool], target: str, image: bytes, tally:
             tally.answers["OK"] += 1
 
 
-async def load(clients: int, client: Callable, stop: Callable[[], bool], target: str, image: bytes) -> Tally:
+async def load(
+    clients: int, client: Callable, stop: Callable[[], bool], target: str, image: bytes, *, task: str = "classify"
+) -> Tally:
     """Run `clients` clients concurrently. Return the outcomes of their requests."""
     tally = Tally()
-    await asyncio.gather(*(client(stop, target, image, tally) for _ in range(clients)))
+    await asyncio.gather(*(client(stop, target, image, tally, task=task) for _ in range(clients)))
     return tally

@@ -21,7 +21,7 @@ from service.cli.serve import serve
 from service.processes.models import parse_references
 from service.rpc import server as rpc
 from service.settings import load
-from tests import segmentation
+from tests import detection, segmentation
 from tests.forward import LONG
 from tests.server import Server
 from tools.documents import PAGES, ROOT, Example, commands, examples
@@ -41,10 +41,12 @@ CHANGING = {"request_id"}  # fields that are new each time
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory) -> Path:
-    """Return a folder with a user's segmentation checkpoint and its labels."""
+    """Return a folder with a user's checkpoints for segmentation and for detection, and their labels."""
     folder = tmp_path_factory.mktemp("city")
     segmentation.tiny(folder).rename(folder / "city.pth")
     (folder / "city.txt").write_text("road\nbuilding\ntree\nperson\ncar\n")
+    detection.tiny(folder).rename(folder / "street.safetensors")
+    (folder / "street.txt").write_text("person\ncar\nbus\n")
     return folder
 
 
@@ -186,6 +188,17 @@ def test_segment_writes_an_image_of_the_original_size(command, city, monkeypatch
     assert ran.exit_code == 0, ran.output
     assert ("road" if "city" in command else "cat") in ran.output
     assert Image.open(city / "masks" / "cat.png").size == (451, 300)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "twins detect"])
+def test_detect_prints_objects_and_writes_images(command, city, monkeypatch):
+    shutil.copytree(ROOT / "examples", city / "examples", dirs_exist_ok=True)
+    monkeypatch.chdir(city)
+    ran = CliRunner().invoke(twins, shlex.split(command)[1:])
+    assert ran.exit_code == 0, ran.output
+    assert re.search(r"person|car|bus", ran.output)
+    if "--output" in command:
+        assert Image.open(city / "found" / "cat.png").size == (451, 300)
 
 
 def exports() -> list:

@@ -17,7 +17,9 @@ from twins.card import Card
 from twins.errors import DeviceMissing, TwinsError
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
+from twins.images.input_image import InputImage
 from twins.preprocessing import assumed, describe
+from twins.runtime.backend import Model
 from twins.runtime.choice import choose_device, open_backend
 from twins.runtime.plan import Plan
 from twins.tasks.options import Options
@@ -72,6 +74,11 @@ class LocalModel:
     def __init__(self, pool: LocalPool, card: Card, batch: int, runner: asyncio.Runner) -> None:
         self.pool, self.card, self.batch, self.runner = pool, card, batch, runner
         self.serving = runner.get_loop().create_task(pool.serve())  # until the runner is closed
+
+    @property
+    def model(self) -> Model:
+        """Return the model as its backend loaded it."""
+        return self.pool.models[self.card.name].model
 
     def run(self, samples: Sequence[Sample]) -> list[Output | ServiceError]:
         """Return the output or the error of each sample, in order. Samples of one shape run together."""
@@ -145,10 +152,16 @@ def prepare(
 ) -> Prepared | TwinsError:
     """Return the sample of a file, or what is wrong with the file."""
     try:
-        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
-        image = decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)
+        image = read(path, card)
         return Prepared(task.preprocess(image, card, options), image.pixels if keep_image else None)
     except ImageError as error:
         return error
+
+
+def read(path: Path, card: Card) -> InputImage:
+    """Return the image in a file. Raise ImageError."""
+    try:
+        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:
-        return ImageError(error.strerror or str(error))
+        raise ImageError(error.strerror or str(error)) from error
+    return decode(data, Limits(max_bytes=2**31), exif_orientation=card.exif_orientation)

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "service.cli.serve:serve",
     "classify": "service.cli.classify:classify",
     "segment": "service.cli.segment:segment",
+    "detect": "service.cli.detect:detect",
     "embed": "service.cli.embed:embed",
     "evaluate": "service.cli.evaluate:evaluate",
     "load": "service.cli.load:load",

@@ -55,9 +55,8 @@ def task_options(options: type[Options]) -> Callable[[Command], Command]:
 
 def run_options(task: AnyTask, *, batch: int) -> Callable[[Command], Command]:
     """Return a decorator that adds the flags of every command that runs a model. `batch` is the default batch size."""
-    default = DEFAULT_MODELS[task.model_task]
     flags = (
-        click.option("--model", default=default, show_default=True, help="Run this model: NAME, or NAME=FILE"),
+        model_option(DEFAULT_MODELS.get(task.model_task)),
         click.option(
             "--labels", type=click.Path(path_type=Path), help="Read the class names from this file, one per line"
         ),
@@ -78,6 +77,14 @@ def run_options(task: AnyTask, *, batch: int) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def model_option(default: str | None) -> Callable[[Command], Command]:
+    """Return the flag of the model, which is required if there is no default."""
+    help_ = "Run this model: NAME, or NAME=FILE"
+    if default is None:
+        return click.option("--model", required=True, help=help_)
+    return click.option("--model", default=default, show_default=True, help=help_)
 
 
 def flag(option: Option) -> Callable[[Command], Command]:

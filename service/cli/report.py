@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from twins.evaluation.coco import DetectionScores, Precision
 from twins.evaluation.scores import ClassificationScores, Interval, SegmentationScores
 
 
@@ -16,17 +17,20 @@ class Report:
     model: str
     task: str
     folder: str
-    figures: ClassificationScores | SegmentationScores
+    figures: ClassificationScores | SegmentationScores | DetectionScores
     failed: tuple[str, ...] = ()
 
 
 def write(report: Report) -> None:
     """Print a report as a table and a summary."""
     table = Table(box=None)
-    if isinstance(report.figures, ClassificationScores):
-        line = write_classified(report.figures, table)
-    else:
-        line = write_segmented(report.figures, table)
+    match report.figures:
+        case ClassificationScores() as found:
+            line = write_classified(found, table)
+        case SegmentationScores() as found:
+            line = write_segmented(found, table)
+        case DetectionScores() as found:
+            line = write_detected(found, table)
     screen = Console()
     screen.print(table)
     screen.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -62,6 +66,24 @@ def write_segmented(found: SegmentationScores, table: Table) -> str:
         f"pixel accuracy {percent(found.pixel_accuracy)} %, mean accuracy {percent(found.mean_accuracy)} %, "
         f"{found.images} images"
     )
+
+
+def write_detected(found: DetectionScores, table: Table) -> str:
+    """Add one row per class to the table. Return the summary over all classes."""
+    for name in ("class", "objects", "box AP", *(("mask AP",) if found.mask else ())):
+        table.add_column(name)
+    for each in sorted(found.classes, key=lambda each: -each.box):
+        masks = (percent(each.mask),) if found.mask else ()
+        table.add_row(each.label, str(each.objects), percent(each.box), *masks)
+    masks_too = f"; masks: {precision(found.mask)}" if found.mask else ""
+    return f"boxes: {precision(found.box)}{masks_too}; {found.images} images"
+
+
+def precision(found: Precision) -> str:
+    """Return the figures of COCO's evaluation in percent."""
+    by_size = zip(("small", "medium", "large"), (found.small, found.medium, found.large), strict=True)
+    sizes = ", ".join(f"{name} {percent(value)}" for name, value in by_size if value >= 0)
+    return f"AP {percent(found.ap)} %, AP50 {percent(found.ap50)} %, AP75 {percent(found.ap75)} % ({sizes})"
 
 
 def percent(share: float | None) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,8 @@ class LocalPool:
 
     @property
     def cards(self) -> dict[str, Card]:
-        """Return the cards of the loaded models with the backend that runs them, by name."""
-        return {name: replace(runner.card, backend=self.backend.name) for name, runner in self.models.items()}
+        """Return the cards of the loaded models, by name."""
+        return {name: runner.card for name, runner in self.models.items()}
 
     # ------------------------------------------------------------------ samples
 

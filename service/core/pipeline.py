@@ -36,7 +36,7 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
 
 IMAGE_BYTES = 4  # a pixel of a decoded image, as Pillow stores it
 PREPARE_BYTES = 10  # a pixel while it is decoded and converted (two images), or copied into an array (which takes six)
-INLINE_BYTES = 2**12  # of an output that is finished in the event loop, which takes less time than a thread's answer
+INLINE_BYTES = 2**12  # of an output, and pixels of its result, that is finished in the event loop: a thread is slower
 FINISH_BYTES = 15  # a pixel of a mask while it is postprocessed and rendered; an overlay takes most
 
 
@@ -80,7 +80,8 @@ class Pipeline:
             counted.callback(memory.release, output_bytes)
             began = asyncio.get_running_loop().time()
             finished = (pooled.output, card, call, prepared.image, memory)
-            if output_bytes <= INLINE_BYTES and prepared.image is None:
+            pixels = TASKS[call.task].finish_pixels(pooled.output)
+            if max(output_bytes, pixels) <= INLINE_BYTES and prepared.image is None:
                 result = rendered(*finished)
             else:
                 result, _ = await self.finishing.run(finish, *finished)
@@ -159,7 +160,8 @@ class Pipeline:
 
 def finish(output: Output, card: Card, call: Call, image: DecodedImage | None, memory: MemoryAccount) -> Any:
     """Return the result of an output, in a thread, with the memory that this takes."""
-    pixels = max(array.size for array in output.arrays)
+    shown = image.width * image.height if image else 0
+    pixels = max(shown, TASKS[call.task].finish_pixels(output))
     with memory.in_thread(), memory.working(FINISH_BYTES * pixels):
         return rendered(output, card, call, image, memory)
 

@@ -20,6 +20,7 @@ MAX_ANSWER_BYTES = 2**30  # masks exceed the 4 MiB that clients accept by defaul
 REQUESTS: Mapping[str, type[Message]] = {
     "classify": twins_pb2.ClassifyRequest,
     "segment": twins_pb2.SegmentRequest,
+    "detect": twins_pb2.DetectRequest,
     "embed": twins_pb2.EmbedRequest,
 }
 """The message of each task."""

@@ -11,7 +11,7 @@ from service.rest.wire import Failure, ModelList, Readiness, Status
 from twins.card import Card
 from twins.render.renderer import JSON
 
-DESCRIPTION = """Classifies, segments and embeds images with Twins vision transformers.
+DESCRIPTION = """Classifies, segments and embeds images, and finds the objects in them, with Twins vision transformers.
 
 `curl -F image=@cat.jpg localhost:8000/classify`
 

@@ -20,11 +20,12 @@ from service.rpc.messages import to_call, to_response
 from service.rpc.stream import Stream
 from service.rpc.tasks.classify import CLASSIFY_CODEC
 from service.rpc.tasks.codec import Codec
+from service.rpc.tasks.detect import DETECT_CODEC
 from service.rpc.tasks.embed import EMBED_CODEC
 from service.rpc.tasks.segment import SEGMENT_CODEC
 from twins.card import Card
 
-Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest, pb.EmbedRequest)
+Request = TypeVar("Request", pb.ClassifyRequest, pb.SegmentRequest, pb.DetectRequest, pb.EmbedRequest)
 Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item", bound=Message)
 
@@ -39,6 +40,7 @@ class Servicer(pb_grpc.TwinsServicer):
         self.answering.set()
         self.classify_stream = Stream(partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing)
         self.segment_stream = Stream(partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing)
+        self.detect_stream = Stream(partial(self.answer, DETECT_CODEC), pb.DetectStreamResponse, engine.closing)
         self.embed_stream = Stream(partial(self.answer, EMBED_CODEC), pb.EmbedStreamResponse, engine.closing)
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
@@ -48,6 +50,10 @@ class Servicer(pb_grpc.TwinsServicer):
     async def Segment(self, request: pb.SegmentRequest, context: Context) -> pb.SegmentResponse:  # noqa: N802
         """Return a class for every pixel of one image."""
         return await self.respond(SEGMENT_CODEC, request, context)
+
+    async def Detect(self, request: pb.DetectRequest, context: Context) -> pb.DetectResponse:  # noqa: N802
+        """Return the objects in one image."""
+        return await self.respond(DETECT_CODEC, request, context)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Return the pooled features of one image."""
@@ -65,6 +71,13 @@ class Servicer(pb_grpc.TwinsServicer):
     ) -> AsyncIterator[pb.SegmentStreamResponse]:
         """Yield answers as ClassifyStream does."""
         async for response in self.stream(self.segment_stream, requests, context):
+            yield response
+
+    async def DetectStream(  # noqa: N802
+        self, requests: AsyncIterator[pb.DetectRequest], context: Context
+    ) -> AsyncIterator[pb.DetectStreamResponse]:
+        """Yield answers as ClassifyStream does."""
+        async for response in self.stream(self.detect_stream, requests, context):
             yield response
 
     async def EmbedStream(  # noqa: N802

@@ -141,3 +141,18 @@ def test_an_own_checkpoint_is_measured_with_its_labels(pairs, tmp_path):
     (tmp_path / "own.txt").write_text("ground\nbar\ndisc\nfourth\nfifth\n")
     report = evaluated("--model", f"own={segmentation.tiny(tmp_path)}", "--labels", tmp_path / "own.txt", pairs)
     assert [each["label"] for each in report["figures"]["classes"]][:3] == ["ground", "bar", "disc"]
+
+
+def test_several_scales_are_measured(pairs):
+    one, several = (evaluated(*MODEL, *flags, pairs)["figures"] for flags in ((), ("--multi-scale",)))
+    pixels = 4 * training.SIZE[0] * training.SIZE[1]
+    assert sum(map(sum, several["confusion"])) == sum(map(sum, one["confusion"])) == pixels
+    assert several["confusion"] != one["confusion"]
+
+
+def test_several_scales_run_on_pytorch_only(pairs):
+    assert "runs on PyTorch" in refused(USAGE, "evaluate", *MODEL, "--multi-scale", "--backend", "openvino", pairs)
+
+
+def test_several_scales_are_for_segmentation(images):
+    assert "options for masks" in refused(USAGE, "evaluate", "--model", "twins_svt_nano", "--multi-scale", images)

@@ -80,3 +80,8 @@ def test_an_export_never_overwrites_its_own_checkpoint(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"weights")
     own = f"mine={tmp_path / 'model.bin'}"
     assert "is the checkpoint" in refused(USAGE, "export", own, "--to", "openvino", tmp_path / "model.xml", "--force")
+
+
+@pytest.mark.parametrize(("format_", "file"), [("onnx", "a.onnx"), ("openvino", "a.xml"), ("torch-export", "a.pt2")])
+def test_a_detector_is_not_exported(tmp_path, detector, format_, file):
+    assert "a detector runs on PyTorch alone" in refused(USAGE, "export", detector, "--to", format_, tmp_path / file)

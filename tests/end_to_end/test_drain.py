@@ -18,12 +18,14 @@ from tests.load import call_until, connect_until, load, post_until
 from tests.server import Server, wait_until
 
 
-@pytest.mark.parametrize("client", [post_until, connect_until])
-async def test_a_signal_to_stop_under_load_loses_no_request(cat, client):
-    with Server("--drain-delay-s", "1") as server:
+@pytest.mark.parametrize(
+    ("client", "task"), [(post_until, "classify"), (connect_until, "classify"), (post_until, "detect")]
+)
+async def test_a_signal_to_stop_under_load_loses_no_request(cat, flags, client, task):
+    with Server("--drain-delay-s", "1", *flags[task]) as server:
         target, rpc_target = server.http, server.grpc
-        web = asyncio.create_task(load(24, client, lambda: False, target, cat))
-        rpc = asyncio.create_task(load(8, call_until, lambda: False, rpc_target, cat))
+        web = asyncio.create_task(load(24, client, lambda: False, target, cat, task=task))
+        rpc = asyncio.create_task(load(8, call_until, lambda: False, rpc_target, cat, task=task))
         await asyncio.to_thread(server.wait_for, "request", count=60, code="ok")
         code = await asyncio.to_thread(server.stop)
         web_tally, rpc_tally = await asyncio.wait_for(asyncio.gather(web, rpc), 60)

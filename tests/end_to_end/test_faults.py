@@ -24,11 +24,23 @@ def own_server():
         yield running
 
 
-async def while_under_load(server, image, action, *, clients=32):
+@pytest.fixture(params=["classify", "detect"])
+def task(request):
+    return request.param
+
+
+@pytest.fixture
+def task_server(task, flags):
+    """Start a service that answers the calls of a task."""
+    with Server("--hang-timeout-s", "3", *flags[task]) as running:
+        yield running
+
+
+async def while_under_load(server, image, task, action, *, clients=32):
     """Run `action` in a thread while HTTP and gRPC clients send requests. Return the outcomes of both."""
     done = asyncio.Event()
-    web = asyncio.create_task(load(clients - 8, post_until, done.is_set, server.http, image))
-    rpc = asyncio.create_task(load(8, call_until, done.is_set, server.grpc, image))
+    web = asyncio.create_task(load(clients - 8, post_until, done.is_set, server.http, image, task=task))
+    rpc = asyncio.create_task(load(8, call_until, done.is_set, server.grpc, image, task=task))
     try:
         await asyncio.to_thread(action)
     finally:
@@ -43,29 +55,29 @@ def wait_for_traffic(server):
     wait_until(lambda: server.metric("twins_requests_total", code="ok") > served + 100, what="traffic")
 
 
-async def test_a_worker_killed_under_load_fails_no_request(own_server, cat):
+async def test_a_worker_killed_under_load_fails_no_request(task_server, task, cat):
     def kill_three_times():
         for round_ in range(1, 4):
-            wait_for_traffic(own_server)
-            os.kill(own_server.pid("worker-0"), signal.SIGKILL)
-            own_server.wait_for("worker ready", count=round_ + 1)
+            wait_for_traffic(task_server)
+            os.kill(task_server.pid("worker-0"), signal.SIGKILL)
+            task_server.wait_for("worker ready", count=round_ + 1)
 
-    web, rpc = await while_under_load(own_server, cat, kill_three_times)
+    web, rpc = await while_under_load(task_server, cat, task, kill_three_times)
     assert (web.lost, rpc.lost) == ([], [])
     assert set(web.answers) == {200}
     assert rpc.total > 0
-    assert own_server.metric("twins_process_restarts_total", process="worker-0", reason="SIGKILL") == 3
+    assert task_server.metric("twins_process_restarts_total", process="worker-0", reason="SIGKILL") == 3
 
 
-async def test_a_worker_that_hangs_is_killed_and_its_requests_are_answered(own_server, cat):
+async def test_a_worker_that_hangs_is_killed_and_its_requests_are_answered(task_server, task, cat):
     def freeze():
-        os.kill(own_server.pid("worker-0"), signal.SIGSTOP)
-        own_server.wait_for("worker ready", count=2)
+        os.kill(task_server.pid("worker-0"), signal.SIGSTOP)
+        task_server.wait_for("worker ready", count=2)
 
-    web, rpc = await while_under_load(own_server, cat, freeze, clients=12)
+    web, rpc = await while_under_load(task_server, cat, task, freeze, clients=12)
     assert (web.lost, rpc.lost) == ([], [])
     assert set(web.answers) == {200}
-    assert own_server.metric("twins_process_restarts_total", reason="hang") == 1
+    assert task_server.metric("twins_process_restarts_total", reason="hang") == 1
 
 
 async def test_a_frontend_that_dies_is_restarted_and_serves(own_server, cat):
@@ -90,11 +102,11 @@ async def test_jobs_of_a_frontend_that_died_are_dropped(own_server, cat):
 
 
 @pytest.mark.parametrize("padding", [0, 200_000])  # the reading of a long body pauses
-def test_a_client_that_hangs_up_is_noticed(own_server, cat, padding):
-    os.kill(own_server.pid("worker-0"), signal.SIGSTOP)
+def test_a_client_that_hangs_up_is_noticed(task_server, task, cat, padding):
+    os.kill(task_server.pid("worker-0"), signal.SIGSTOP)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{own_server.http}/classify", content=cat + bytes(padding), timeout=0.5)
-    assert own_server.wait_for("request", code="cancelled")["bytes_out"] == 0
+        httpx.post(f"{task_server.http}/{task}", content=cat + bytes(padding), timeout=0.5)
+    assert task_server.wait_for("request", code="cancelled")["bytes_out"] == 0
 
 
 def test_no_process_is_killed_because_the_supervisor_was_frozen():

@@ -21,17 +21,28 @@ STATUS = {hostile.OK: 200, decode.NotAnImage: 415, decode.TooLarge: 413, decode.
 GROWTH_BYTES = 40 * 2**20  # of a process, over all rounds: allocators keep some pages, a leak of images is far more
 
 
+@pytest.fixture(scope="module")
+def servers(server, flags):
+    """Return a service for each task."""
+    with Server(*flags["detect"]) as other:
+        yield {"classify": server, "detect": other}
+
+
+@pytest.mark.parametrize("task", ["classify", "detect"])
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_gets_its_documented_status(server, name):
-    response = httpx.post(f"{server.http}/classify", files={"image": ("image.jpg", FILES[name].data)}, timeout=30)
+def test_each_file_gets_its_documented_status(servers, name, task):
+    files = {"image": ("image.jpg", FILES[name].data)}
+    response = httpx.post(f"{servers[task].http}/{task}", files=files, timeout=30)
     assert response.status_code == STATUS[FILES[name].outcome], response.text
 
 
-def test_grpc_agrees_on_every_file(server):
-    with grpc.insecure_channel(server.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
-        stub = pb_grpc.TwinsStub(channel)
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_grpc_agrees_on_every_file(servers, task):
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(servers[task].grpc, options=unlimited) as channel:
+        call, request = getattr(pb_grpc.TwinsStub(channel), f"{task.title()}Stream"), f"{task.title()}Request"
         small = {name: file.data for name, file in FILES.items() if len(file.data) <= Limits.max_bytes}
-        for answer in stub.ClassifyStream(pb.ClassifyRequest(image=data, id=name) for name, data in small.items()):
+        for answer in call(getattr(pb, request)(image=data, id=name) for name, data in small.items()):
             served = answer.WhichOneof("outcome") == "result"
             assert served == (FILES[answer.id].outcome == hostile.OK), answer
 

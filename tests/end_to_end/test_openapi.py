@@ -26,20 +26,21 @@ CHECKS = [
 ]
 FILES = st.sampled_from([encoded("PNG"), encoded("JPEG")]) | st.binary(max_size=64)
 OPERATIONS = {
-    *("POST /classify", "POST /segment", "POST /embed", "GET /models", "GET /models/{name}"),
+    *("POST /classify", "POST /segment", "POST /detect", "POST /embed", "GET /models", "GET /models/{name}"),
     *("GET /livez", "GET /readyz", "GET /healthz", "GET /metrics"),
 }
-EXAMPLES = {"POST /classify": 150, "POST /segment": 60, "POST /embed": 60}  # an operation; 60 of all others
+EXAMPLES = {"POST /classify": 150, "POST /segment": 60, "POST /detect": 60, "POST /embed": 60}  # of an operation
 
 for name in ("image/*", "application/octet-stream"):
     schemathesis.openapi.media_type(name, FILES)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Start a service for both tasks."""
+def server(tmp_path_factory, detector):
+    """Start a service for all tasks."""
     file = segmentation.tiny(tmp_path_factory.mktemp("weights"))
-    with Server("--model", "twins_svt_nano", "--model", f"tiny={file}", "--max-batch", "1") as running:
+    models = ("twins_svt_nano", f"small={file}", detector)
+    with Server(*(flag for model in models for flag in ("--model", model)), "--max-batch", "1") as running:
         yield running
 
 

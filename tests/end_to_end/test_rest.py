@@ -203,7 +203,7 @@ def test_the_models_and_their_cards_are_listed(client):
     shown = {"variant": "svt_nano", "backend": card["backend"]}
     assert entry == {"name": "twins_svt_nano", "task": "classify", "classes": 13, **shown}
     assert other == {"name": "twins_svt_nano_fpn", "task": "segment", "classes": 3, **shown}
-    assert card["labels"][2] == {"name": "cat", "synset": None, "colour": None}
+    assert card["labels"][2] == {"name": "cat", "synset": None, "colour": None, "category": None}
     assert card["geometry"] == {"short_side": 124, "crop": 112, "interpolation": "bicubic", "long_side": None}
     assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
     assert card["measured"]["figures"] == {"top1": 83.6, "top5": 98.2}

@@ -23,6 +23,21 @@ class MaskFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MASK_FORMAT_NPY: _ClassVar[MaskFormat]
     MASK_FORMAT_RLE: _ClassVar[MaskFormat]
     MASK_FORMAT_NONE: _ClassVar[MaskFormat]
+
+class InstanceMasks(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INSTANCE_MASKS_UNSPECIFIED: _ClassVar[InstanceMasks]
+    INSTANCE_MASKS_RLE: _ClassVar[InstanceMasks]
+    INSTANCE_MASKS_POLYGONS: _ClassVar[InstanceMasks]
+    INSTANCE_MASKS_PNG: _ClassVar[InstanceMasks]
+    INSTANCE_MASKS_NONE: _ClassVar[InstanceMasks]
+
+class DetectFile(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DETECT_FILE_UNSPECIFIED: _ClassVar[DetectFile]
+    DETECT_FILE_OVERLAY_PNG: _ClassVar[DetectFile]
+    DETECT_FILE_OVERLAY_JPEG: _ClassVar[DetectFile]
+    DETECT_FILE_NPY: _ClassVar[DetectFile]
 MASK_SIZE_UNSPECIFIED: MaskSize
 MASK_SIZE_ORIGINAL: MaskSize
 MASK_SIZE_MODEL: MaskSize
@@ -34,6 +49,15 @@ MASK_FORMAT_OVERLAY_JPEG: MaskFormat
 MASK_FORMAT_NPY: MaskFormat
 MASK_FORMAT_RLE: MaskFormat
 MASK_FORMAT_NONE: MaskFormat
+INSTANCE_MASKS_UNSPECIFIED: InstanceMasks
+INSTANCE_MASKS_RLE: InstanceMasks
+INSTANCE_MASKS_POLYGONS: InstanceMasks
+INSTANCE_MASKS_PNG: InstanceMasks
+INSTANCE_MASKS_NONE: InstanceMasks
+DETECT_FILE_UNSPECIFIED: DetectFile
+DETECT_FILE_OVERLAY_PNG: DetectFile
+DETECT_FILE_OVERLAY_JPEG: DetectFile
+DETECT_FILE_NPY: DetectFile
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("image", "model", "top_k", "id")
@@ -190,6 +214,114 @@ class SegmentStreamResponse(_message.Message):
     result: SegmentResponse
     error: Error
     def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[SegmentResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class DetectRequest(_message.Message):
+    __slots__ = ("image", "model", "id", "threshold", "max_detections", "classes", "iou_threshold", "masks", "file", "opacity")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    IOU_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    OPACITY_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    model: str
+    id: str
+    threshold: float
+    max_detections: int
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    iou_threshold: float
+    masks: InstanceMasks
+    file: DetectFile
+    opacity: float
+    def __init__(self, image: _Optional[bytes] = ..., model: _Optional[str] = ..., id: _Optional[str] = ..., threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., iou_threshold: _Optional[float] = ..., masks: _Optional[_Union[InstanceMasks, str]] = ..., file: _Optional[_Union[DetectFile, str]] = ..., opacity: _Optional[float] = ...) -> None: ...
+
+class DetectResponse(_message.Message):
+    __slots__ = ("id", "model", "height", "width", "detections", "file", "media_type", "timing")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    model: str
+    height: int
+    width: int
+    detections: _containers.RepeatedCompositeFieldContainer[Detection]
+    file: bytes
+    media_type: str
+    timing: Timing
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., file: _Optional[bytes] = ..., media_type: _Optional[str] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+
+class Detection(_message.Message):
+    __slots__ = ("class_id", "label", "score", "box", "rle", "polygons", "png")
+    CLASS_ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    RLE_FIELD_NUMBER: _ClassVar[int]
+    POLYGONS_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    class_id: int
+    label: str
+    score: float
+    box: ExactBox
+    rle: str
+    polygons: _containers.RepeatedCompositeFieldContainer[Polygon]
+    png: PngMask
+    def __init__(self, class_id: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., box: _Optional[_Union[ExactBox, _Mapping]] = ..., rle: _Optional[str] = ..., polygons: _Optional[_Iterable[_Union[Polygon, _Mapping]]] = ..., png: _Optional[_Union[PngMask, _Mapping]] = ...) -> None: ...
+
+class ExactBox(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    right: float
+    bottom: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ...) -> None: ...
+
+class Polygon(_message.Message):
+    __slots__ = ("outline", "holes")
+    OUTLINE_FIELD_NUMBER: _ClassVar[int]
+    HOLES_FIELD_NUMBER: _ClassVar[int]
+    outline: Ring
+    holes: _containers.RepeatedCompositeFieldContainer[Ring]
+    def __init__(self, outline: _Optional[_Union[Ring, _Mapping]] = ..., holes: _Optional[_Iterable[_Union[Ring, _Mapping]]] = ...) -> None: ...
+
+class Ring(_message.Message):
+    __slots__ = ("corners",)
+    CORNERS_FIELD_NUMBER: _ClassVar[int]
+    corners: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, corners: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PngMask(_message.Message):
+    __slots__ = ("left", "top", "png")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    left: int
+    top: int
+    png: bytes
+    def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., png: _Optional[bytes] = ...) -> None: ...
+
+class DetectStreamResponse(_message.Message):
+    __slots__ = ("id", "result", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    result: DetectResponse
+    error: Error
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[DetectResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("image", "model", "id", "normalize")

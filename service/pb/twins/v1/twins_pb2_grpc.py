@@ -54,6 +54,16 @@ class TwinsStub:
                 request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.FromString,
                 _registered_method=True)
+        self.Detect = channel.unary_unary(
+                '/twins.v1.Twins/Detect',
+                request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectResponse.FromString,
+                _registered_method=True)
+        self.DetectStream = channel.stream_stream(
+                '/twins.v1.Twins/DetectStream',
+                request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectStreamResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/twins.v1.Twins/Embed',
                 request_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.EmbedRequest.SerializeToString,
@@ -105,6 +115,20 @@ class TwinsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Detect(self, request, context):
+        """Finds the objects in one image, with boxes and, for models that have them, masks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DetectStream(self, request_iterator, context):
+        """Finds the objects in many images over one call, with the same rules as ClassifyStream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Returns the pooled features of one image, from any classification model.
         """
@@ -148,6 +172,16 @@ def add_TwinsServicer_to_server(servicer, server):
                     servicer.SegmentStream,
                     request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.FromString,
                     response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.SerializeToString,
+            ),
+            'Detect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detect,
+                    request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectRequest.FromString,
+                    response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectResponse.SerializeToString,
+            ),
+            'DetectStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.DetectStream,
+                    request_deserializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectRequest.FromString,
+                    response_serializer=service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectStreamResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -273,6 +307,60 @@ class Twins:
             '/twins.v1.Twins/SegmentStream',
             service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentRequest.SerializeToString,
             service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.SegmentStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twins.v1.Twins/Detect',
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectRequest.SerializeToString,
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DetectStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/twins.v1.Twins/DetectStream',
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectRequest.SerializeToString,
+            service_dot_pb_dot_twins_dot_v1_dot_twins__pb2.DetectStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,
