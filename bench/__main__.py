@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, str] = {
     "gateway": "bench.service.gateway",
     "large-images": "bench.models.large_images",
     "int8": "bench.models.int8",
+    "detection": "bench.models.detection",
     "start": "bench.service.start",
     "scale": "bench.service.scale",
     "rivals": "bench.rivals",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.cli.evaluate import measure_classifier, measure_segmenter
+from service.cli import measures
 from service.cli.images import LocalModel, open_model, run
 from service.cli.report import percent, span
 from tools.tables import table
@@ -97,7 +97,7 @@ def main(data: Path) -> None:
 
 def print_classifier(classifier: LocalModel, data: Path) -> None:
     """Print the figures of the classifier."""
-    found = measure_classifier(data / "photos/val", classifier).figures
+    found = measures.classifier(data / "photos/val", classifier, measures.How()).figures
     assert isinstance(found, scores.ClassificationScores)
     print(f"top-1 {percent(found.top1)} % ({span(found.top1_interval)}), top-5 {percent(found.top5)} %")
     print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")
@@ -109,7 +109,7 @@ def print_classifier(classifier: LocalModel, data: Path) -> None:
 def print_segmenter(segmenter: LocalModel, data: Path) -> None:
     """Print the figures of the segmentation network."""
     for split in ("val", "test"):
-        masks = measure_segmenter(data / "masks" / split, segmenter, reduce_zero_label=None).figures
+        masks = measures.segmenter(data / "masks" / split, segmenter, measures.How()).figures
         assert isinstance(masks, scores.SegmentationScores)
         print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} images")
         print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")

@@ -23,6 +23,7 @@ TITLES = {
     "gateway": "Frontends in front of a worker that answers at once",
     "large-images": "Large JPEG images",
     "int8": "Eight bits",
+    "detection": "Detectors in batches",
     "start": "Start and memory",
     "scale-threads": "Threads",
     "scale-clients": "Clients",

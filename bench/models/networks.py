@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.environments import FOLDER
 from tests.golden.cases import seeded_state
+from tests.golden.names import detector
 from tests.golden.names import network as segmenter
 from twins import load
 from twins.network.heads.classify import Classifier
@@ -57,8 +58,10 @@ def weights(name: str) -> Weights:
 def skeleton(name: str) -> torch.nn.Module:
     """Return a published network without values."""
     entry = ZOO[name]
-    if entry.head != "linear":
+    if entry.head in ("fpn", "upernet"):
         return segmenter(entry.variant, entry.head)
+    if entry.head != "linear":
+        return detector(VARIANTS[entry.variant], entry.head)
     with torch.device("meta"):
         return Classifier(VARIANTS[entry.variant], Family(), len(labels.shipped(entry.labels)))
 
