@@ -28,7 +28,8 @@ from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
 from twins.tasks.options import Option
 from twins.zoo import hub, labels
-from twins.zoo.models import ZOO, HubFile, Packaged, Unpublished, Url, ZooEntry
+from twins.zoo.models import ZOO, ZooEntry
+from twins.zoo.sources import HubFile, Packaged, Unpublished, Url
 
 
 def table(head: Iterable[str], entries: Iterable[Iterable[str]]) -> str:

@@ -19,7 +19,8 @@ from twins import load
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family, Variant
 from twins.zoo import hub, labels
-from twins.zoo.models import ZOO, ModelReference, Packaged
+from twins.zoo.models import ZOO, ModelReference
+from twins.zoo.sources import Packaged
 
 MODELS = FOLDER / "models"
 

@@ -9,7 +9,8 @@ import twins
 from service.settings import load
 from tests.container import images
 from tools.documents import OPERATIONS, prose
-from twins.zoo.models import ZOO, Packaged
+from twins.zoo.models import ZOO
+from twins.zoo.sources import Packaged
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from twins.checkpoints.file_kind import advice_for_directory
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads
-from twins.zoo.models import HubFile, ModelReference, Packaged, Unpublished, Url, find_entry
+from twins.zoo.models import ModelReference, find_entry
+from twins.zoo.sources import HubFile, Packaged, Unpublished, Url
 
 
 def fetch(reference: ModelReference) -> Path:

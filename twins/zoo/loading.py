@@ -11,7 +11,8 @@ from twins.checkpoints.facts import Facts, closest
 from twins.errors import BadOption, CheckpointError, LabelsError
 from twins.preprocessing import NO_VALUES, Chosen, choose
 from twins.zoo import hub, labels
-from twins.zoo.models import ZOO, ModelReference, Packaged, ZooEntry
+from twins.zoo.models import ZOO, ModelReference, ZooEntry
+from twins.zoo.sources import Packaged
 
 if TYPE_CHECKING:
     from torch import nn

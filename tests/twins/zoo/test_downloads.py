@@ -11,7 +11,8 @@ from huggingface_hub import constants
 
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads, hub
-from twins.zoo.models import ZOO, ModelReference, Url, ade20k
+from twins.zoo.models import ZOO, ModelReference, ade20k
+from twins.zoo.sources import Url
 
 CONTENT = os.urandom(3 * 2**20 + 7)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -14,10 +14,10 @@ from twins.zoo.models import (
     PUBLISHED_DETECTORS,
     ZOO,
     ModelReference,
-    Packaged,
     list_models,
     parse_reference,
 )
+from twins.zoo.sources import Packaged
 
 
 def test_a_name_is_a_model_of_the_zoo():

@@ -16,7 +16,8 @@ from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
 from twins.tasks.detect import DETECT, DetectOptions
 from twins.zoo.loading import load
-from twins.zoo.models import PUBLISHED_DETECTORS, ZOO, ModelReference, Unpublished, Url, find_entry
+from twins.zoo.models import PUBLISHED_DETECTORS, ZOO, ModelReference, find_entry
+from twins.zoo.sources import Unpublished, Url
 
 UNPUBLISHED = [name for name, entry in ZOO.items() if isinstance(entry.source, Unpublished)]
 META = {

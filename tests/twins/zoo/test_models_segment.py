@@ -6,7 +6,8 @@ import torch
 import twins
 from tests.golden import cases, names
 from twins.zoo.loading import load
-from twins.zoo.models import OPENMMLAB, ZOO, ModelReference, Url, find_entry
+from twins.zoo.models import OPENMMLAB, ZOO, ModelReference, find_entry
+from twins.zoo.sources import Url
 
 SEGMENTERS = [name for name, entry in ZOO.items() if entry.labels == "ade20k"]
 FILES = [(name, "mmseg") for name in SEGMENTERS] + [(name, "authors") for name in SEGMENTERS if "upernet" in name]
