@@ -70,14 +70,20 @@ def paste(probabilities: NDArray[np.float32], box: Box, size: tuple[int, int]) -
     there is below `INSIDE`, so that the pixels around the box need not be computed.
     """
     height, width = size
-    left, top = (max(0, int(np.floor(side))) for side in box[:2])
-    right, bottom = (min(most, int(np.ceil(side))) for side, most in zip(box[2:], (width, height), strict=True))
+    left, right = covered(box[0], box[2], width)
+    top, bottom = covered(box[1], box[3], height)
     across = probabilities @ weights(box[0], box[2], range(left, right), probabilities.shape[1]).T
     down = weights(box[1], box[3], range(top, bottom), probabilities.shape[0])
     pixels = np.empty((len(down), across.shape[1]), bool)
     for rows in strips(*pixels.shape):
         pixels[rows] = down[rows] @ across >= INSIDE
     return InstanceMask(pixels, left, top)
+
+
+def covered(start: float, end: float, most: int) -> tuple[int, int]:
+    """Return the first pixel that a side of a box touches, and the one after the last: at least one of `most`."""
+    first = min(max(0, int(np.floor(start))), most - 1)
+    return first, max(first + 1, min(most, int(np.ceil(end))))
 
 
 def weights(start: float, end: float, pixels: range, count: int) -> NDArray[np.float32]:

@@ -91,6 +91,13 @@ def test_each_form_in_json_is_the_mask(result, form):
         assert {"rle", "polygons", "png"} & body.keys() == {form}
 
 
+def test_the_png_of_a_box_without_an_area_can_be_opened():
+    found = (Detection(0, "cat", 0.9, (80.0, 10.0, 80.0, 20.0), np.ones((28, 28), np.float32)),)
+    (body,) = instances.describe(DetectionResult(found, (60, 80), LABELS), "tiny", "png").detections
+    part = Image.open(io.BytesIO(base64.b64decode(body.png.png)))
+    assert (part.size, part.getextrema()) == ((1, 10), (0, 0))
+
+
 def test_json_without_masks_has_classes_scores_and_boxes(result):
     (first, *_) = json.loads(msgspec.json.encode(instances.describe(result, "tiny", "none")))["detections"]
     assert first == {"class_id": 0, "label": "cat", "score": 0.9, "box": [10.5, 5.25, 70, 55]}

@@ -201,7 +201,9 @@ def test_a_mask_equals_the_whole_image_sampled(seed, left, top, width, height):
 
 @pytest.mark.parametrize("box", [(3.0, 3.0, 3.0, 9.0), (3.5, 3.5, 3.5, 3.5), (61.0, 0.0, 61.0, 50.0)])
 def test_a_box_without_an_area_has_no_pixels(box):
-    assert paste(np.ones((28, 28), np.float32), box, (50, 61)).count == 0
+    mask = paste(np.ones((28, 28), np.float32), box, (50, 61))
+    assert mask.count == 0
+    assert mask.pixels.size > 0  # an empty array is no image
 
 
 def test_a_hundred_masks_of_fifty_megapixels_are_made_in_the_memory_of_one():
