@@ -6,6 +6,9 @@ from typing import Literal
 
 TOP_K_LIMIT = 1000  # the most classes in an answer
 
+SCORE, OVERLAP, MOST = 0.05, 0.5, 100
+"""The test settings of the published detectors: the lowest score, the overlap of suppression, and the most boxes."""
+
 MIN_SIDE = 32  # pixels of a network's input: on a smaller one the first sub-sampling convolution exceeds its map
 
 MAX_UINT8_CLASSES = 255  # the most classes in a mask of one byte per pixel; the value 255 means no class

@@ -8,11 +8,10 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from service.cli.files import SUFFIXES, make_folder, name_files, write_file
-from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run, with_progress
 from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS
@@ -83,25 +82,28 @@ def detect(  # noqa: PLR0913 - one for each flag
     targets = [None] * len(files) if output is None else name_files(files, output, suffix)
     keep_image = output is not None and renderer.needs_image
     found = run(files, local, DETECT, wanted, keep_image=keep_image)
-    screen, bar = Console(), Console(stderr=True)
-    shown = track(found, "detecting", len(files), console=bar, disable=len(files) < 2 or not bar.is_terminal)
+    screen = Console()
+    shown = with_progress(found, "detecting", len(files), screen)
+    masks = wanted.masks if as_json else "none"  # a table has none
     failed = 0
     for ran, target in zip(shown, targets, strict=True):
-        line = finish(ran, local.card, wanted, renderer, target)
+        line = finish(ran, local.card, wanted, renderer, target, masks=masks)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_table(line, screen)
     if failed:
         sys.exit(EXIT_SOME_FAILED)
 
 
-def finish(ran: ImageResult, card: Card, options: DetectOptions, renderer: Renderer, target: Path | None) -> Line:
-    """Write the file of an image if there is a target. Return its objects, or its error."""
+def finish(  # noqa: PLR0913 - what all images share, and one of them
+    ran: ImageResult, card: Card, options: DetectOptions, renderer: Renderer, target: Path | None, *, masks: str
+) -> Line:
+    """Write the file of an image if there is a target. Return its objects with masks in that form, or its error."""
     if ran.output is None:
         return Line(str(ran.path), error=ran.error)
     found: DetectionResult = DETECT.postprocess(ran.output, card, options)
     if target is not None:
         write_file(target, renderer.render(RenderInput(found, card, options, ran.image)).content)
-    return Line(str(ran.path), str(target) if target else None, describe(found, card.name, options.masks))
+    return Line(str(ran.path), str(target) if target else None, describe(found, card.name, masks))
 
 
 def write_table(line: Line, screen: Console) -> None:
@@ -116,6 +118,6 @@ def write_table(line: Line, screen: Console) -> None:
     for each in found[:LISTED]:
         left, top, right, bottom = map(round, each.box)
         table.add_row(f"{each.score:.2f}", each.label, f"({left}, {top}) to ({right}, {bottom})")
-    if more := len(found) - LISTED if len(found) > LISTED else 0:
-        table.add_row("", f"and {more} more")
+    if more := found[LISTED:]:
+        table.add_row("", f"and {len(more)} more")
     screen.print(table)

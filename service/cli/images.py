@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import track
 
 from service import logs
 from service.core.local import LocalPool
@@ -145,6 +147,12 @@ def run(
                     yield ImageResult(path, found, item.image)
                 else:
                     yield ImageResult(path, error=str(found))
+
+
+def with_progress(found: Iterator[ImageResult], doing: str, total: int, screen: Console) -> Iterable[ImageResult]:
+    """Yield the same results and show a progress bar if a person would see it. `screen` prints the results."""
+    bar = screen if screen.is_terminal else Console(stderr=True)
+    return track(found, doing, total, console=bar, disable=total < 2 or not bar.is_terminal)
 
 
 def prepare(

@@ -1,7 +1,6 @@
 """`twins segment` writes the masks of images to a folder, without a server."""
 
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,11 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from service.cli.files import SUFFIXES, make_folder, name_files, write_file
-from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
+from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run, with_progress
 from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS, palette
@@ -87,21 +85,16 @@ def segment(  # noqa: PLR0913 - one for each flag
     SEGMENT.check(wanted, local.card)
     renderer.check(local.card)
     screen = Console()
-    found = with_progress(run(files, local, SEGMENT, wanted, keep_image=renderer.needs_image), len(files), screen)
+    found = run(files, local, SEGMENT, wanted, keep_image=renderer.needs_image)
+    shown = with_progress(found, "segmenting", len(files), screen)
     failed = 0
     targets = name_files(files, output, SUFFIXES[renderer.media_types[0]])
-    for ran, target in zip(found, targets, strict=True):
+    for ran, target in zip(shown, targets, strict=True):
         line = finish(ran, local.card, wanted, renderer, target)
         failed += line.error is not None
         click.echo(msgspec.json.encode(line)) if as_json else write_legend(line, screen)
     if failed:
         sys.exit(EXIT_SOME_FAILED)
-
-
-def with_progress(found: Iterator[ImageResult], total: int, screen: Console) -> Iterable[ImageResult]:
-    """Yield the same results and show a progress bar if a person would see it."""
-    bar = screen if screen.is_terminal else Console(stderr=True)
-    return track(found, "segmenting", total, console=bar, disable=total < 2 or not bar.is_terminal)
 
 
 def finish(ran: ImageResult, card: Card, options: SegmentOptions, renderer: Renderer, target: Path) -> Line:

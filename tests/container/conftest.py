@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import segmentation
+from tests import detection, segmentation
 from tests.container import images
 from tests.container.engine import Engine
 from tests.container.stack import Stack
 
 OWN = "city"  # a model that is not in the image
+DETECTOR = "street"  # likewise
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +32,10 @@ def stack(engine):
 
 @pytest.fixture(scope="session")
 def own_stack(engine, tmp_path_factory):
-    """Start a stack with a model that ships and a model from a file on the host."""
+    """Start a stack with a model that ships and two models from files on the host."""
     folder = tmp_path_factory.mktemp("checkpoints")
     folder.chmod(0o755)
-    file = segmentation.tiny(folder)
-    models = f"twins_svt_nano,{OWN}=/checkpoints/{file.name}"
+    files = {OWN: segmentation.tiny(folder), DETECTOR: detection.tiny(folder)}
+    models = ",".join(["twins_svt_nano", *(f"{name}=/checkpoints/{file.name}" for name, file in files.items())])
     with Stack(engine, "own", TWINS_MODELS=models, CHECKPOINTS=str(folder)) as running:
         yield running

@@ -9,7 +9,7 @@ import pytest
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.settings import load
-from tests.container.conftest import OWN
+from tests.container.conftest import DETECTOR, OWN
 from tests.container.stack import NOFILE, Stack
 from tests.server import wait_until
 from tools.documents import ROOT
@@ -49,7 +49,7 @@ def test_it_serves_the_models_that_ship_by_default(stack):
 
 
 def test_it_serves_the_named_models(own_stack):
-    assert own_stack.models() == {"twins_svt_nano": "classify", OWN: "segment"}
+    assert own_stack.models() == {"twins_svt_nano": "classify", OWN: "segment", DETECTOR: "detect"}
 
 
 def test_every_container_is_healthy(any_stack):
@@ -71,6 +71,13 @@ def rest_mask(stack: Stack, model: str) -> None:
     answer = post(stack, "segment", model)
     assert answer["size"] == {"height": HEIGHT, "width": WIDTH}
     assert sum(each["pixels"] for each in answer["classes"]) == HEIGHT * WIDTH
+
+
+def rest_objects(stack: Stack, model: str) -> None:
+    """Check that there are objects, in an answer of the size of the image."""
+    answer = post(stack, "detect", model)
+    assert answer["size"] == {"height": HEIGHT, "width": WIDTH}
+    assert answer["detections"]
 
 
 def post(stack: Stack, task: str, model: str) -> dict:
@@ -99,8 +106,17 @@ def grpc_mask(stack: Stack, model: str) -> None:
     assert answer.mask.startswith(b"\x89PNG")
 
 
-REST = {"classify": rest_classes, "segment": rest_mask}
-GRPC = {"classify": grpc_classes, "segment": grpc_mask}
+def grpc_objects(stack: Stack, model: str) -> None:
+    """Check that there are the same objects over gRPC."""
+    with grpc.insecure_channel(stack.grpc) as channel:
+        asked = pb.DetectRequest(image=CAT, model=model)
+        answer = pb_grpc.TwinsStub(channel).Detect(asked, timeout=60)
+    over_http = post(stack, "detect", model)["detections"]
+    assert [each.label for each in answer.detections] == [each["label"] for each in over_http]
+
+
+REST = {"classify": rest_classes, "segment": rest_mask, "detect": rest_objects}
+GRPC = {"classify": grpc_classes, "segment": grpc_mask, "detect": grpc_objects}
 
 
 def test_every_model_answers_over_rest(any_stack):

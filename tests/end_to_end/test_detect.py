@@ -14,6 +14,7 @@ from pycocotools import mask as coco
 
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from tests.crafted import encoded
 from tests.golden import seeded
 from tests.server import Server
 
@@ -56,9 +57,7 @@ def opened(data: bytes) -> Image.Image:
 
 def png(height: int, width: int) -> bytes:
     """Return an image of this size."""
-    file = io.BytesIO()
-    Image.fromarray(seeded.image(f"{height}x{width}", height, width)).save(file, "png")
-    return file.getvalue()
+    return encoded("png", Image.fromarray(seeded.image(f"{height}x{width}", height, width)))
 
 
 def plain(objects: list[dict]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The detections of mmdetection through the whole service and the command line."""
 
-import io
 import json
 from pathlib import Path
 
@@ -9,14 +8,13 @@ import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 from pycocotools import mask as coco
 
 from service.cli.main import twins
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from tests import detection
-from tests.golden import cases, seeded
+from tests.golden import cases
 from tests.server import Server
 
 NAMES = cases.named("mmdet")
@@ -29,18 +27,10 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return {name: detection.golden(cases.read(name), folder) for name in NAMES}
 
 
-def image_file(case: cases.Case) -> bytes:
-    """Return the image of a case as a PNG file."""
-    (entry,) = case.facts["pictures"]
-    file = io.BytesIO()
-    Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(file, "png")
-    return file.getvalue()
-
-
 def check(case: cases.Case, objects: list[dict]) -> None:
     """Compare objects with the reference. Each has `box`, `score`, `class_id` and perhaps the `counts` of its mask."""
-    (entry,) = case.facts["pictures"]
-    size = f"{entry['height']}x{entry['width']}"
+    (size,) = case.images()
+    height, width = map(int, size.split("x"))
     expected = {key: case.expected[f"{key}-{size}"] for key in ("boxes", "scores", "labels")}
     found = {
         "boxes": np.array([each["box"] for each in objects], np.float32),
@@ -51,8 +41,8 @@ def check(case: cases.Case, objects: list[dict]) -> None:
     partners = detection.partners(expected, found)
     assert (partners >= 0).all()
     for packed, index in zip(case.expected.get(f"masks-{size}", ()), partners, strict=False):
-        reference = np.unpackbits(packed, axis=1, count=entry["width"])
-        mask = coco.decode({"size": [entry["height"], entry["width"]], "counts": objects[index]["counts"]})
+        reference = np.unpackbits(packed, axis=1, count=width)
+        mask = coco.decode({"size": [height, width], "counts": objects[index]["counts"]})
         assert (mask == reference).mean() >= detection.SAME_PIXELS
 
 
@@ -63,7 +53,7 @@ def from_json(answer: dict) -> list[dict]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_line_finds_the_objects_of_the_reference(name, files, tmp_path):
     case = cases.read(name)
-    (tmp_path / "image.png").write_bytes(image_file(case))
+    (tmp_path / "image.png").write_bytes(*case.images().values())
     model = f"{case.facts['model']}={files[name]}"
     ran = CliRunner().invoke(twins, ["detect", str(tmp_path / "image.png"), "--model", model, "--json"])
     assert ran.exit_code == 0, ran.output
@@ -77,7 +67,7 @@ def test_both_protocols_find_the_objects_of_the_reference(files, head):
     with Server(*flags, "--request-timeout-s", "120") as server, grpc.insecure_channel(server.grpc) as channel:
         stub = pb_grpc.TwinsStub(channel)
         for case, _ in served:
-            model, data = case.facts["model"], image_file(case)
+            model, (data,) = case.facts["model"], case.images().values()
             response = httpx.post(f"{server.http}/detect", content=data, params={"model": model}, timeout=120)
             check(case, from_json(response.json()))
             answer = stub.Detect(pb.DetectRequest(image=data, model=model), timeout=120)

@@ -1,5 +1,6 @@
 """The golden cases: their content, and the comparison with a reference output."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.golden import seeded
 
@@ -25,6 +27,15 @@ class Case:
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors of the checkpoint under the keys of its format."""
         return seeded_state(self.facts["keys"])
+
+    def images(self) -> dict[str, bytes]:
+        """Return the images of the case as PNG files, by their size as in the names of the outputs."""
+        found = {}
+        for entry in self.facts["pictures"]:
+            file = io.BytesIO()
+            Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(file, "png")
+            found[f"{entry['height']}x{entry['width']}"] = file.getvalue()
+        return found
 
     def assert_close(self, output: str, found: torch.Tensor) -> None:
         """Compare an output with the reference output of this name."""

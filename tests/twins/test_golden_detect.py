@@ -1,15 +1,13 @@
 """Detections of mmdetection, from weights and images that can be generated again."""
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests import detection
-from tests.golden import cases, seeded
+from tests.golden import cases
 from twins.images import decode
 from twins.runtime.choice import open_backend
 from twins.runtime.plan import Plan
@@ -28,16 +26,8 @@ def given(request, tmp_path_factory) -> Iterator[tuple[cases.Case, TorchModel]]:
     path.unlink()
 
 
-def image_file(case: cases.Case) -> tuple[str, bytes]:
-    """Return the size of the image of a case, and the image as a PNG file."""
-    (entry,) = case.facts["pictures"]
-    buffer = io.BytesIO()
-    Image.fromarray(seeded.image(entry["name"], entry["height"], entry["width"])).save(buffer, "png")
-    return f"{entry['height']}x{entry['width']}", buffer.getvalue()
-
-
 def sample(case: cases.Case, model: TorchModel) -> tuple[str, Sample]:
-    name, data = image_file(case)
+    ((name, data),) = case.images().items()
     image = decode.decode(data, decode.Limits(), exif_orientation=model.card.exif_orientation)
     return name, DETECT.preprocess(image, model.card, DetectOptions())
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 PREFIX = "instances_"
 SUMMARY = ("ap", "ap50", "ap75", "small", "medium", "large")
 """The first statistics of pycocotools, in its order."""
+REQUIRED = {
+    "images": {"id", "file_name"},
+    "annotations": {"id", "image_id", "category_id", "bbox", "area"},
+    "categories": {"id", "name"},
+}
+"""The fields of the entries of a file. `segmentation`, `iscrowd` and `ignore` are optional."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,17 @@ def load(file: Path) -> "COCO":
         truth.dataset = json.loads(file.read_text("utf-8"))
         with silent():
             truth.createIndex()
-        assert all({"id", "file_name"} <= row.keys() for row in truth.dataset["images"])
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        check(truth.dataset)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{file}: this is not a file of COCO's instances ({error})") from error
     return truth
+
+
+def check(dataset: dict[str, Any]) -> None:
+    """Raise KeyError or ValueError unless every entry has what the evaluation reads."""
+    for name, needed in REQUIRED.items():
+        if missing := [needed - row.keys() for row in dataset[name] if not needed <= row.keys()]:
+            raise ValueError(f"an entry of {name} lacks {', '.join(sorted(missing[0]))}")
 
 
 def locate(folders: Sequence[Path], name: str) -> Path:
@@ -123,7 +136,7 @@ def locate(folders: Sequence[Path], name: str) -> Path:
 
 def categories(truth: "COCO", labels: Sequence[Label], file: Path) -> tuple[int, ...]:
     """Return the number in the data set of each class. Raise DatasetError if a category is not a class."""
-    numbers = {normalised(row["name"]): row["id"] for row in truth.dataset.get("categories", ())}
+    numbers = {normalised(row["name"]): row["id"] for row in truth.dataset["categories"]}
     names = [normalised(label.name) for label in labels]
     if unknown := numbers.keys() - set(names):
         raise DatasetError(f"{file}: the model has no class {sorted(unknown)[0]!r}")

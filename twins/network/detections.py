@@ -6,8 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-SCORE, OVERLAP, MOST = 0.05, 0.5, 100
-"""The test settings of the published detectors: the lowest score, the overlap of suppression, and the most boxes."""
+from twins.card import MOST, OVERLAP, SCORE
 
 
 @dataclass(frozen=True)

@@ -100,12 +100,12 @@ def suppresses(boxes: Tensor, groups: Tensor, first: Tensor, second: Tensor, thr
     return same & (overlaps(boxes[first], boxes[second]) > threshold)
 
 
-def best_of(suppresses: Tensor) -> Tensor:
-    """Return which boxes a greedy choice keeps, N. suppresses: N N, boxes in their order, best first.
+def best_of(drops: Tensor) -> Tensor:
+    """Return which boxes a greedy choice keeps, N. drops: N N, boxes in their order, best first.
 
     The choice of the first n boxes is final after n rounds at most; in practice a few rounds change nothing more.
     """
-    earlier = suppresses.triu(diagonal=1)
+    earlier = drops.triu(diagonal=1)
     kept = torch.ones(len(earlier), dtype=torch.bool, device=earlier.device)
     while True:
         found = ~(earlier & kept[:, None]).any(dim=0)

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twins.card import Card, TaskName
+from twins.card import MOST, OVERLAP, SCORE, Card, TaskName
 from twins.images.input_image import InputImage, Size
 from twins.tasks.detection import Detection, DetectionResult
 from twins.tasks.options import Describe, Options
@@ -27,10 +27,10 @@ MOST_DETECTIONS = 1000
 class DetectOptions(Options):
     """The options of a request. The defaults are the test settings of the published detectors."""
 
-    threshold: Annotated[float, Describe("Leave out detections with a lower score.", minimum=0, maximum=1)] = 0.05
+    threshold: Annotated[float, Describe("Leave out detections with a lower score.", minimum=0, maximum=1)] = SCORE
     max_detections: Annotated[
         int, Describe("Return at most this many detections, the best ones.", minimum=1, maximum=MOST_DETECTIONS)
-    ] = 100
+    ] = MOST
     classes: Annotated[
         tuple[str, ...], Describe("Find only these classes, given by name or id; by default all are found.")
     ] = ()
@@ -41,7 +41,7 @@ class DetectOptions(Options):
             minimum=0,
             maximum=1,
         ),
-    ] = 0.5
+    ] = OVERLAP
     masks: Annotated[
         Literal["rle", "polygons", "png", "none"],
         Describe("Return the masks in JSON in this form: COCO run lengths, polygons, PNGs in base64, or none."),
@@ -56,9 +56,9 @@ class DetectParams(Params):
 
     task: ClassVar[str] = "detect"
     size: tuple[int, int] | None = None  # (height, width) of the image; None: that of the input
-    threshold: float = 0.05
-    overlap: float = 0.5
-    limit: int = 100
+    threshold: float = SCORE
+    overlap: float = OVERLAP
+    limit: int = MOST
     classes: tuple[int, ...] = ()
     masks: bool = True
 

@@ -159,6 +159,13 @@ MISTAKES = {
     "no images": (lambda folder: [path.unlink() for path in (folder / "val2017").iterdir()], "000000000001.jpg is in"),
     "no json": (lambda folder: write(folder, "text"), "not a file of COCO's instances"),
     "another document": (lambda folder: write(folder, "[1]"), "not a file of COCO's instances"),
+    "no annotations": (lambda folder: write(folder, '{"images": [], "categories": []}'), "not a file of COCO's"),
+    "an object without an area": (
+        lambda folder: write(
+            folder, '{"images": [], "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": []}]}'
+        ),
+        "an entry of annotations lacks area",
+    ),
     "nothing in it": (lambda folder: write(folder, '{"images": [], "annotations": [], "categories": []}'), "no images"),
 }
 
