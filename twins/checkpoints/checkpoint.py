@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from twins.card import HeadName
@@ -187,7 +187,8 @@ def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
     """Write a checkpoint as safetensors, with what its keys alone do not say as metadata. Raises CheckpointError."""
     state = {key: stored(key, tensor, half=half) for key, tensor in checkpoint.state.items()}
     try:
-        save_file(state, path, {**metadata.write(checkpoint.declared), "format": "pt"})
+        # `save_file` would let nobody but its user read the file: not the user of a container that is to serve it
+        path.write_bytes(serialise(state, {**metadata.write(checkpoint.declared), "format": "pt"}))
     except (SafetensorError, OSError) as error:
         advice = "Is the disk full or read-only?" if path.parent.is_dir() else "Its directory does not exist."
         raise CheckpointError(f"{path}: cannot write the file. {advice}") from error

@@ -379,6 +379,11 @@ def test_saving_in_half_precision_halves_the_file(converted, tmp_path):
     assert {tensor.dtype for tensor in load_file(tmp_path / "half.safetensors").values()} == {torch.float16}
 
 
+def test_whoever_may_read_a_new_file_may_read_the_saved_one(converted, tmp_path):
+    (tmp_path / "new").touch()
+    assert (tmp_path / "converted.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 # chance
 
 
