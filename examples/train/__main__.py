@@ -6,7 +6,7 @@ from typing import Any
 import click
 import torch
 
-from examples.train import classify, curve, export, labelled_images, pairs, segment
+from examples.train import annotated_images, classify, curve, export, instances, labelled_images, pairs, segment
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
@@ -34,8 +34,9 @@ def main() -> None:
 
 
 def common(command: Any) -> Any:
-    """Add the options of both commands."""
+    """Add the options of all commands."""
     for option in (
+        click.option("--device", default="cpu", show_default=True, help="Train on this device, such as cuda."),
         click.option("--seed", default=0, show_default=True),
         click.option("--limit", type=click.IntRange(1), help="Use only this many images, for a quick trial."),
         click.option("--variant", type=click.Choice(list(VARIANTS)), default="svt_nano", show_default=True),
@@ -68,6 +69,7 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     teacher: bool,
     limit: int | None,
     seed: int,
+    device: str,
 ) -> None:
     """Train a classifier on a folder of class folders."""
     output.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,7 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     targets = classify.teacher_targets(train_images, output, CROPS, seed) if teacher else None
     objective = classify.Classification(train_images, test_images, recipe, targets)
     torch.manual_seed(seed)  # set the seed here, since the teacher uses random numbers unless its features are cached
-    run = Run(classify.DistilledClassifier(VARIANTS[variant], len(train_images.classes)), recipe, output)
+    run = Run(classify.DistilledClassifier(VARIANTS[variant], len(train_images.classes)), recipe, output, device)
     network = run.train(objective)
     objective.calibrate(network)
     curve.draw(run.log, "top-1 on the test images", output / "curve.png")
@@ -113,6 +115,7 @@ def train_segmenter(  # noqa: PLR0913 - one parameter for each flag
     epochs: int,
     limit: int | None,
     seed: int,
+    device: str,
 ) -> None:
     """Train a segmentation network on images and masks."""
     torch.manual_seed(seed)
@@ -121,11 +124,64 @@ def train_segmenter(  # noqa: PLR0913 - one parameter for each flag
     train_pairs, test_pairs = (pairs.load(folders, classes=len(classes), limit=limit) for folders in (train, [test]))
     objective = segment.Segmentation(train_pairs, test_pairs, recipe, len(classes))
     start = checkpoint.load(backbone) if backbone else None
-    run = Run(segment.build(VARIANTS[variant], len(classes), start), recipe, output)
+    run = Run(segment.build(VARIANTS[variant], len(classes), start), recipe, output, device)
     network = run.train(objective)
     objective.calibrate(network)
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
     export.segmenter(network, classes, output / "model.safetensors")
+
+
+@main.command("instances")
+@click.option(
+    "--train",
+    multiple=True,
+    required=True,
+    type=FOLDER,
+    help="Train on FOLDER/{images,masks,instances.json}. May be repeated.",
+)
+@click.option(
+    "--labels",
+    "names",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Read the class names from this file, one per line; the first one is the background.",
+)
+@click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    help="Start with the weights of this classifier, which must have the same variant.",
+)
+@common
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
+def train_instances(  # noqa: PLR0913 - one parameter for each flag
+    train: tuple[Path, ...],
+    *,
+    test: Path,
+    output: Path,
+    names: Path,
+    backbone: Path | None,
+    variant: str,
+    epochs: int,
+    limit: int | None,
+    seed: int,
+    device: str,
+) -> None:
+    """Train a detector and a segmentation network on images, masks and objects."""
+    torch.manual_seed(seed)
+    classes = labels.read(names)
+    objects = [label.name for label in classes[1:]]
+    recipe = Recipe(epochs=epochs, batch=16, rate=1e-3, seed=seed)
+    train_images = annotated_images.load(train, objects, limit)
+    test_pairs = pairs.load([test], classes=len(classes), limit=limit)
+    objective = instances.Instances(train_images, test_pairs, recipe, len(objects))
+    start = checkpoint.load(backbone) if backbone else None
+    run = Run(instances.build(VARIANTS[variant], len(objects), start), recipe, output, device)
+    network = run.train(objective)
+    assert isinstance(network, instances.InstanceNetwork)
+    objective.calibrate(network)
+    curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
+    export.segmenter(network.segmenter(), classes, output / "segmenter.safetensors")
+    export.detector(network.detector, classes[1:], output / "detector.safetensors")
 
 
 if __name__ == "__main__":

@@ -153,10 +153,12 @@ class Classification:
     def logits(self, network: nn.Module) -> Tensor:
         """Return the logits N K of the test images, cropped as in the service."""
         found = []
+        device = next(network.parameters()).device
         for start in range(0, len(self.test), 128):
             images = self.test.images[start : start + 128]
             boxes = [centre_crop(image.size) for image in images]
-            found.append(network(augment.normalise(torch.from_numpy(crops.stack(images, boxes, INPUT_SIDE)))))
+            x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, INPUT_SIDE)))
+            found.append(network(x.to(device)).cpu())
         return torch.cat(found)
 
     def calibrate(self, network: nn.Module) -> None:

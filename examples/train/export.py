@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from examples.train import classify, segment
+from examples.train import classify, instances, segment
 from twins.card import Label
 from twins.checkpoints import checkpoint
 from twins.checkpoints.metadata import Declared
@@ -31,6 +31,13 @@ def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     names = tuple(label.name for label in classes)
     preprocessing = Preprocessing(segment.INPUT_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
     write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names, palette), path)
+
+
+def detector(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
+    """Save a detector with its class names."""
+    preprocessing = Preprocessing(instances.DETECTOR_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
+    names = tuple(label.name for label in classes)
+    write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names), path)
 
 
 def write(state: dict[str, Tensor], declared: Declared, path: Path) -> None:

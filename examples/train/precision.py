@@ -1,10 +1,11 @@
-"""Mixed precision on processors with bfloat16, where a training step takes two thirds of the time.
+"""Mixed precision on GPUs and on processors with bfloat16, where a training step takes two thirds of the time.
 
 Linear layers and convolutions run in bfloat16. Losses run in float32, and so does attention, whose backward pass is
 slower in bfloat16.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -31,8 +32,9 @@ class AttentionInFloat(TorchFunctionMode):
 
 
 def mixed(network: Callable[[Tensor], Output], x: Tensor) -> Output:
-    """Return network(x) in float32, computed in bfloat16 if the processor supports it."""
-    enabled = bool(torch.cpu.get_capabilities().get(BFLOAT16))
-    with torch.autocast("cpu", torch.bfloat16, enabled=enabled), AttentionInFloat():
+    """Return network(x) in float32, computed in bfloat16 if the device supports it."""
+    enabled = x.is_cuda or bool(torch.cpu.get_capabilities().get(BFLOAT16))
+    attention = nullcontext() if x.is_cuda else AttentionInFloat()
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=enabled), attention:
         output = network(x)
     return output.float() if isinstance(output, Tensor) else tuple(each.float() for each in output)

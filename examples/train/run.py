@@ -9,9 +9,9 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.progress import Progress
@@ -70,8 +70,8 @@ class Objective(Protocol[B]):
 class Run:
     """A run with its folder. A second run in the same folder resumes after the last complete epoch of the first."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, folder: Path) -> None:
-        self.network, self.recipe, self.folder = network, recipe, folder
+    def __init__(self, network: nn.Module, recipe: Recipe, folder: Path, device: str = "cpu") -> None:
+        self.network, self.recipe, self.folder, self.device = network.to(device), recipe, folder, device
         self.average = copy.deepcopy(network).requires_grad_(requires_grad=False).eval()
         self.optimiser = torch.optim.AdamW(groups(network, recipe.decay), lr=recipe.rate, fused=True)
         self.log: list[Entry] = []
@@ -88,7 +88,8 @@ class Run:
             for epoch in range(len(self.log), self.recipe.epochs):
                 start, losses = time.monotonic(), []
                 for batch in prefetched(objective.batches(epoch)):
-                    losses.append(self.optimise(objective.loss(self.network, batch), total))
+                    loss = objective.loss(self.network, on_device(batch, self.device))
+                    losses.append(self.optimise(loss, total))
                     progress.update(bar, advance=1, description=f"epoch {epoch + 1}, loss {losses[-1]:.3f}")
                 seconds = time.monotonic() - start
                 due = (epoch + 1) % measure_every == 0 or epoch + 1 == self.recipe.epochs
@@ -137,7 +138,7 @@ class Run:
 
     def resume(self) -> None:
         """Load the state after the last complete epoch."""
-        state = torch.load(self.folder / STATE, weights_only=True)
+        state = torch.load(self.folder / STATE, weights_only=True, map_location=self.device)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -151,6 +152,17 @@ def groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
         {"params": [each for each in parameters if each.ndim > 1], "weight_decay": decay},
         {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def on_device(value: Any, device: str) -> Any:
+    """Return a value with all tensors in its dataclasses and tuples on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(on_device(each, device) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: on_device(getattr(value, each.name), device) for each in fields(value)})
+    return value
 
 
 def prefetched(batches: Iterable[B]) -> Iterator[B]:

@@ -30,6 +30,7 @@ WIDTH, CHANNELS = 128, 64  # channels of the pyramid and of the head; the publis
 AREA = (0.15, 1.0)  # fraction of the image that a crop covers; small crops show objects from close by
 PASTE_PROBABILITY = 0.5  # fraction of the images that get the foreground of their neighbour
 ROUNDS, BIASES = 2, tuple(i / 4 for i in range(-16, 17))  # for the calibration of the biases
+STEP = 2  # the loss takes every second pixel of every second line: a quarter of the work, and the same training
 DICE_WEIGHT = 1.0  # weight of the Dice loss relative to the cross-entropy
 
 
@@ -40,11 +41,14 @@ def build(variant: Variant, classes: int, classifier: Checkpoint | None) -> Segm
         if isinstance(module, ConvNormRelu):
             module.bn = nn.BatchNorm2d(module.conv.out_channels)  # a batch norm that updates its statistics
     if classifier is not None:
-        backbone = {
-            key: value.float() for key, value in classifier.state.items() if not key.startswith(("norm.", "head."))
-        }
-        network.backbone.load_state_dict(backbone)
+        start(network.backbone, classifier)
     return network
+
+
+def start(backbone: Backbone, classifier: Checkpoint) -> None:
+    """Load the weights of a classifier into a backbone."""
+    own = {key: value.float() for key, value in classifier.state.items() if not key.startswith(("norm.", "head."))}
+    backbone.load_state_dict(own)
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,7 @@ class Segmentation:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return the cross-entropy of the pixels plus the Dice loss."""
-        logits = F.interpolate(
-            mixed(network, batch.x), size=batch.masks.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return F.cross_entropy(logits, batch.masks, ignore_index=IGNORE_INDEX) + DICE_WEIGHT * dice_loss(
-            logits, batch.masks
-        )
+        return mask_loss(mixed(network, batch.x), batch.masks)
 
     def measure(self, network: nn.Module) -> float:
         """Return the mean IoU on the test images at a quarter of the input size."""
@@ -101,10 +100,12 @@ class Segmentation:
     def logits(self, network: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the logits P K and the true ids P of all pixels of the test images that have a class."""
         logits, truths = [], []
+        device = next(network.parameters()).device
         for image, mask in zip(self.test.images, self.test.masks, strict=True):
             scale = INPUT_SIDE / min(image.size)
             size = (round(image.width * scale), round(image.height * scale))
-            (found,) = network(augment.normalise(torch.from_numpy(np.array(image.resize(size))[None])))  # K H W
+            x = augment.normalise(torch.from_numpy(np.array(image.resize(size))[None]))
+            (found,) = network(x.to(device)).cpu()  # K H W
             small = mask.resize((found.shape[2], found.shape[1]), Image.Resampling.NEAREST)
             truth = torch.from_numpy(np.array(small)).long()
             logits.append(found[:, truth != IGNORE_INDEX].T)
@@ -125,7 +126,7 @@ class Segmentation:
         for number in list(range(1, self.classes)) * ROUNDS:
             candidates = [biases.index_fill(0, torch.tensor([number]), bias) for bias in BIASES]
             biases = max(candidates, key=lambda each: mean_iou(logits + each, truth))
-        head.bias.data.add_(biases)
+        head.bias.data.add_(biases.to(head.bias.device))
 
 
 def mean_iou(logits: Tensor, truth: Tensor) -> float:
@@ -134,6 +135,14 @@ def mean_iou(logits: Tensor, truth: Tensor) -> float:
     counts = torch.bincount(truth * classes + logits.argmax(1), minlength=classes**2).view(classes, classes)
     both, either = counts.diagonal(), counts.sum(0) + counts.sum(1) - counts.diagonal()
     return float((both[either > 0] / either[either > 0]).mean())
+
+
+def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the sum of the cross-entropy and the Dice loss. logits: B K, a quarter of S; masks: B S S."""
+    masks = masks[:, 1::STEP, 1::STEP]
+    logits = F.interpolate(logits, size=masks.shape[-2:], mode="bilinear", align_corners=False)
+    known = F.cross_entropy(logits, masks, ignore_index=IGNORE_INDEX)
+    return known + DICE_WEIGHT * dice_loss(logits, masks)
 
 
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:

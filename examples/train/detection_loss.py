@@ -1,0 +1,181 @@
+"""The losses of Mask R-CNN: of the proposals, and of the regions that are looked at again.
+
+Source: "Mask R-CNN" (arXiv 1703.06870), with the thresholds and the weights of its usual recipe and fewer samples.
+
+Legend: B batch · N anchors or proposals · M objects · R regions · P regions with an object · K classes · S side
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from examples.train.precision import mixed
+from twins.network import ops
+from twins.network.heads import mask_rcnn
+from twins.network.heads.mask_rcnn import RoiHead, RpnLevel
+
+CERTAIN, EMPTY = 0.7, 0.3  # overlap of an anchor with an object from which on it shows it, and below which it is empty
+SAMPLED_ANCHORS = 256  # of an image; at most half of them show an object
+CANDIDATES, PROPOSALS = 200, 100  # of a level before suppression, and of an image after it
+OBJECT = 0.5  # overlap of a region with an object that it shows
+REGIONS, WITH_OBJECT = 32, 8  # of an image, and those with an object among them
+COVERED = 0.5  # fraction of a box in an ignored box, from which on it is not background
+MASK_SIDE = 28  # of a mask that the network predicts
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of one crop as tensors."""
+
+    boxes: Tensor  # M 4
+    classes: Tensor  # M
+    masks: Tensor  # M S S, uint8
+    has_mask: Tensor  # M
+    ignored: Tensor  # boxes, any number by 4
+    known: bool
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one image whose class, box and mask are learnt."""
+
+    boxes: Tensor  # R 4, those with an object first
+    classes: Tensor  # R; K for background
+    matched: Tensor  # P, the number of the object of each region that has one
+
+
+def rpn_loss(levels: Sequence[RpnLevel], truths: Sequence[Truth]) -> Tensor:
+    """Return the loss of the proposals: whether there is an object, and its box."""
+    anchors = torch.cat([level.anchors for level in levels])
+    logits = torch.cat([level.logits for level in levels], dim=1)
+    deltas = torch.cat([level.deltas for level in levels], dim=1)
+    losses = [
+        rpn_image_loss(anchors, logits[index], deltas[index], truth)
+        for index, truth in enumerate(truths)
+        if truth.known
+    ]
+    return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def rpn_image_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, truth: Truth) -> Tensor:
+    """Return the loss of the proposals of one image. logits: N; deltas: N 4."""
+    overlaps = ops.overlaps(anchors, truth.boxes)  # N M
+    if len(truth.boxes):
+        best, matched = overlaps.max(dim=1)
+        most = overlaps.max(dim=0).values
+        certain = (best >= CERTAIN) | ((overlaps == most) & (most >= EMPTY)).any(dim=1)
+    else:
+        best, matched = anchors.new_zeros(len(anchors)), anchors.new_zeros(len(anchors), dtype=torch.long)
+        certain = torch.zeros_like(best, dtype=torch.bool)
+    positive = sample(certain, SAMPLED_ANCHORS // 2)
+    negative = sample(~certain & (best < EMPTY) & ~covered(anchors, truth.ignored), SAMPLED_ANCHORS - len(positive))
+    chosen = torch.cat([positive, negative])
+    wanted = torch.cat([torch.ones_like(logits[positive]), torch.zeros_like(logits[negative])])
+    loss = F.binary_cross_entropy_with_logits(logits[chosen], wanted)
+    if len(positive):
+        target = encode_deltas(anchors[positive], truth.boxes[matched[positive]])
+        loss = loss + (deltas[positive] - target).abs().sum() / len(chosen)
+    return loss
+
+
+@torch.no_grad()
+def regions(levels: Sequence[RpnLevel], index: int, truth: Truth, size: tuple[int, int], classes: int) -> Regions:
+    """Return the regions of one image, from its proposals and its objects. `size` is that of the image."""
+    found = torch.cat([proposals(levels, index, size), truth.boxes])
+    overlaps = ops.overlaps(found, truth.boxes)
+    if not len(truth.boxes):
+        overlaps = overlaps.new_zeros(len(found), 1)
+    best, matched = overlaps.max(dim=1)
+    positive = sample(best >= OBJECT, WITH_OBJECT)
+    negative = sample((best < OBJECT) & ~covered(found, truth.ignored), REGIONS - len(positive))
+    with_object = matched[positive]
+    background = with_object.new_full((len(negative),), classes)
+    return Regions(
+        found[torch.cat([positive, negative])], torch.cat([truth.classes[with_object], background]), with_object
+    )
+
+
+def proposals(levels: Sequence[RpnLevel], index: int, size: tuple[int, int]) -> Tensor:
+    """Return the best boxes of one image after suppression, N 4."""
+    boxes, scores, groups = [], [], []
+    for number, level in enumerate(levels):
+        best = level.logits[index].topk(min(CANDIDATES, len(level.anchors)))
+        boxes.append(ops.decode_deltas(level.anchors[best.indices], level.deltas[index][best.indices], size))
+        scores.append(best.values)
+        groups.append(torch.full_like(best.indices, number))
+    found, values = torch.cat(boxes), torch.cat(scores)
+    filled = (found[:, 2:] - found[:, :2]).amin(dim=1) > 1
+    found, values, group = found[filled], values[filled], torch.cat(groups)[filled]
+    return found[ops.nms(found, values, group, threshold=mask_rcnn.PROPOSAL_OVERLAP, limit=PROPOSALS)]
+
+
+def roi_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
+    """Return the loss of the regions: class, box and mask. maps: B C H W each."""
+    by_image = list(zip(*(level.unbind() for level in maps), strict=True))  # a level for each image
+    x = torch.cat([mask_rcnn.features(m, r.boxes, mask_rcnn.BOX_SIDE) for m, r in zip(by_image, chosen, strict=True)])
+    logits, deltas = mixed(head.bbox_head, x)
+    classes = torch.cat([each.classes for each in chosen])
+    loss = F.cross_entropy(logits, classes)
+    with_object = classes < logits.shape[1] - 1
+    if with_object.any():
+        boxes = torch.cat([each.boxes for each in chosen])[with_object]
+        truth = torch.cat([each.boxes[r.matched] for each, r in zip(truths, chosen, strict=True)])
+        target = encode_deltas(boxes, truth) / boxes.new_tensor(mask_rcnn.BOX_STD)
+        own = deltas.unflatten(1, (-1, 4))[with_object, classes[with_object]]
+        loss = loss + (own - target).abs().sum() / len(classes)
+    return loss + mask_loss(head, by_image, chosen, truths)
+
+
+def mask_loss(
+    head: RoiHead, by_image: Sequence[Sequence[Tensor]], chosen: Sequence[Regions], truths: Sequence[Truth]
+) -> Tensor:
+    """Return the loss of the masks of the regions whose object has one."""
+    x, targets, classes = [], [], []
+    for maps, found, truth in zip(by_image, chosen, truths, strict=True):
+        (known,) = truth.has_mask[found.matched].nonzero(as_tuple=True)
+        if len(known):
+            boxes = found.boxes[known]
+            x.append(mask_rcnn.features(maps, boxes, mask_rcnn.MASK_SIDE))
+            targets.append(mask_targets(truth.masks[found.matched[known]], boxes))
+            classes.append(found.classes[known])
+    if not x:
+        return by_image[0][0].new_zeros(())
+    logits = mixed(head.mask_head, torch.cat(x))
+    number = torch.cat(classes)
+    own = logits[torch.arange(len(number), device=number.device), number]
+    return F.binary_cross_entropy_with_logits(own, torch.cat(targets))
+
+
+def mask_targets(masks: Tensor, boxes: Tensor) -> Tensor:
+    """Return the part of each mask in a box as a network predicts it, P 28 28. masks: P S S; boxes: P 4."""
+    steps = (torch.arange(MASK_SIDE, device=boxes.device) + 0.5) / MASK_SIDE
+    sides = boxes[:, 2:] - boxes[:, :2]
+    x = (boxes[:, 0, None] + sides[:, 0, None] * steps) * 2 / masks.shape[2] - 1
+    y = (boxes[:, 1, None] + sides[:, 1, None] * steps) * 2 / masks.shape[1] - 1
+    grid = torch.stack([x[:, None].expand(-1, MASK_SIDE, -1), y[:, :, None].expand(-1, -1, MASK_SIDE)], dim=-1)
+    found = F.grid_sample(masks[:, None].float(), grid, align_corners=False)[:, 0]
+    return (found >= 0.5).float()
+
+
+def encode_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Return the deltas that make boxes of anchors, N 4: the inverse of `ops.decode_deltas`."""
+    sides, wanted = anchors[:, 2:] - anchors[:, :2], boxes[:, 2:] - boxes[:, :2]
+    shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2 / sides
+    return torch.cat([shift, (wanted / sides).log()], dim=1)
+
+
+def sample(wanted: Tensor, most: int) -> Tensor:
+    """Return the indices of `most` true values, at random, or of all if there are fewer. wanted: N."""
+    (found,) = wanted.nonzero(as_tuple=True)
+    return found[torch.randperm(len(found), device=found.device)[:most]]
+
+
+def covered(boxes: Tensor, ignored: Tensor) -> Tensor:
+    """Return whether each box lies mostly in one ignored box, N. boxes: N 4; ignored: any number by 4."""
+    corner = torch.maximum(boxes[:, None, :2], ignored[None, :, :2])
+    end = torch.minimum(boxes[:, None, 2:], ignored[None, :, 2:])
+    common = (end - corner).clamp(min=0).prod(dim=-1)
+    return (common > COVERED * ops.area(boxes)[:, None]).any(dim=1)

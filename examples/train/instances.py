@@ -1,0 +1,161 @@
+"""The training objective of a detector and a segmentation network that share a backbone.
+
+Each image has a mask of class ids and the boxes and masks of its objects. Both networks learn from every crop, so that
+the boxes profit from the masks and the other way round. They are saved as two checkpoints.
+
+Legend: B batch · S side of a crop · K classes without the background
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from examples.train import annotated_images, augment, crops, segment
+from examples.train.annotated_images import AnnotatedImage, Objects
+from examples.train.detection_loss import Truth, regions, roi_loss, rpn_loss
+from examples.train.pairs import Pairs
+from examples.train.precision import mixed
+from examples.train.run import Recipe
+from twins.checkpoints.checkpoint import Checkpoint
+from twins.network import ops
+from twins.network.heads.mask_rcnn import STRIDES, BoxHead, MaskHead, MaskRcnn, RoiHead, RpnHead, RpnLevel, RpnPyramid
+from twins.network.heads.retinanet import by_anchor
+from twins.network.heads.segment import Segmenter
+from twins.network.variants import Variant
+
+SIZES = ((0.35, 128), (0.75, 192), (1.0, 256))  # (fraction of the epochs, side of a crop in pixels until then)
+AREA = (0.12, 1.0)  # fraction of the image that a crop covers
+WIDTH, HIDDEN = 96, 384  # channels of the detector's pyramid and of its linear layers; the published ones: 256, 1024
+LAYERS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
+DETECTOR_SIDE = 320  # pixels; short side of the input of the served detector
+
+
+class InstanceNetwork(nn.Module):
+    """A detector, and the neck and the head of a segmentation network on the same backbone."""
+
+    def __init__(self, variant: Variant, classes: int) -> None:
+        super().__init__()
+        segmenter = segment.build(variant, classes + 1, None)
+        heads = RoiHead(BoxHead(WIDTH, HIDDEN, classes), MaskHead(WIDTH, classes))
+        self.detector = MaskRcnn(segmenter.backbone, RpnPyramid(variant.dims, WIDTH), RpnHead(WIDTH), heads)
+        self.neck, self.decode_head = segmenter.neck, segmenter.decode_head
+        self.classes = classes
+
+    def segmenter(self) -> Segmenter:
+        """Return the segmentation network, which shares its parameters with this one."""
+        return Segmenter(self.detector.backbone, self.neck, self.decode_head)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits of the mask, then the five levels of the detector, then logits and deltas of each level."""
+        maps = self.detector.backbone.maps(x)
+        levels = self.detector.neck(maps)
+        proposed = [output for level in levels for output in self.detector.rpn_head(level)]
+        return (self.decode_head(self.neck(maps)), *levels, *proposed)
+
+
+def build(variant: Variant, classes: int, classifier: Checkpoint | None) -> InstanceNetwork:
+    """Build both networks for training. Their backbone starts with the weights of the classifier, if there is one."""
+    network = InstanceNetwork(variant, classes)
+    for head in (network.detector.rpn_head, network.detector.roi_head):
+        for module in head.modules():
+            if isinstance(module, LAYERS):
+                nn.init.normal_(module.weight, std=0.01)
+    for module in (*network.detector.roi_head.mask_head.modules(), *network.detector.roi_head.bbox_head.shared_fcs):
+        if isinstance(module, LAYERS):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    if classifier is not None:
+        segment.start(network.detector.backbone, classifier)
+    return network
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops with their masks and objects."""
+
+    x: Tensor  # B 3 S S, normalised
+    masks: Tensor  # B S S, class ids or IGNORE_INDEX
+    truths: tuple[Truth, ...]
+
+
+class Instances:
+    """The objective of both networks."""
+
+    def __init__(self, train: Sequence[AnnotatedImage], test: Pairs, recipe: Recipe, classes: int) -> None:
+        self.train, self.recipe, self.classes = train, recipe, classes
+        self.masks = segment.Segmentation(test, test, recipe, classes + 1)
+        self.steps = max(1, len(train) // recipe.batch)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        random = np.random.default_rng((self.recipe.seed, epoch))
+        side = crops.side(SIZES, epoch, self.recipe.epochs)
+        order = random.permutation(len(self.train))
+        for step in range(self.steps):
+            yield self.batch(order[step * self.recipe.batch :][: self.recipe.batch], side, random)
+
+    def batch(self, chosen: NDArray[np.int64], side: int, random: np.random.Generator) -> Batch:
+        """Return random crops of the chosen images, augmented, with their masks and objects."""
+        generator = torch.Generator().manual_seed(int(random.integers(2**31)))
+        found = [self.train[i] for i in chosen]
+        numbers = random.integers(2**31, size=len(chosen)).tolist()
+        boxes = [
+            crops.box(each.image.size, int(i), number, self.recipe.seed, AREA)
+            for each, i, number in zip(found, chosen, numbers, strict=True)
+        ]
+        objects = [annotated_images.crop(each, box, side) for each, box in zip(found, boxes, strict=True)]
+        x = augment.normalise(torch.from_numpy(crops.stack([each.image for each in found], boxes, side)))
+        ids = torch.from_numpy(crops.stack_masks([each.mask for each in found], boxes, side)).long()
+        mirrored = augment.bernoulli(x, generator)
+        x, ids = augment.mirror(augment.recolour(x, generator), mirrored), augment.mirror(ids, mirrored)
+        objects = [
+            annotated_images.mirrored(each, side) if flip else each
+            for each, flip in zip(objects, mirrored.tolist(), strict=True)
+        ]
+        return Batch(x, ids, tuple(truth(each) for each in objects))
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return the sum of the losses of the mask, the proposals and the regions."""
+        assert isinstance(network, InstanceNetwork)
+        logits, *outputs = mixed(network, batch.x)
+        maps, proposed = outputs[: len(STRIDES)], outputs[len(STRIDES) :]
+        levels = rpn_levels(network.detector, proposed)
+        size = (batch.x.shape[-2], batch.x.shape[-1])
+        known = [index for index, each in enumerate(batch.truths) if each.known]
+        loss = segment.mask_loss(logits, batch.masks) + rpn_loss(levels, batch.truths)
+        if not known:
+            return loss
+        truths = [batch.truths[index] for index in known]
+        chosen = [regions(levels, index, batch.truths[index], size, self.classes) for index in known]
+        return loss + roi_loss(network.detector.roi_head, [each[known] for each in maps], chosen, truths)
+
+    def measure(self, network: nn.Module) -> float:
+        """Return the mean IoU of the masks on the test images."""
+        assert isinstance(network, InstanceNetwork)
+        return self.masks.measure(network.segmenter())
+
+    def calibrate(self, network: nn.Module) -> None:
+        """Adjust the biases of the segmentation network."""
+        assert isinstance(network, InstanceNetwork)
+        self.masks.calibrate(network.segmenter())
+
+
+def rpn_levels(detector: MaskRcnn, proposed: Sequence[Tensor]) -> list[RpnLevel]:
+    """Return what the first stage predicts. proposed: logits and deltas of each level."""
+    found = []
+    for number, (base, stride) in enumerate(zip(detector.bases, STRIDES, strict=True)):
+        logits, deltas = proposed[2 * number : 2 * number + 2]
+        anchors = ops.grid_anchors(base.to(logits.device), (logits.shape[-2], logits.shape[-1]), stride)
+        found.append(RpnLevel(by_anchor(logits, len(base)).flatten(1), by_anchor(deltas, len(base)), anchors))
+    return found
+
+
+def truth(objects: Objects) -> Truth:
+    """Return the objects of a crop as tensors."""
+    boxes, classes, masks = map(torch.from_numpy, (objects.boxes, objects.classes, objects.masks))
+    return Truth(
+        boxes, classes, masks, torch.from_numpy(objects.has_mask), torch.from_numpy(objects.ignored), objects.known
+    )
