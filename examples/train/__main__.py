@@ -10,10 +10,12 @@ from examples.train import annotated_images, classify, curve, export, instances,
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
+from twins.evaluation.datasets import SUFFIXES
 from twins.network.variants import VARIANTS
 from twins.zoo import labels
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CROPS = 5  # crops of each image for which the teacher's features are computed
 
 
@@ -182,6 +184,28 @@ def train_instances(  # noqa: PLR0913 - one parameter for each flag
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
     export.segmenter(network.segmenter(), classes, output / "segmenter.safetensors")
     export.detector(network.detector, classes[1:], output / "detector.safetensors")
+
+
+@main.command("label")
+@click.argument("folder", type=FOLDER)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Write images, masks and objects there.")
+@click.option("--labels", "names", required=True, type=click.Path(path_type=Path), help="As for `instances`.")
+@click.option("--shows", required=True, help="Leave out images without an object of this class.")
+@click.option("--detector", required=True, type=FILE, help="The ONNX file of YOLOX-nano.")
+@click.option("--segmenter", required=True, type=FILE, help="The TFLite file of DeepLabV3.")
+@click.option("--limit", type=click.IntRange(1), help="Use only this many images.")
+def label_images(  # noqa: PLR0913 - one parameter for each flag
+    folder: Path, *, output: Path, names: Path, shows: str, detector: Path, segmenter: Path, limit: int | None
+) -> None:
+    """Write masks and objects of the images in FOLDER, as two teachers find them, for `instances`."""
+    from examples.train import label  # imported here, since its packages are only needed for this command
+
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    chosen = labelled_images.evenly_spaced(paths, min(limit or len(paths), len(paths)))
+    classes = [each.name for each in labels.read(names)[1:]]
+    teachers = label.Detector(detector), label.Segmenter(segmenter)
+    count = label.write(chosen, output, classes, teachers, shows=shows)
+    click.echo(f"{count} of {len(chosen)} images show a {shows}")
 
 
 if __name__ == "__main__":
