@@ -1,11 +1,14 @@
 """Images for training: discs and bars on noise, which a network learns in a few steps."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pycocotools import mask as coco
 
 CLASSES = ("blue_bar", "red_disc")
+OBJECTS = ("bar", "disc")
 SIZE = (150, 120)
 
 
@@ -41,4 +44,29 @@ def pairs(root: Path, count: int) -> Path:
         image, mask = draw(number)
         image.save(root / "images" / f"{number:03}.jpg", quality=95)
         mask.save(root / "masks" / f"{number:03}.png")
+    return root
+
+
+def annotated(root: Path, count: int) -> Path:
+    """Write `count` images with their masks and their objects."""
+    pairs(root, count)
+    annotations = []
+    for number in range(count):
+        mask = np.asarray(draw(number)[1])
+        left, top, right, bottom = Image.fromarray(mask).getbbox() or (0, 0, 0, 0)
+        rle = coco.encode(np.asfortranarray((mask > 0).astype(np.uint8)))
+        annotations.append(
+            {
+                **{"id": number + 1, "image_id": number + 1, "category_id": int(mask.max()), "iscrowd": 0},
+                **{"bbox": [left, top, right - left, bottom - top], "area": int((mask > 0).sum())},
+                "segmentation": {**rle, "counts": rle["counts"].decode()},
+            }
+        )
+    images = [
+        {"id": number + 1, "file_name": f"{number:03}.jpg", "width": SIZE[0], "height": SIZE[1]}
+        for number in range(count)
+    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(OBJECTS, start=1)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "instances.json").write_text(json.dumps(document))
     return root

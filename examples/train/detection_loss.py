@@ -73,6 +73,8 @@ def rpn_image_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, truth: Truth
     positive = sample(certain, SAMPLED_ANCHORS // 2)
     negative = sample(~certain & (best < EMPTY) & ~covered(anchors, truth.ignored), SAMPLED_ANCHORS - len(positive))
     chosen = torch.cat([positive, negative])
+    if not len(chosen):
+        return logits.sum() * 0
     wanted = torch.cat([torch.ones_like(logits[positive]), torch.zeros_like(logits[negative])])
     loss = F.binary_cross_entropy_with_logits(logits[chosen], wanted)
     if len(positive):
@@ -82,7 +84,7 @@ def rpn_image_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, truth: Truth
 
 
 @torch.no_grad()
-def regions(levels: Sequence[RpnLevel], index: int, truth: Truth, size: tuple[int, int], classes: int) -> Regions:
+def choose(levels: Sequence[RpnLevel], index: int, truth: Truth, size: tuple[int, int], classes: int) -> Regions:
     """Return the regions of one image, from its proposals and its objects. `size` is that of the image."""
     found = torch.cat([proposals(levels, index, size), truth.boxes])
     overlaps = ops.overlaps(found, truth.boxes)
@@ -118,6 +120,8 @@ def roi_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], t
     x = torch.cat([mask_rcnn.features(m, r.boxes, mask_rcnn.BOX_SIDE) for m, r in zip(by_image, chosen, strict=True)])
     logits, deltas = mixed(head.bbox_head, x)
     classes = torch.cat([each.classes for each in chosen])
+    if not len(classes):
+        return maps[0].sum() * 0
     loss = F.cross_entropy(logits, classes)
     with_object = classes < logits.shape[1] - 1
     if with_object.any():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from examples.train import annotated_images, augment, crops, segment
 from examples.train.annotated_images import AnnotatedImage, Objects
-from examples.train.detection_loss import Truth, regions, roi_loss, rpn_loss
+from examples.train.detection_loss import Truth, choose, roi_loss, rpn_loss
 from examples.train.pairs import Pairs
 from examples.train.precision import mixed
 from examples.train.run import Recipe
@@ -129,7 +129,7 @@ class Instances:
         if not known:
             return loss
         truths = [batch.truths[index] for index in known]
-        chosen = [regions(levels, index, batch.truths[index], size, self.classes) for index in known]
+        chosen = [choose(levels, index, batch.truths[index], size, self.classes) for index in known]
         return loss + roi_loss(network.detector.roi_head, [each[known] for each in maps], chosen, truths)
 
     def measure(self, network: nn.Module) -> float:
