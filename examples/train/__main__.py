@@ -6,7 +6,7 @@ from typing import Any
 import click
 import torch
 
-from examples.train import annotated_images, classify, curve, export, instances, labelled_images, pairs, segment
+from examples.train import annotated_images, classify, curve, export, instances, labelled_images, others, pairs, segment
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
@@ -60,6 +60,19 @@ def common(command: Any) -> Any:
 )
 @common
 @click.option("--epochs", type=click.IntRange(1), default=72, show_default=True)
+@click.option(
+    "--others",
+    "other_folders",
+    multiple=True,
+    type=FOLDER,
+    help="Images of other things, FOLDER/*.jpg, for which the network learns low confidence. May be repeated.",
+)
+@click.option(
+    "--start", type=click.Path(path_type=Path), help="Start with the weights of this classifier of the same classes."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), default=1.5e-3, show_default=True, help="The peak learning rate."
+)
 @click.option("--teacher/--no-teacher", default=True, show_default=True, help="Also learn from EfficientNet-Lite0.")
 def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     train: tuple[Path, ...],
@@ -68,6 +81,9 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     output: Path,
     variant: str,
     epochs: int,
+    other_folders: tuple[Path, ...],
+    start: Path | None,
+    rate: float,
     teacher: bool,
     limit: int | None,
     seed: int,
@@ -77,11 +93,16 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     output.mkdir(parents=True, exist_ok=True)
     train_images = labelled_images.load(train, limit=limit)
     test_images = labelled_images.load([test], classes=train_images.classes, limit=limit)
-    recipe = Recipe(epochs=epochs, batch=128, rate=1.5e-3, seed=seed)
+    if other_folders:
+        train_images = labelled_images.with_others(train_images, other_folders, limit)
+    recipe = Recipe(epochs=epochs, batch=128, rate=rate, seed=seed)
     targets = classify.teacher_targets(train_images, output, CROPS, seed) if teacher else None
     objective = classify.Classification(train_images, test_images, recipe, targets)
     torch.manual_seed(seed)  # set the seed here, since the teacher uses random numbers unless its features are cached
-    run = Run(classify.DistilledClassifier(VARIANTS[variant], len(train_images.classes)), recipe, output, device)
+    fresh = classify.DistilledClassifier(VARIANTS[variant], len(train_images.classes))
+    if start:
+        classify.start(fresh, checkpoint.load(start))
+    run = Run(fresh, recipe, output, device)
     network = run.train(objective)
     objective.calibrate(network)
     curve.draw(run.log, "top-1 on the test images", output / "curve.png")
@@ -206,6 +227,24 @@ def label_images(  # noqa: PLR0913 - one parameter for each flag
     teachers = label.Detector(detector), label.Segmenter(segmenter)
     count = label.write(chosen, output, classes, teachers, shows=shows)
     click.echo(f"{count} of {len(chosen)} images show a {shows}")
+
+
+@main.command("others")
+@click.argument("folder", type=FOLDER)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Write the images there.")
+@click.option("--labels", "names", required=True, type=click.Path(path_type=Path), help="As for `instances`.")
+@click.option("--without", multiple=True, required=True, help="Show no object of this class. May be repeated.")
+@click.option("--most", type=click.IntRange(1), default=2, show_default=True, help="Crops of each image.")
+@click.option("--seed", default=0, show_default=True)
+def write_others(  # noqa: PLR0913 - one parameter for each flag
+    folder: Path, *, output: Path, names: Path, without: tuple[str, ...], most: int, seed: int
+) -> None:
+    """Write parts of the annotated images in FOLDER that show none of some classes, for `classify --others`."""
+    classes = [each.name for each in labels.read(names)[1:]]
+    if unknown := sorted(set(without) - set(classes)):
+        raise click.UsageError(f"{unknown[0]!r} is not among the labels")
+    found = annotated_images.load([folder], classes)
+    click.echo(f"{others.write(found, output, [classes.index(name) for name in without], most, seed)} images")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from examples.train import augment, crops
-from examples.train.labelled_images import LabelledImages
+from examples.train.labelled_images import NO_CLASS, LabelledImages
 from examples.train.precision import mixed
 from examples.train.run import Recipe
+from twins.checkpoints.checkpoint import Checkpoint
 from twins.network.heads.classify import Classifier
 from twins.network.variants import Family, Variant
 
@@ -28,6 +29,7 @@ TEACHER_WEIGHT = 0.5  # weight of the teacher's prediction in a target
 DISTILLATION_TEMPERATURE = 2.0  # for the thousand classes of the teacher
 CUTMIX_PROBABILITY = 0.5  # fraction of the batches that CutMix is applied to
 WITHOUT_OBJECTS = 1 / 16  # fraction of images without an object, so that the network learns low confidence
+OTHERS = 1 / 8  # fraction of images of other things, if there are any
 IMAGENET = 1000
 TEMPERATURES = np.geomspace(0.2, 5, 200)  # candidates for the calibration
 TEMPERATURE_MARGIN = 1.1  # factor on the best temperature, since images without any of the classes score too high
@@ -45,6 +47,12 @@ class DistilledClassifier(Classifier):
         """Return the logits of the classes and of the teacher's classes. x: B 3 S S."""
         pooled = self.pooled(x)
         return self.head(pooled), self.imagenet(pooled)
+
+
+def start(network: DistilledClassifier, classifier: Checkpoint) -> None:
+    """Load the weights of a classifier of the same classes; the head for the teacher's classes keeps its own."""
+    own = {key: value for key, value in network.state_dict().items() if key.startswith("imagenet.")}
+    network.load_state_dict(own | {key: value.float() for key, value in classifier.state.items()})
 
 
 def initialise(module: nn.Module) -> None:
@@ -77,8 +85,10 @@ def teacher_targets(labelled: LabelledImages, folder: Path, count: int, seed: in
     from examples.train import teacher  # imported here, since its packages are only needed with a teacher
 
     features = teacher.features(labelled, count, seed, folder)
-    targets = torch.from_numpy(np.tile(labelled.targets, count))
-    classes = teacher.probe(torch.from_numpy(features).flatten(0, 1), targets, len(labelled.classes))
+    known = np.tile(labelled.targets, count)
+    shown = torch.from_numpy(known != NO_CLASS)
+    given = torch.from_numpy(features).flatten(0, 1)[shown]
+    classes = teacher.probe(given, torch.from_numpy(known)[shown], len(labelled.classes))
     return TeacherTargets(features, classes, teacher.last_layer())
 
 
@@ -90,11 +100,7 @@ class Classification:
     ) -> None:
         self.train, self.test, self.recipe, self.teacher = train, test, recipe, teacher
         self.steps = max(1, len(train) // recipe.batch)
-        counts = np.bincount(train.targets)
-        weights = (1 / np.sqrt(counts))[
-            train.targets
-        ]  # rare classes are drawn more often, but not as often as the others
-        self.probabilities = weights / weights.sum()
+        self.probabilities = probabilities(train.targets)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
@@ -126,15 +132,16 @@ class Classification:
     def targets(self, chosen: NDArray[np.int64], numbers: NDArray[np.int64]) -> tuple[Tensor, ...]:
         """Return the targets: B K, and with a teacher also B 1000."""
         classes = len(self.train.classes)
-        labels = F.one_hot(torch.from_numpy(self.train.targets[chosen]), classes).float()
-        labels = labels * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / classes
+        known = torch.from_numpy(self.train.targets[chosen])
+        shown = (known != NO_CLASS)[:, None]
+        labels = F.one_hot(known.clamp(min=0), classes).float() * (1 - LABEL_SMOOTHING) * shown
+        labels = labels + (1 - labels.sum(dim=1, keepdim=True)) / classes
         if self.teacher is None:
             return (labels,)
         features = torch.from_numpy(self.teacher.features[numbers, chosen]).float()
         predicted = self.teacher.classes(features).softmax(1)
-        return labels.lerp(predicted, TEACHER_WEIGHT), (
-            self.teacher.imagenet(features) / DISTILLATION_TEMPERATURE
-        ).softmax(1)
+        imagenet = (self.teacher.imagenet(features) / DISTILLATION_TEMPERATURE).softmax(1)
+        return torch.where(shown, labels.lerp(predicted, TEACHER_WEIGHT), labels), imagenet
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return the sum of the cross-entropies with both targets."""
@@ -172,6 +179,17 @@ class Classification:
         temperature = TEMPERATURE_MARGIN * TEMPERATURES[int(np.argmin(losses))]
         for parameter in network.head.parameters():
             parameter.data.div_(temperature)
+
+
+def probabilities(targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how often each image is drawn. Rare classes are drawn more often, but not as often as the others."""
+    shown = targets != NO_CLASS
+    weights = np.zeros(len(targets))
+    weights[shown] = (1 / np.sqrt(np.maximum(1, np.bincount(targets[shown]))))[targets[shown]]
+    weights /= weights.sum()
+    if not shown.all():
+        weights[~shown] = OTHERS / (1 - OTHERS) / np.count_nonzero(~shown)
+    return weights / weights.sum()
 
 
 def centre_crop(size: tuple[int, int]) -> crops.Box:

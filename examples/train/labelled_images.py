@@ -19,6 +19,7 @@ from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
 
 SIDE = 144  # pixels
+NO_CLASS = -1  # the target of an image that shows none of the classes
 
 Item = TypeVar("Item")
 
@@ -28,7 +29,7 @@ class LabelledImages:
     """Images and their classes. `classes` are the sorted names of the folders."""
 
     images: tuple[DecodedImage, ...]
-    targets: NDArray[np.int64]  # (images,)
+    targets: NDArray[np.int64]  # (images,), NO_CLASS for an image of something else
     classes: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -62,6 +63,19 @@ def load(
     found = evenly_spaced(found, limit)
     images = tuple(read(path) for _, path in track(found, "reading images"))
     return LabelledImages(images, np.array([classes.index(name) for name, _ in found]), classes)
+
+
+def with_others(labelled: LabelledImages, folders: Sequence[Path], limit: int | None = None) -> LabelledImages:
+    """Return the same images and those of folders that show none of the classes: `FOLDER/*.jpg`.
+
+    Raise DatasetError if there are none.
+    """
+    paths = sorted(path for folder in folders for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DatasetError(f"there are no images in {', '.join(map(str, folders))}")
+    others = tuple(read(path) for path in track(evenly_spaced(paths, limit), "reading images of other things"))
+    targets = np.concatenate([labelled.targets, np.full(len(others), NO_CLASS)])
+    return LabelledImages(labelled.images + others, targets, labelled.classes)
 
 
 def evenly_spaced(found: Sequence[Item], limit: int | None) -> Sequence[Item]:
