@@ -1,6 +1,7 @@
 """An image under its mask: coloured areas with soft borders and a thin light outline."""
 
 import io
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import cv2
@@ -23,27 +24,30 @@ SIDE_PER_PIXEL = 700  # pixels of the short side for each pixel of the outline's
 QUALITY = 90  # of a JPEG
 
 
-def encode(
-    found: Segmentation,
-    image: DecodedImage,
-    colours: NDArray[np.uint8],
-    *,
-    opacity: float = 0.55,
-    encoding: Encoding = "png",
-) -> bytes:
+@dataclass(frozen=True)
+class Style:
+    """How a mask is painted. Raise BadOption for an opacity out of range."""
+
+    colours: NDArray[np.uint8]  # (classes, 3), RGB; see `twins.render.palette.colours`
+    background: int | None = None  # the class whose pixels stay as they are
+    opacity: float = 0.55  # 0 for the image alone, 1 for the mask alone
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise BadOption(f"opacity is {self.opacity}; it must be from 0 to 1")
+
+
+def encode(found: Segmentation, image: DecodedImage, style: Style, encoding: Encoding = "png") -> bytes:
     """Return the image, at the mask's size, under the coloured mask; pixels without a class are not changed.
 
-    `colours` come from `twins.render.palette.colours`. `opacity` is 0 for the image alone, and 1 for
-    the mask alone. Raise BadOption for a value out of range.
+    Raise BadOption for another encoding.
     """
-    if not 0 <= opacity <= 1:
-        raise BadOption(f"opacity is {opacity}; it must be from 0 to 1")
     if encoding not in ("png", "jpeg"):
         raise BadOption(f"an overlay is png or jpeg, not {encoding}")
-    return save(paint(found, image, colours, opacity), encoding)
+    return save(paint(style, found, image), encoding)
 
 
-def paint(found: Segmentation, image: DecodedImage, colours: NDArray[np.uint8], opacity: float) -> Pixels:
+def paint(style: Style, found: Segmentation, image: DecodedImage) -> Pixels:
     """Return the pixels of the overlay. It is painted in strips, since painting takes 30 bytes a pixel."""
     height, width = found.size
     shown = image if image.size == (width, height) else image.resize((width, height))
@@ -53,20 +57,23 @@ def paint(found: Segmentation, image: DecodedImage, colours: NDArray[np.uint8], 
         top = max(0, rows.start - thickness - 2)  # the blurred outline of a row reaches so far into its neighbours
         bottom = min(height, rows.stop + thickness + 2)
         pixels = to_array(shown.crop((0, top, width, bottom)))
-        strip = paint_strip(found.mask[top:bottom], pixels, colours, opacity, thickness)
+        strip = paint_strip(style, found.mask[top:bottom], pixels, thickness)
         painted[rows] = strip[rows.start - top : rows.stop - top]
     return painted
 
 
-def paint_strip(mask: Mask, pixels: Pixels, colours: NDArray[np.uint8], opacity: float, thickness: int) -> Pixels:
+def paint_strip(style: Style, mask: Mask, pixels: Pixels, thickness: int) -> Pixels:
     """Return the overlay of some rows."""
-    unknown = (mask >= len(colours)).view(np.uint8)  # 1 where there is no class
-    coloured = cv2.copyTo(pixels, unknown, coloured_by(colours, mask))
+    clear = mask >= len(style.colours)
+    if style.background is not None:
+        clear |= mask == style.background
+    unpainted = clear.view(np.uint8)
+    coloured = cv2.copyTo(pixels, unpainted, coloured_by(style.colours, mask))
     cover = outline(mask, thickness)
     soft = cv2.GaussianBlur(coloured, (3, 3), 0) if cover.any() else coloured
-    tinted: NDArray[Any] = cv2.addWeighted(pixels, 1 - opacity, soft, opacity, 0, dst=soft)
-    cv2.copyTo(pixels, unknown, tinted)
-    draw(tinted, cover, OUTLINE_OPACITY * min(1.0, 2 * opacity))
+    tinted: NDArray[Any] = cv2.addWeighted(pixels, 1 - style.opacity, soft, style.opacity, 0, dst=soft)
+    cv2.copyTo(pixels, unpainted, tinted)
+    draw(tinted, cover, OUTLINE_OPACITY * min(1.0, 2 * style.opacity))
     return tinted
 
 

@@ -1,15 +1,17 @@
 """The formats of segmentations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
 
-from twins.card import MAX_UINT8_CLASSES
+from twins.card import MAX_UINT8_CLASSES, Label
 from twins.render import huggingface, npy, overlay, palette, png
 from twins.render.document import SegmentAnswer, describe
 from twins.render.renderer import JPEG, JSON, NPY, PNG, Renderer, RenderInput
 from twins.tasks.segmentation import Region, regions
+
+BACKGROUND = "background"  # the name of the class whose pixels an overlay leaves as they are
 
 
 def found_regions(inputs: RenderInput) -> tuple[Region, ...]:
@@ -36,8 +38,14 @@ def encode_palette(inputs: RenderInput) -> bytes:
 def encode_overlay(inputs: RenderInput, *, encoding: overlay.Encoding) -> bytes:
     """Return the image under the coloured mask."""
     assert inputs.image is not None, "an overlay needs the image"
-    colours, opacity = palette.colours(inputs.result.labels), inputs.options.opacity
-    return overlay.encode(inputs.result, inputs.image, colours, opacity=opacity, encoding=encoding)
+    labels = inputs.result.labels
+    style = overlay.Style(palette.colours(labels), background(labels), inputs.options.opacity)
+    return overlay.encode(inputs.result, inputs.image, style, encoding)
+
+
+def background(labels: Sequence[Label]) -> int | None:
+    """Return the class that is named `background`, if there is one."""
+    return next((number for number, label in enumerate(labels) if label.name.lower() == BACKGROUND), None)
 
 
 SEGMENT_RENDERERS: Mapping[str, Renderer] = {

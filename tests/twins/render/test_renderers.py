@@ -15,6 +15,7 @@ from pycocotools import mask as coco
 
 from twins.card import Label
 from twins.render import huggingface, npy, overlay, palette, png, polygons, rle
+from twins.render.segmentation import background
 from twins.tasks.segmentation import Segmentation, regions
 
 FEW, MANY = 6, 300
@@ -107,21 +108,38 @@ def test_regions_count_the_pixels_of_each_class(found):
 @settings(max_examples=20)
 def test_an_overlay_has_the_masks_size(found, encoding):
     original = Image.new("RGB", (50, 40), (10, 200, 30))
-    data = overlay.encode(found, original, palette.colours(found.labels), encoding=encoding)
+    data = overlay.encode(found, original, overlay.Style(palette.colours(found.labels)), encoding)
     assert Image.open(io.BytesIO(data)).size == found.mask.shape[::-1]
 
 
 def test_pixels_without_a_class_are_not_painted():
     original = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     nothing = Segmentation(np.full((30, 40), 255, np.uint8), (Label("a"),))
-    data = overlay.encode(nothing, original, palette.colours(nothing.labels))
+    data = overlay.encode(nothing, original, overlay.Style(palette.colours(nothing.labels)))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(original))
+
+
+def test_the_background_is_not_darkened():
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    mask = np.zeros((30, 40), np.uint8)
+    mask[:10, :10] = 1
+    labels = (Label("Background", "#000000"), Label("cat", "#ff0000"))
+    style = overlay.Style(palette.colours(labels), background(labels))
+    data = overlay.encode(Segmentation(mask, labels), Image.fromarray(pixels), style)
+    painted = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.array_equal(painted[12:], pixels[12:])
+    assert np.array_equal(painted[:12, 12:], pixels[:12, 12:])
+    assert not np.array_equal(painted[:8, :8], pixels[:8, :8])
+
+
+def test_no_class_is_the_background_unless_it_is_named_so():
+    assert background((Label("sky"), Label("person"))) is None
 
 
 def test_an_overlay_without_opacity_is_the_image():
     original = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     found = Segmentation(np.random.default_rng(1).integers(0, 2, (30, 40)).astype(np.uint8), (Label("a"), Label("b")))
-    data = overlay.encode(found, original, palette.colours(found.labels), opacity=0)
+    data = overlay.encode(found, original, overlay.Style(palette.colours(found.labels), opacity=0))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(original))
 
 
