@@ -1,4 +1,4 @@
-"""The training objective of a detector and a segmentation network that share a backbone.
+"""The training objective of a detector and a segmentation network that share a backbone and a pyramid.
 
 Each image has a mask of class ids and the boxes and masks of its objects. Both networks learn from every crop, so that
 the boxes profit from the masks and the other way round. They are saved as two checkpoints.
@@ -22,10 +22,12 @@ from examples.train.precision import mixed
 from examples.train.run import Recipe
 from twins.checkpoints.checkpoint import Checkpoint
 from twins.network import ops
+from twins.network.backbone import Backbone
+from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.mask_rcnn import STRIDES, BoxHead, MaskHead, MaskRcnn, RoiHead, RpnHead, RpnLevel, RpnPyramid
 from twins.network.heads.retinanet import by_anchor
 from twins.network.heads.segment import Segmenter
-from twins.network.variants import Variant
+from twins.network.variants import Family, Variant
 
 SIZES = ((0.35, 128), (0.75, 192), (1.0, 256))  # (fraction of the epochs, side of a crop in pixels until then)
 AREA = (0.12, 1.0)  # fraction of the image that a crop covers
@@ -35,26 +37,28 @@ DETECTOR_SIDE = 320  # pixels; short side of the input of the served detector
 
 
 class InstanceNetwork(nn.Module):
-    """A detector, and the neck and the head of a segmentation network on the same backbone."""
+    """A detector, and the head of a segmentation network on the same pyramid."""
 
     def __init__(self, variant: Variant, classes: int) -> None:
         super().__init__()
-        segmenter = segment.build(variant, classes + 1, None)
         heads = RoiHead(BoxHead(WIDTH, HIDDEN, classes), MaskHead(WIDTH, classes))
-        self.detector = MaskRcnn(segmenter.backbone, RpnPyramid(variant.dims, WIDTH), RpnHead(WIDTH), heads)
-        self.neck, self.decode_head = segmenter.neck, segmenter.decode_head
+        backbone, neck = Backbone(variant, Family()), RpnPyramid(variant.dims, WIDTH)
+        self.detector = MaskRcnn(backbone, neck, RpnHead(WIDTH), heads)
+        self.decode_head = segment.with_batch_norms(FpnHead(WIDTH, segment.CHANNELS, classes + 1))
         self.classes = classes
 
     def segmenter(self) -> Segmenter:
         """Return the segmentation network, which shares its parameters with this one."""
-        return Segmenter(self.detector.backbone, self.neck, self.decode_head)
+        neck = Pyramid((), WIDTH)
+        neck.lateral_convs, neck.fpn_convs = self.detector.neck.lateral_convs, self.detector.neck.fpn_convs
+        return Segmenter(self.detector.backbone, neck, self.decode_head)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the logits of the mask, then the five levels of the detector, then logits and deltas of each level."""
         maps = self.detector.backbone.maps(x)
         levels = self.detector.neck(maps)
         proposed = [output for level in levels for output in self.detector.rpn_head(level)]
-        return (self.decode_head(self.neck(maps)), *levels, *proposed)
+        return (self.decode_head(levels[: len(maps)]), *levels, *proposed)
 
 
 def build(variant: Variant, classes: int, classifier: Checkpoint | None) -> InstanceNetwork:

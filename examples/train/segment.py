@@ -36,13 +36,19 @@ DICE_WEIGHT = 1.0  # weight of the Dice loss relative to the cross-entropy
 
 def build(variant: Variant, classes: int, classifier: Checkpoint | None) -> Segmenter:
     """Build a network for training. Its backbone starts with the weights of the classifier, if there is one."""
-    network = Segmenter(Backbone(variant, Family()), Pyramid(variant.dims, WIDTH), FpnHead(WIDTH, CHANNELS, classes))
-    for module in list(network.modules()):
-        if isinstance(module, ConvNormRelu):
-            module.bn = nn.BatchNorm2d(module.conv.out_channels)  # a batch norm that updates its statistics
+    head = with_batch_norms(FpnHead(WIDTH, CHANNELS, classes))
+    network = Segmenter(Backbone(variant, Family()), Pyramid(variant.dims, WIDTH), head)
     if classifier is not None:
         start(network.backbone, classifier)
     return network
+
+
+def with_batch_norms(head: FpnHead) -> FpnHead:
+    """Return the same head with batch norms that update their statistics."""
+    for module in list(head.modules()):
+        if isinstance(module, ConvNormRelu):
+            module.bn = nn.BatchNorm2d(module.conv.out_channels)
+    return head
 
 
 def start(backbone: Backbone, classifier: Checkpoint) -> None:

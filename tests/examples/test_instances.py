@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as coco
+from torch.nn import functional as F
 
 from examples.train import annotated_images, detection_loss
 from examples.train.__main__ import main
@@ -16,6 +17,7 @@ from tests import training
 from tests.examples.test_train import log, train
 from twins.errors import DatasetError
 from twins.network import ops
+from twins.network.heads import mask_rcnn
 from twins.network.heads.mask_rcnn import RpnLevel
 from twins.zoo.loading import load
 from twins.zoo.models import ModelReference
@@ -186,6 +188,23 @@ def test_regions_are_the_objects_and_what_lies_beside_them():
     assert found.classes[: len(found.matched)].tolist() == [0] * len(found.matched)
     assert set(found.classes[len(found.matched) :].tolist()) == {3}
     assert len(found.matched) >= 1
+
+
+def test_regions_have_nearly_the_features_that_the_detector_takes():
+    random = torch.Generator().manual_seed(0)
+    smooth = F.interpolate(torch.randn(3, 8, 6, 7, generator=random), size=(64, 80), mode="bicubic")
+    maps = [F.interpolate(smooth, scale_factor=1 / 2**level, mode="area") for level in range(4)]
+    boxes = [
+        torch.tensor([[10.0, 20, 60, 90], [5, 5, 40, 44]]),
+        torch.zeros(0, 4),
+        torch.tensor([[100.0, 30, 300, 250]]),
+    ]
+    expected = [
+        mask_rcnn.features([level[number] for level in maps], own, mask_rcnn.BOX_SIDE)
+        for number, own in enumerate(boxes)
+    ]
+    found = detection_loss.features(maps, boxes, mask_rcnn.BOX_SIDE)
+    assert (found - torch.cat(expected)).abs().max() < 0.2 * found.std()
 
 
 def test_the_target_of_a_mask_is_its_part_in_the_box():
