@@ -97,7 +97,8 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
         train_images = labelled_images.with_others(train_images, other_folders, limit)
     recipe = Recipe(epochs=epochs, batch=128, rate=rate, seed=seed)
     targets = classify.teacher_targets(train_images, output, CROPS, seed) if teacher else None
-    objective = classify.Classification(train_images, test_images, recipe, targets)
+    sizes = classify.LAST_SIZE if start else classify.SIZES
+    objective = classify.Classification(train_images, test_images, recipe, targets, sizes)
     torch.manual_seed(seed)  # set the seed here, since the teacher uses random numbers unless its features are cached
     fresh = classify.DistilledClassifier(VARIANTS[variant], len(train_images.classes))
     if start:

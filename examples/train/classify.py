@@ -3,7 +3,7 @@
 Legend: V crops per image · N images · B batch · S side · K classes · F features of the teacher
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from twins.network.variants import Family, Variant
 
 SIZES = ((0.36, 56), (0.82, 84), (1.0, 112))  # (fraction of the epochs, side of a crop in pixels until then)
 INPUT_SIDE = 112  # pixels; side of the crop that the served network gets
+LAST_SIZE = ((1.0, INPUT_SIDE),)  # of a network that is trained already
 CROP = 0.9  # fraction of the short side
 LABEL_SMOOTHING = 0.1
 TEACHER_WEIGHT = 0.5  # weight of the teacher's prediction in a target
@@ -96,16 +97,21 @@ class Classification:
     """The objective of a classifier. Its targets come from the class folders and from the teacher, if there is one."""
 
     def __init__(
-        self, train: LabelledImages, test: LabelledImages, recipe: Recipe, teacher: TeacherTargets | None
+        self,
+        train: LabelledImages,
+        test: LabelledImages,
+        recipe: Recipe,
+        teacher: TeacherTargets | None,
+        sizes: Sequence[tuple[float, int]] = SIZES,
     ) -> None:
-        self.train, self.test, self.recipe, self.teacher = train, test, recipe, teacher
+        self.train, self.test, self.recipe, self.teacher, self.sizes = train, test, recipe, teacher, sizes
         self.steps = max(1, len(train) // recipe.batch)
         self.probabilities = probabilities(train.targets)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
         random = np.random.default_rng((self.recipe.seed, epoch))
-        side = crops.side(SIZES, epoch, self.recipe.epochs)
+        side = crops.side(self.sizes, epoch, self.recipe.epochs)
         for _ in range(self.steps):
             chosen = random.choice(len(self.train), min(self.recipe.batch, len(self.train)), p=self.probabilities)
             numbers = random.integers(len(self.teacher.features) if self.teacher else 2**31, size=len(chosen))
