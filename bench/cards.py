@@ -1,7 +1,8 @@
 """Print the figures of the model cards: `python -m bench.cards DATA`.
 
-DATA contains `photos/val/CLASS/*.jpg`, and `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`.
-The images without any of the classes come from the packages scikit-image and scikit-learn, which must be installed.
+DATA contains `photos/val/CLASS/*.jpg`, `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`, and
+`others/test/*.jpg` with images of other things, as `python -m examples.train others` makes them. Twenty more come from
+the packages scikit-image and scikit-learn, which must be installed.
 """
 
 import sys
@@ -21,8 +22,9 @@ from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
 BATCH = 8
-PARTS = ("photos/val", "masks/val", "masks/test")
+PARTS = ("photos/val", "masks/val", "masks/test", "others/test")
 """The folders of the data."""
+LOW = 0.7  # a score below it says that the classifier is not certain
 UNKNOWN_IMAGES = {
     "skimage.data": (
         *("brick.png", "cell.png", "clock_motion.png", "coffee.png", "coins.png", "color.png", "grass.png"),
@@ -83,8 +85,20 @@ def unknown_images(local: LocalModel) -> str:
     paths = [Path(str(files(package).joinpath(name))) for package, names in UNKNOWN_IMAGES.items() for name in names]
     found = sorted(best(local, paths), key=lambda pair: -pair[0].score)
     rows = [(path.name, prediction.label, f"{prediction.score:.2f}") for prediction, path in found]
-    median = np.median([prediction.score for prediction, _ in found])
-    return table(("image", "predicted class", "score"), rows) + f"\n\nmedian score {median:.2f}"
+    return table(("image", "predicted class", "score"), rows) + f"\n\n{low([each.score for each, _ in found])}"
+
+
+def others(local: LocalModel, data: Path) -> str:
+    """Return how often the score for a part of an image without any of the classes is low."""
+    paths = sorted((data / "others" / "test").glob("*.jpg"))
+    return "others/test: " + low([prediction.score for prediction, _ in best(local, paths)])
+
+
+def low(values: Sequence[float]) -> str:
+    """Return how many of the highest scores are low, and their median."""
+    count = sum(score < LOW for score in values)
+    interval = span(scores.wilson(count, len(values)))
+    return f"score below {LOW} in {count} of {len(values)} ({interval} %), median score {np.median(values):.2f}"
 
 
 def main(data: Path) -> None:
@@ -103,7 +117,7 @@ def print_classifier(classifier: LocalModel, data: Path) -> None:
     print(f"mean per class {percent(found.mean_per_class)} %, calibration error {percent(found.calibration_error)} %\n")
     print(classes(found), confusion([each.name for each in classifier.card.labels], found.confusion), sep="\n\n")
     print(outdoor_cats(classifier, data), sep="\n\n")
-    print(unknown_images(classifier), end="\n\n")
+    print(unknown_images(classifier), others(classifier, data), sep="\n\n", end="\n\n")
 
 
 def print_segmenter(segmenter: LocalModel, data: Path) -> None:
