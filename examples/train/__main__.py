@@ -10,7 +10,7 @@ from examples.train import annotated_images, classify, curve, export, instances,
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
-from twins.evaluation.datasets import SUFFIXES
+from twins.evaluation import datasets
 from twins.network.variants import VARIANTS
 from twins.zoo import labels
 
@@ -52,6 +52,20 @@ def common(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+labels_option = click.option(
+    "--labels",
+    "names",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Read the class names from this file, one per line; the first one is the background.",
+)
+backbone_option = click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    help="Start with the weights of this classifier, which must have the same variant.",
+)
 
 
 @main.command("classify")
@@ -114,18 +128,8 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
 @click.option(
     "--train", multiple=True, required=True, type=FOLDER, help="Train on FOLDER/{images,masks}. May be repeated."
 )
-@click.option(
-    "--labels",
-    "names",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Read the class names from this file, one per line.",
-)
-@click.option(
-    "--backbone",
-    type=click.Path(path_type=Path),
-    help="Start with the weights of this classifier, which must have the same variant.",
-)
+@labels_option
+@backbone_option
 @common
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
 def train_segmenter(  # noqa: PLR0913 - one parameter for each flag
@@ -163,18 +167,8 @@ def train_segmenter(  # noqa: PLR0913 - one parameter for each flag
     type=FOLDER,
     help="Train on FOLDER/{images,masks,instances.json}. May be repeated.",
 )
-@click.option(
-    "--labels",
-    "names",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Read the class names from this file, one per line; the first one is the background.",
-)
-@click.option(
-    "--backbone",
-    type=click.Path(path_type=Path),
-    help="Start with the weights of this classifier, which must have the same variant.",
-)
+@labels_option
+@backbone_option
 @common
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
 def train_instances(  # noqa: PLR0913 - one parameter for each flag
@@ -211,7 +205,7 @@ def train_instances(  # noqa: PLR0913 - one parameter for each flag
 @main.command("label")
 @click.argument("folder", type=FOLDER)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Write images, masks and objects there.")
-@click.option("--labels", "names", required=True, type=click.Path(path_type=Path), help="As for `instances`.")
+@labels_option
 @click.option("--shows", required=True, help="Leave out images without an object of this class.")
 @click.option("--detector", required=True, type=FILE, help="The ONNX file of YOLOX-nano.")
 @click.option("--segmenter", required=True, type=FILE, help="The TFLite file of DeepLabV3.")
@@ -222,9 +216,9 @@ def label_images(  # noqa: PLR0913 - one parameter for each flag
     """Write masks and objects of the images in FOLDER, as two teachers find them, for `instances`."""
     from examples.train import label  # imported here, since its packages are only needed for this command
 
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = list(datasets.images(folder))
     chosen = labelled_images.evenly_spaced(paths, min(limit or len(paths), len(paths)))
-    classes = [each.name for each in labels.read(names)[1:]]
+    classes = object_classes(names, shows)
     teachers = label.Detector(detector), label.Segmenter(segmenter)
     count = label.write(chosen, output, classes, teachers, shows=shows)
     click.echo(f"{count} of {len(chosen)} images show a {shows}")
@@ -233,7 +227,7 @@ def label_images(  # noqa: PLR0913 - one parameter for each flag
 @main.command("others")
 @click.argument("folder", type=FOLDER)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Write the images there.")
-@click.option("--labels", "names", required=True, type=click.Path(path_type=Path), help="As for `instances`.")
+@labels_option
 @click.option("--without", multiple=True, required=True, help="Show no object of this class. May be repeated.")
 @click.option("--most", type=click.IntRange(1), default=2, show_default=True, help="Crops of each image.")
 @click.option("--seed", default=0, show_default=True)
@@ -241,11 +235,17 @@ def write_others(  # noqa: PLR0913 - one parameter for each flag
     folder: Path, *, output: Path, names: Path, without: tuple[str, ...], most: int, seed: int
 ) -> None:
     """Write parts of the annotated images in FOLDER that show none of some classes, for `classify --others`."""
-    classes = [each.name for each in labels.read(names)[1:]]
-    if unknown := sorted(set(without) - set(classes)):
-        raise click.UsageError(f"{unknown[0]!r} is not among the labels")
+    classes = object_classes(names, *without)
     found = annotated_images.load([folder], classes)
     click.echo(f"{others.write(found, output, [classes.index(name) for name in without], most, seed)} images")
+
+
+def object_classes(names: Path, *needed: str) -> list[str]:
+    """Return the classes of a file after the background. Raise UsageError unless `needed` are among them."""
+    classes = [each.name for each in labels.read(names)[1:]]
+    if unknown := sorted(set(needed) - set(classes)):
+        raise click.UsageError(f"{unknown[0]!r} is not among the labels")
+    return classes
 
 
 if __name__ == "__main__":

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco
+from pycocotools import mask as rle_masks
 from rich.progress import track
 
 from examples.train import crops, pairs
-from examples.train.labelled_images import evenly_spaced, open_image
+from examples.train.labelled_images import evenly_spaced
 from twins.errors import DatasetError
-from twins.evaluation.datasets import SUFFIXES
+from twins.evaluation import coco, datasets
 from twins.images.decode import DecodedImage
 
 INSTANCES = "instances.json"
@@ -59,7 +58,7 @@ class Objects:
 def load(folders: Sequence[Path], names: Sequence[str], limit: int | None = None) -> list[AnnotatedImage]:
     """Load all images of the folders, or `limit` of them, evenly spaced. `names` are the classes after the background.
 
-    Raise DatasetError if there are none, or if a mask or a category has an unknown class.
+    Raise DatasetError if there are none, if a mask or a category has an unknown class, or for another document.
     """
     found = [(path, entries) for folder in folders for path, entries in listed(folder, names)]
     if not found:
@@ -70,10 +69,10 @@ def load(folders: Sequence[Path], names: Sequence[str], limit: int | None = None
 
 def listed(folder: Path, names: Sequence[str]) -> list[tuple[Path, list[Rle] | None]]:
     """Return the images of a folder with their entries, which have the number of the class as `class`."""
-    paths = sorted(path for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES)
+    paths = list(datasets.images(folder / "images"))
     if not (folder / INSTANCES).exists():
         return [(path, None) for path in paths]
-    document = msgspec.json.decode((folder / INSTANCES).read_bytes())
+    document = coco.load(folder / INSTANCES).dataset
     categories = {row["id"]: row["name"] for row in document["categories"]}
     if unknown := set(categories.values()) - set(names):
         raise DatasetError(f"{folder / INSTANCES}: {sorted(unknown)[0]!r} is not among the labels")
@@ -86,8 +85,9 @@ def listed(folder: Path, names: Sequence[str]) -> list[tuple[Path, list[Rle] | N
 
 def read(path: Path, entries: list[Rle] | None, classes: int) -> AnnotatedImage:
     """Load one image, reduced in size. Raise DatasetError if its mask does not match it."""
-    image, mask, width = *pairs.read(path, classes), open_image(path).width
-    scale = image.width / width
+    whole, whole_mask = pairs.open_pair(path, classes)
+    image, mask = pairs.reduce_both(whole, whole_mask)
+    scale = image.width / whole.width
     objects = [each for each in entries or () if not each.get("ignore") and not each.get("iscrowd")]
     ignored = [each for each in entries or () if each.get("ignore") or each.get("iscrowd")]
     return AnnotatedImage(
@@ -137,7 +137,7 @@ def moved(boxes: NDArray[np.float32], box: crops.Box, side: int) -> tuple[NDArra
 
 def cropped(rle: Rle, width: int, box: crops.Box, side: int) -> NDArray[np.uint8]:
     """Return the mask of an object in a crop, S S. `width` is that of the image in which the crop's box is given."""
-    mask = Image.fromarray(coco.decode(rle))
+    mask = Image.fromarray(rle_masks.decode(rle))
     scale = mask.width / width
     left, top, right, bottom = (min(edge * scale, most) for edge, most in zip(box, mask.size * 2, strict=True))
     return np.asarray(mask.resize((side, side), Image.Resampling.NEAREST, (left, top, right, bottom)))

@@ -13,6 +13,7 @@ from PIL import Image
 from twins.images.decode import DecodedImage
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels
+Areas = tuple[float, float]  # smallest and largest fraction of the image that a crop covers
 
 AREA = (0.3, 1.0)  # fraction of the image
 RATIO = (3 / 4, 4 / 3)  # width to height
@@ -25,7 +26,7 @@ def side(sizes: Sequence[tuple[float, int]], epoch: int, epochs: int) -> int:
     return next(side for until, side in sizes if (epoch + 1) / epochs <= until)
 
 
-def box(size: tuple[int, int], index: int, crop: int, seed: int, areas: tuple[float, float] = AREA) -> Box:
+def box(size: tuple[int, int], index: int, crop: int, seed: int, areas: Areas = AREA) -> Box:
     """Return the box of a crop of an image. The same arguments always give the same box.
 
     `size` is the (width, height) of the image, `areas` the smallest and largest fraction of its area.
@@ -42,6 +43,16 @@ def box(size: tuple[int, int], index: int, crop: int, seed: int, areas: tuple[fl
     side = min(size)
     left, top = (width - side) / 2, (height - side) / 2
     return (left, top, left + side, top + side)
+
+
+def boxes(
+    sizes: Iterable[tuple[int, int]], chosen: NDArray[np.int64], random: np.random.Generator, seed: int, areas: Areas
+) -> list[Box]:
+    """Return the box of a random crop of each chosen image. `sizes` are their (width, height)."""
+    numbers = random.integers(2**31, size=len(chosen)).tolist()
+    return [
+        box(size, int(index), number, seed, areas) for size, index, number in zip(sizes, chosen, numbers, strict=True)
+    ]
 
 
 def jitter(box: Box, size: tuple[int, int], random: np.random.Generator) -> Box:

@@ -24,11 +24,11 @@ OBJECT = 0.5  # overlap of a region with an object that it shows
 REGIONS, WITH_OBJECT = 32, 8  # of an image, and those with an object among them
 COVERED = 0.5  # fraction of a box in an ignored box, from which on it is not background
 SAMPLES = 2  # of a cell of a region, across and down
-MASK_SIDE = 28  # of a mask that the network predicts
+MASK_SIDE = 2 * mask_rcnn.MASK_SIDE  # of a mask that the network predicts
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The objects of one crop as tensors."""
 
     boxes: Tensor  # M 4
@@ -48,7 +48,7 @@ class Regions:
     matched: Tensor  # P, the number of the object of each region that has one
 
 
-def rpn_loss(levels: Sequence[RpnLevel], truths: Sequence[Truth]) -> Tensor:
+def rpn_loss(levels: Sequence[RpnLevel], truths: Sequence[GroundTruth]) -> Tensor:
     """Return the loss of the proposals: whether there is an object, and its box."""
     anchors = torch.cat([level.anchors for level in levels])
     logits = torch.cat([level.logits for level in levels], dim=1)
@@ -61,16 +61,12 @@ def rpn_loss(levels: Sequence[RpnLevel], truths: Sequence[Truth]) -> Tensor:
     return torch.stack(losses).mean() if losses else logits.sum() * 0
 
 
-def rpn_image_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, truth: Truth) -> Tensor:
+def rpn_image_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, truth: GroundTruth) -> Tensor:
     """Return the loss of the proposals of one image. logits: N; deltas: N 4."""
     overlaps = ops.overlaps(anchors, truth.boxes)  # N M
-    if len(truth.boxes):
-        best, matched = overlaps.max(dim=1)
-        most = overlaps.max(dim=0).values
-        certain = (best >= CERTAIN) | ((overlaps == most) & (most >= EMPTY)).any(dim=1)
-    else:
-        best, matched = anchors.new_zeros(len(anchors)), anchors.new_zeros(len(anchors), dtype=torch.long)
-        certain = torch.zeros_like(best, dtype=torch.bool)
+    best, matched = best_match(overlaps)
+    most = best_match(overlaps.T)[0]  # of each object
+    certain = (best >= CERTAIN) | ((overlaps == most) & (most >= EMPTY)).any(dim=1)
     positive = sample(certain, SAMPLED_ANCHORS // 2)
     negative = sample(~certain & (best < EMPTY) & ~covered(anchors, truth.ignored), SAMPLED_ANCHORS - len(positive))
     chosen = torch.cat([positive, negative])
@@ -85,13 +81,10 @@ def rpn_image_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, truth: Truth
 
 
 @torch.no_grad()
-def choose(levels: Sequence[RpnLevel], index: int, truth: Truth, size: tuple[int, int], classes: int) -> Regions:
+def choose(levels: Sequence[RpnLevel], index: int, truth: GroundTruth, size: tuple[int, int], classes: int) -> Regions:
     """Return the regions of one image, from its proposals and its objects. `size` is that of the image."""
     found = torch.cat([proposals(levels, index, size), truth.boxes])
-    overlaps = ops.overlaps(found, truth.boxes)
-    if not len(truth.boxes):
-        overlaps = overlaps.new_zeros(len(found), 1)
-    best, matched = overlaps.max(dim=1)
+    best, matched = best_match(ops.overlaps(found, truth.boxes))
     positive = sample(best >= OBJECT, WITH_OBJECT)
     negative = sample((best < OBJECT) & ~covered(found, truth.ignored), REGIONS - len(positive))
     with_object = matched[positive]
@@ -99,6 +92,14 @@ def choose(levels: Sequence[RpnLevel], index: int, truth: Truth, size: tuple[int
     return Regions(
         found[torch.cat([positive, negative])], torch.cat([truth.classes[with_object], background]), with_object
     )
+
+
+def best_match(overlaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest overlap of each box with an object, and the number of that object, N. overlaps: N M."""
+    if overlaps.shape[1]:
+        best = overlaps.max(dim=1)
+        return best.values, best.indices
+    return overlaps.new_zeros(len(overlaps)), overlaps.new_zeros(len(overlaps), dtype=torch.long)
 
 
 def proposals(levels: Sequence[RpnLevel], index: int, size: tuple[int, int]) -> Tensor:
@@ -115,7 +116,7 @@ def proposals(levels: Sequence[RpnLevel], index: int, size: tuple[int, int]) -> 
     return found[ops.nms(found, values, group, threshold=mask_rcnn.PROPOSAL_OVERLAP, limit=PROPOSALS)]
 
 
-def roi_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
+def roi_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], truths: Sequence[GroundTruth]) -> Tensor:
     """Return the loss of the regions: class, box and mask. maps: B C H W each."""
     classes = torch.cat([each.classes for each in chosen])
     if not len(classes):
@@ -132,7 +133,9 @@ def roi_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], t
     return loss + mask_loss(head, maps, chosen, truths)
 
 
-def mask_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
+def mask_loss(
+    head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], truths: Sequence[GroundTruth]
+) -> Tensor:
     """Return the loss of the masks of the regions whose object has one."""
     boxes, targets, classes = [], [], []
     for found, truth in zip(chosen, truths, strict=True):
@@ -169,31 +172,33 @@ def features(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int) -> Tens
 def sampled(level: Tensor, boxes: Tensor, image: Tensor, side: int) -> Tensor:
     """Return the features of boxes of one level, R C S S. level: B C H W; boxes: R 4 in its positions; image: R."""
     _, channels, height, width = level.shape
-    steps = (torch.arange(side * SAMPLES, device=level.device) + 0.5) / (side * SAMPLES)
-    x = boxes[:, 0, None] + (boxes[:, 2] - boxes[:, 0])[:, None] * steps
-    y = boxes[:, 1, None] + (boxes[:, 3] - boxes[:, 1])[:, None] * steps
+    x, y = positions(boxes, side * SAMPLES)
     y = y.clamp(0.5, height - 0.5) + image[:, None] * height  # within its own image
-    grid = torch.stack(
-        [
-            (x * 2 / width - 1)[:, None].expand(-1, len(steps), -1),
-            (y * 2 / (height * len(level)) - 1)[:, :, None].expand(-1, -1, len(steps)),
-        ],
-        dim=-1,
-    )
     stacked = level.float().transpose(0, 1).reshape(1, channels, -1, width)
-    found = F.grid_sample(stacked, grid.flatten(0, 1)[None], padding_mode="border", align_corners=False)[0]
+    grid = sampling_grid(x, y, stacked).flatten(0, 1)[None]
+    found = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)[0]
     return F.avg_pool2d(found.unflatten(1, (len(boxes), -1)).transpose(0, 1), SAMPLES)
 
 
 def mask_targets(masks: Tensor, boxes: Tensor) -> Tensor:
     """Return the part of each mask in a box as a network predicts it, P 28 28. masks: P S S; boxes: P 4."""
-    steps = (torch.arange(MASK_SIDE, device=boxes.device) + 0.5) / MASK_SIDE
-    sides = boxes[:, 2:] - boxes[:, :2]
-    x = (boxes[:, 0, None] + sides[:, 0, None] * steps) * 2 / masks.shape[2] - 1
-    y = (boxes[:, 1, None] + sides[:, 1, None] * steps) * 2 / masks.shape[1] - 1
-    grid = torch.stack([x[:, None].expand(-1, MASK_SIDE, -1), y[:, :, None].expand(-1, -1, MASK_SIDE)], dim=-1)
+    grid = sampling_grid(*positions(boxes, MASK_SIDE), masks)
     found = F.grid_sample(masks[:, None].float(), grid, align_corners=False)[:, 0]
     return (found >= 0.5).float()
+
+
+def positions(boxes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return evenly spaced positions across and down each box, R count each. boxes: R 4."""
+    steps = (torch.arange(count, device=boxes.device) + 0.5) / count
+    x, y = (boxes[:, axis, None] + (boxes[:, axis + 2] - boxes[:, axis])[:, None] * steps for axis in (0, 1))
+    return x, y
+
+
+def sampling_grid(x: Tensor, y: Tensor, like: Tensor) -> Tensor:
+    """Return the grid for `grid_sample`, R N N 2, of positions in pixels of `like` (… H W). x, y: R N."""
+    height, width = like.shape[-2:]
+    across, down = (x * 2 / width - 1)[:, None], (y * 2 / height - 1)[:, :, None]
+    return torch.stack(torch.broadcast_tensors(across, down), dim=-1)
 
 
 def encode_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
@@ -211,7 +216,4 @@ def sample(wanted: Tensor, most: int) -> Tensor:
 
 def covered(boxes: Tensor, ignored: Tensor) -> Tensor:
     """Return whether each box lies mostly in one ignored box, N. boxes: N 4; ignored: any number by 4."""
-    corner = torch.maximum(boxes[:, None, :2], ignored[None, :, :2])
-    end = torch.minimum(boxes[:, None, 2:], ignored[None, :, 2:])
-    common = (end - corner).clamp(min=0).prod(dim=-1)
-    return (common > COVERED * ops.area(boxes)[:, None]).any(dim=1)
+    return (ops.intersections(boxes, ignored) > COVERED * ops.area(boxes)[:, None]).any(dim=1)

@@ -16,22 +16,21 @@ from torch import Tensor, nn
 
 from examples.train import annotated_images, augment, crops, segment
 from examples.train.annotated_images import AnnotatedImage, Objects
-from examples.train.detection_loss import Truth, choose, roi_loss, rpn_loss
+from examples.train.detection_loss import GroundTruth, choose, roi_loss, rpn_loss
 from examples.train.pairs import Pairs
 from examples.train.precision import mixed
-from examples.train.run import Recipe
+from examples.train.run import Recipe, shuffled
 from twins.checkpoints.checkpoint import Checkpoint
-from twins.network import ops
 from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.mask_rcnn import STRIDES, BoxHead, MaskHead, MaskRcnn, RoiHead, RpnHead, RpnLevel, RpnPyramid
-from twins.network.heads.retinanet import by_anchor
 from twins.network.heads.segment import Segmenter
 from twins.network.variants import Family, Variant
 
 SIZES = ((0.35, 128), (0.75, 192), (1.0, 256))  # (fraction of the epochs, side of a crop in pixels until then)
 AREA = (0.12, 1.0)  # fraction of the image that a crop covers
 WIDTH, HIDDEN = 96, 384  # channels of the detector's pyramid and of its linear layers; the published ones: 256, 1024
+STEP = 2  # the loss of the mask takes every second pixel of every second line, which is a quarter of the work
 LAYERS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
 DETECTOR_SIDE = 320  # pixels; short side of the input of the served detector
 
@@ -54,10 +53,11 @@ class InstanceNetwork(nn.Module):
         return Segmenter(self.detector.backbone, neck, self.decode_head)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of the mask, then the five levels of the detector, then logits and deltas of each level."""
+        """Return the logits of the mask, the five maps of the pyramid, and the tensors of each `RpnLevel`."""
         maps = self.detector.backbone.maps(x)
         levels = self.detector.neck(maps)
-        proposed = [output for level in levels for output in self.detector.rpn_head(level)]
+        bases = zip(levels, self.detector.bases, STRIDES, strict=True)
+        proposed = [tensor for level, base, stride in bases for tensor in self.detector.level(level, base, stride)]
         return (self.decode_head(levels[: len(maps)]), *levels, *proposed)
 
 
@@ -82,7 +82,7 @@ class Batch:
 
     x: Tensor  # B 3 S S, normalised
     masks: Tensor  # B S S, class ids or IGNORE_INDEX
-    truths: tuple[Truth, ...]
+    truths: tuple[GroundTruth, ...]
 
 
 class Instances:
@@ -95,21 +95,15 @@ class Instances:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
-        random = np.random.default_rng((self.recipe.seed, epoch))
         side = crops.side(SIZES, epoch, self.recipe.epochs)
-        order = random.permutation(len(self.train))
-        for step in range(self.steps):
-            yield self.batch(order[step * self.recipe.batch :][: self.recipe.batch], side, random)
+        for chosen, random in shuffled(len(self.train), self.recipe, epoch):
+            yield self.batch(chosen, side, random)
 
     def batch(self, chosen: NDArray[np.int64], side: int, random: np.random.Generator) -> Batch:
         """Return random crops of the chosen images, augmented, with their masks and objects."""
         generator = torch.Generator().manual_seed(int(random.integers(2**31)))
         found = [self.train[i] for i in chosen]
-        numbers = random.integers(2**31, size=len(chosen)).tolist()
-        boxes = [
-            crops.box(each.image.size, int(i), number, self.recipe.seed, AREA)
-            for each, i, number in zip(found, chosen, numbers, strict=True)
-        ]
+        boxes = crops.boxes((each.image.size for each in found), chosen, random, self.recipe.seed, AREA)
         objects = [annotated_images.crop(each, box, side) for each, box in zip(found, boxes, strict=True)]
         x = augment.normalise(torch.from_numpy(crops.stack([each.image for each in found], boxes, side)))
         ids = torch.from_numpy(crops.stack_masks([each.mask for each in found], boxes, side)).long()
@@ -126,10 +120,10 @@ class Instances:
         assert isinstance(network, InstanceNetwork)
         logits, *outputs = mixed(network, batch.x)
         maps, proposed = outputs[: len(STRIDES)], outputs[len(STRIDES) :]
-        levels = rpn_levels(network.detector, proposed)
+        levels = [RpnLevel(*proposed[start : start + 3]) for start in range(0, len(proposed), 3)]
         size = (batch.x.shape[-2], batch.x.shape[-1])
         known = [index for index, each in enumerate(batch.truths) if each.known]
-        loss = segment.mask_loss(logits, batch.masks) + rpn_loss(levels, batch.truths)
+        loss = segment.pixel_loss(logits, batch.masks[:, 1::STEP, 1::STEP]) + rpn_loss(levels, batch.truths)
         if not known:
             return loss
         truths = [batch.truths[index] for index in known]
@@ -147,19 +141,9 @@ class Instances:
         self.masks.calibrate(network.segmenter())
 
 
-def rpn_levels(detector: MaskRcnn, proposed: Sequence[Tensor]) -> list[RpnLevel]:
-    """Return what the first stage predicts. proposed: logits and deltas of each level."""
-    found = []
-    for number, (base, stride) in enumerate(zip(detector.bases, STRIDES, strict=True)):
-        logits, deltas = proposed[2 * number : 2 * number + 2]
-        anchors = ops.grid_anchors(base.to(logits.device), (logits.shape[-2], logits.shape[-1]), stride)
-        found.append(RpnLevel(by_anchor(logits, len(base)).flatten(1), by_anchor(deltas, len(base)), anchors))
-    return found
-
-
-def truth(objects: Objects) -> Truth:
+def truth(objects: Objects) -> GroundTruth:
     """Return the objects of a crop as tensors."""
     boxes, classes, masks = map(torch.from_numpy, (objects.boxes, objects.classes, objects.masks))
-    return Truth(
+    return GroundTruth(
         boxes, classes, masks, torch.from_numpy(objects.has_mask), torch.from_numpy(objects.ignored), objects.known
     )

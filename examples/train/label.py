@@ -183,7 +183,9 @@ def annotate(
 
 def object_mask(voc: NDArray[np.uint8], found: Found) -> NDArray[np.bool_] | None:
     """Return the mask of an object, H W, or None if DeepLab's does not fit the box."""
-    group = next(group for group in GROUPS if found.name in group.values())
+    group = next((group for group in GROUPS if found.name in group.values()), None)
+    if group is None:  # Pascal VOC has no such class
+        return None
     left, top, right, bottom = map(round, found.box)
     inside = np.isin(voc[top:bottom, left:right], list(group))
     if not inside.size or inside.mean() < LEAST.get(found.name, LEAST_OTHERS):

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.progress import track
 
 from twins.errors import DatasetError
+from twins.evaluation import datasets
 from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError, Limits, decode
 
@@ -70,7 +71,7 @@ def with_others(labelled: LabelledImages, folders: Sequence[Path], limit: int | 
 
     Raise DatasetError if there are none.
     """
-    paths = sorted(path for folder in folders for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = [path for folder in folders for path in datasets.images(folder)]
     if not paths:
         raise DatasetError(f"there are no images in {', '.join(map(str, folders))}")
     others = tuple(read(path) for path in track(evenly_spaced(paths, limit), "reading images of other things"))

@@ -15,7 +15,6 @@ from rich.progress import track
 from examples.train.labelled_images import evenly_spaced, open_image, reduce
 from twins.errors import DatasetError
 from twins.evaluation import datasets
-from twins.evaluation.datasets import SUFFIXES
 from twins.images.decode import DecodedImage, ImageError
 
 SIDE = 256  # pixels
@@ -38,9 +37,7 @@ def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> 
 
     Raise DatasetError if there are none, or if a mask has another size than its image or an unknown class.
     """
-    found = sorted(
-        path for folder in folders for path in (folder / "images").glob("*") if path.suffix.lower() in SUFFIXES
-    )
+    found = [path for folder in folders for path in datasets.images(folder / "images")]
     if not found:
         raise DatasetError(f"there are no images in images/ under {', '.join(map(str, folders))}")
     pairs = [read(path, classes) for path in track(evenly_spaced(found, limit), "reading images and masks")]
@@ -50,6 +47,11 @@ def load(folders: Sequence[Path], *, classes: int, limit: int | None = None) -> 
 
 def read(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
     """Load one image and its mask, reduced in size. Raise DatasetError if the mask does not match the image."""
+    return reduce_both(*open_pair(path, classes))
+
+
+def open_pair(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
+    """Load one image and its mask. Raise DatasetError if the mask does not match the image."""
     image = open_image(path)
     file = path.parents[1] / "masks" / f"{path.stem}.png"
     try:
@@ -57,5 +59,9 @@ def read(path: Path, classes: int) -> tuple[DecodedImage, Image.Image]:
     except ImageError as error:
         raise DatasetError(str(error)) from error
     datasets.check_classes(ids, file, min(classes, IGNORE_INDEX))
-    mask = Image.fromarray(np.minimum(ids, IGNORE_INDEX).astype(np.uint8))
+    return image, Image.fromarray(np.minimum(ids, IGNORE_INDEX).astype(np.uint8))
+
+
+def reduce_both(image: DecodedImage, mask: Image.Image) -> tuple[DecodedImage, Image.Image]:
+    """Return an image and its mask with a short side of at most `SIDE` pixels."""
     return reduce(image, SIDE), reduce(mask, SIDE, Image.Resampling.NEAREST)

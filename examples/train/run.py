@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -152,6 +154,14 @@ def groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
         {"params": [each for each in parameters if each.ndim > 1], "weight_decay": decay},
         {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def shuffled(count: int, recipe: Recipe, epoch: int) -> Iterator[tuple[NDArray[np.int64], np.random.Generator]]:
+    """Yield the numbers of the images in each batch of an epoch, no image twice, and a source of random numbers."""
+    random = np.random.default_rng((recipe.seed, epoch))
+    order = random.permutation(count)
+    for start in range(0, max(1, count // recipe.batch) * recipe.batch, recipe.batch):
+        yield order[start : start + recipe.batch], random
 
 
 def on_device(value: Any, device: str) -> Any:

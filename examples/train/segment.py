@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from examples.train import augment, crops
 from examples.train.pairs import IGNORE_INDEX, Pairs
 from examples.train.precision import mixed
-from examples.train.run import Recipe
+from examples.train.run import Recipe, shuffled
 from twins.checkpoints.checkpoint import Checkpoint
 from twins.network.backbone import Backbone
 from twins.network.heads.conv import ConvNormRelu
@@ -30,7 +30,6 @@ WIDTH, CHANNELS = 128, 64  # channels of the pyramid and of the head; the publis
 AREA = (0.15, 1.0)  # fraction of the image that a crop covers; small crops show objects from close by
 PASTE_PROBABILITY = 0.5  # fraction of the images that get the foreground of their neighbour
 ROUNDS, BIASES = 2, tuple(i / 4 for i in range(-16, 17))  # for the calibration of the biases
-STEP = 2  # the loss takes every second pixel of every second line: a quarter of the work, and the same training
 DICE_WEIGHT = 1.0  # weight of the Dice loss relative to the cross-entropy
 
 
@@ -74,21 +73,15 @@ class Segmentation:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
-        random = np.random.default_rng((self.recipe.seed, epoch))
         side = crops.side(SIZES, epoch, self.recipe.epochs)
-        order = random.permutation(len(self.train))
-        for step in range(self.steps):
-            yield self.batch(order[step * self.recipe.batch :][: self.recipe.batch], side, random)
+        for chosen, random in shuffled(len(self.train), self.recipe, epoch):
+            yield self.batch(chosen, side, random)
 
     def batch(self, chosen: NDArray[np.int64], side: int, random: np.random.Generator) -> Batch:
         """Return random crops of the chosen images, augmented, with their masks."""
         generator = torch.Generator().manual_seed(int(random.integers(2**31)))
         images, masks = [self.train.images[i] for i in chosen], [self.train.masks[i] for i in chosen]
-        numbers = random.integers(2**31, size=len(chosen)).tolist()
-        boxes = [
-            crops.box(image.size, int(i), number, self.recipe.seed, AREA)
-            for image, i, number in zip(images, chosen, numbers, strict=True)
-        ]
+        boxes = crops.boxes((image.size for image in images), chosen, random, self.recipe.seed, AREA)
         x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, side)))
         ids = torch.from_numpy(crops.stack_masks(masks, boxes, side)).long()
         x, ids = augment.flip_both(augment.recolour(x, generator), ids, generator)
@@ -96,7 +89,7 @@ class Segmentation:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return the cross-entropy of the pixels plus the Dice loss."""
-        return mask_loss(mixed(network, batch.x), batch.masks)
+        return pixel_loss(mixed(network, batch.x), batch.masks)
 
     def measure(self, network: nn.Module) -> float:
         """Return the mean IoU on the test images at a quarter of the input size."""
@@ -143,9 +136,8 @@ def mean_iou(logits: Tensor, truth: Tensor) -> float:
     return float((both[either > 0] / either[either > 0]).mean())
 
 
-def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the sum of the cross-entropy and the Dice loss. logits: B K, a quarter of S; masks: B S S."""
-    masks = masks[:, 1::STEP, 1::STEP]
+def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the sum of the cross-entropy and the Dice loss. logits: B K of any size; masks: B S S."""
     logits = F.interpolate(logits, size=masks.shape[-2:], mode="bilinear", align_corners=False)
     known = F.cross_entropy(logits, masks, ignore_index=IGNORE_INDEX)
     return known + DICE_WEIGHT * dice_loss(logits, masks)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from examples.train import annotated_images, detection_loss
 from examples.train.__main__ import main
-from examples.train.detection_loss import Truth
+from examples.train.detection_loss import GroundTruth
 from tests import training
 from tests.examples.test_train import log, train
 from twins.errors import DatasetError
@@ -135,12 +135,12 @@ def test_an_unknown_category_is_refused(folder):
 # losses
 
 
-def truth(boxes: list[list[float]], ignored: list[list[float]] | None = None) -> Truth:
+def truth(boxes: list[list[float]], ignored: list[list[float]] | None = None) -> GroundTruth:
     """The objects of a crop, all of class 0, each with a mask that fills its box."""
     masks = torch.zeros(len(boxes), SIDE, SIDE, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(masks, np.array(boxes, int).reshape(-1, 4), strict=True):
         mask[top:bottom, left:right] = 1
-    return Truth(
+    return GroundTruth(
         torch.tensor(boxes).reshape(-1, 4),
         torch.zeros(len(boxes), dtype=torch.long),
         masks,
@@ -157,7 +157,7 @@ def test_decoding_gives_the_encoded_boxes():
     assert torch.allclose(ops.decode_deltas(anchors, deltas, (SIDE, SIDE)), boxes, atol=1e-4)
 
 
-def rpn_level(truths: Truth, certain: float) -> RpnLevel:
+def rpn_level(truths: GroundTruth, certain: float) -> RpnLevel:
     """Proposals at the objects, and on a grid beside them that are empty with the same certainty."""
     grid = ops.grid_anchors(torch.tensor([[-8.0, -8, 8, 8]]), (6, 6), 16)
     anchors = torch.cat([truths.boxes, grid])
@@ -218,6 +218,20 @@ def test_the_target_of_a_mask_is_its_part_in_the_box():
 
 
 # options
+
+
+def test_a_class_that_is_not_among_the_labels_is_refused(folder, tmp_path):
+    arguments = ["others", str(folder / "train"), "--output", str(tmp_path), "--labels", str(folder / "labels.txt")]
+    ran = CliRunner().invoke(main, [*arguments, "--without", "kite"])
+    assert ran.exit_code == 2
+    assert "'kite' is not among the labels" in ran.output
+
+
+def test_a_broken_file_of_instances_is_refused_by_name(folder, tmp_path):
+    training.annotated(tmp_path / "broken", 1)
+    (tmp_path / "broken" / "instances.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"instances\.json: this is not a file of COCO's instances"):
+        annotated_images.load([tmp_path / "broken"], training.OBJECTS)
 
 
 def test_an_error_of_the_user_is_one_line(folder, tmp_path):

@@ -111,6 +111,12 @@ def test_an_unsure_object_is_ignored():
     assert (mask[20:80, 40:120] == 255).all()
 
 
+def test_an_object_whose_class_the_segmenter_does_not_know_has_a_box_only():
+    (mask, (entry,)) = label.annotate([Found("kite", BOX, sure=True)], [*NAMES, "kite"], voc((VOC_CAT, BOX)))
+    assert "segmentation" not in entry
+    assert (mask[20:80, 40:120] == 255).all()
+
+
 def test_another_class_on_the_known_object_is_the_same_object():
     other, apart = Found("dog", (42.0, 22.0, 118.0, 80.0), sure=True), Found("dog", (0.0, 0.0, 30.0, 30.0), sure=True)
     cat = Found("cat", BOX, sure=True)

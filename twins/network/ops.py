@@ -66,10 +66,15 @@ def decode_deltas(anchors: Tensor, deltas: Tensor, size: tuple[int, int]) -> Ten
 
 def overlaps(first: Tensor, second: Tensor) -> Tensor:
     """Return the intersection over union of each pair of boxes, N M. first: N 4; second: M 4."""
+    common = intersections(first, second)
+    return common / (area(first)[:, None] + area(second)[None] - common)
+
+
+def intersections(first: Tensor, second: Tensor) -> Tensor:
+    """Return the area that each pair of boxes shares, N M. first: N 4; second: M 4."""
     corner = torch.maximum(first[:, None, :2], second[None, :, :2])
     end = torch.minimum(first[:, None, 2:], second[None, :, 2:])
-    common = (end - corner).clamp(min=0).prod(dim=-1)
-    return common / (area(first)[:, None] + area(second)[None] - common)
+    return (end - corner).clamp(min=0).prod(dim=-1)
 
 
 def area(boxes: Tensor) -> Tensor:
