@@ -70,11 +70,11 @@ def write_segmented(found: SegmentationScores, table: Table) -> str:
 
 def write_detected(found: DetectionScores, table: Table) -> str:
     """Add one row per class to the table. Return the summary over all classes."""
-    for name in ("class", "objects", "box AP", *(("mask AP",) if found.mask else ())):
+    for name in ("class", "objects", "box AP", "AP50", *(("mask AP", "AP50") if found.mask else ())):
         table.add_column(name)
     for each in sorted(found.classes, key=lambda each: -each.box):
-        masks = (percent(each.mask),) if found.mask else ()
-        table.add_row(each.label, str(each.objects), percent(each.box), *masks)
+        masks = (percent(each.mask), percent(each.mask50)) if found.mask else ()
+        table.add_row(each.label, str(each.objects), percent(each.box), percent(each.box50), *masks)
     masks_too = f"; masks: {precision(found.mask)}" if found.mask else ""
     return f"boxes: {precision(found.box)}{masks_too}; {found.images} images"
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twins.card import Label
 from twins.errors import BackendMissing, DatasetError
 from twins.evaluation.datasets import normalised
@@ -61,12 +64,14 @@ class Precision:
 
 @dataclass(frozen=True)
 class ClassPrecision:
-    """The average precision of one class."""
+    """The average precision of one class, over the overlaps from 0.5 to 0.95, and at 0.5."""
 
     label: str
     objects: int
     box: float
+    box50: float
     mask: float | None
+    mask50: float | None
 
 
 @dataclass(frozen=True)
@@ -156,15 +161,20 @@ def score(data: CocoFolder, results: Sequence[dict[str, Any]], labels: Sequence[
         box,
         mask,
         tuple(
-            ClassPrecision(label.name, counts[number], by_class[number], masks_by_class.get(number))
+            ClassPrecision(label.name, counts[number], *by_class[number], *masks_by_class.get(number, (None, None)))
             for label, number in zip(labels, data.categories, strict=True)
             if counts[number]
         ),
     )
 
 
-def evaluate(data: CocoFolder, results: Sequence[dict[str, Any]], kind: str) -> tuple[Precision, dict[int, float]]:
-    """Return the precision over all classes, and that of each category that has objects. `kind` is bbox or segm."""
+def evaluate(
+    data: CocoFolder, results: Sequence[dict[str, Any]], kind: str
+) -> tuple[Precision, dict[int, tuple[float, float]]]:
+    """Return the precision over all classes, and that of each category, over all overlaps and at 0.5.
+
+    `kind` is bbox or segm.
+    """
     from pycocotools.cocoeval import COCOeval
 
     with silent():
@@ -177,10 +187,14 @@ def evaluate(data: CocoFolder, results: Sequence[dict[str, Any]], kind: str) -> 
     precision = run.eval["precision"][:, :, :, 0, -1]  # overlaps, recalls, categories
     by_class = {}
     for index, number in enumerate(run.params.catIds):
-        values = precision[:, :, index]
-        known = values[values > -1]
-        by_class[number] = float(known.mean()) if known.size else -1.0
+        by_class[number] = (mean(precision[:, :, index]), mean(precision[0, :, index]))
     return Precision(**dict(zip(SUMMARY, map(float, run.stats), strict=False))), by_class
+
+
+def mean(precision: NDArray[np.float64]) -> float:
+    """Return the mean of the values that are known; -1 if there are none."""
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else -1.0
 
 
 def scored_by(results: Sequence[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:

@@ -95,11 +95,17 @@ def test_the_precision_equals_that_of_pycocotools(folder):
     assert 0 < found.ap < 1
 
 
+def test_the_precision_over_all_classes_is_the_mean_of_the_classes(folder):
+    found = coco.score(coco.read(folder, LABELS), detections(folder), LABELS)
+    means = [sum(values) / 2 for values in zip(*((each.box, each.box50) for each in found.classes), strict=True)]
+    assert means == pytest.approx([found.box.ap, found.box.ap50])
+
+
 def test_perfect_detections_have_the_highest_precision(folder):
     truth = json.loads((folder / "annotations" / "instances_val2017.json").read_text())
     found = coco.score(coco.read(folder, LABELS), perfect(truth["annotations"]), LABELS)
     assert (found.box.ap, found.mask.ap) == (1, 1)
-    assert {each.label: each.box for each in found.classes} == {"cat": 1, "dog": 1}
+    assert {each.label: (each.box, each.mask50) for each in found.classes} == {"cat": (1, 1), "dog": (1, 1)}
 
 
 def test_no_detections_have_no_precision(folder):
