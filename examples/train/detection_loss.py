@@ -19,11 +19,12 @@ from twins.network.heads.mask_rcnn import RoiHead, RpnLevel
 
 CERTAIN, EMPTY = 0.7, 0.3  # overlap of an anchor with an object from which on it shows it, and below which it is empty
 SAMPLED_ANCHORS = 256  # of an image; at most half of them show an object
-CANDIDATES, PROPOSALS = 100, 100  # of a level before suppression, and of an image after it
+CANDIDATES, PROPOSALS = 64, 100  # of a level before suppression, and of an image after it
 OBJECT = 0.5  # overlap of a region with an object that it shows
 REGIONS, WITH_OBJECT = 32, 8  # of an image, and those with an object among them
 COVERED = 0.5  # fraction of a box in an ignored box, from which on it is not background
-SAMPLES = 2  # of a cell of a region, across and down
+BOX_SAMPLES, MASK_SAMPLES = 2, 1  # of a cell of a region for its box and its mask, across and down
+PARTS = 4  # of the channels of a map; `grid_sample` works on several inputs in parallel, but not on parts of one
 MASK_SIDE = 2 * mask_rcnn.MASK_SIDE  # of a mask that the network predicts
 
 
@@ -121,7 +122,9 @@ def roi_loss(head: RoiHead, maps: Sequence[Tensor], chosen: Sequence[Regions], t
     classes = torch.cat([each.classes for each in chosen])
     if not len(classes):
         return maps[0].sum() * 0
-    logits, deltas = mixed(head.bbox_head, features(maps, [each.boxes for each in chosen], mask_rcnn.BOX_SIDE))
+    logits, deltas = mixed(
+        head.bbox_head, features(maps, [each.boxes for each in chosen], mask_rcnn.BOX_SIDE, BOX_SAMPLES)
+    )
     loss = F.cross_entropy(logits, classes)
     with_object = classes < logits.shape[1] - 1
     if with_object.any():
@@ -146,16 +149,16 @@ def mask_loss(
     number = torch.cat(classes)
     if not len(number):
         return maps[0].sum() * 0
-    logits = mixed(head.mask_head, features(maps, boxes, mask_rcnn.MASK_SIDE))
+    logits = mixed(head.mask_head, features(maps, boxes, mask_rcnn.MASK_SIDE, MASK_SAMPLES))
     own = logits[torch.arange(len(number), device=number.device), number]
     return F.binary_cross_entropy_with_logits(own, torch.cat(targets))
 
 
-def features(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int) -> Tensor:
+def features(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int, samples: int) -> Tensor:
     """Return the features of the boxes of all images, R C S S. maps: B C H W each; boxes: one tensor for each image.
 
-    Each of the S×S cells of a box is the mean of four samples, where the detector takes as many as fit: the images of
-    a level are sampled at once, one below the other, which is much faster.
+    Each of the S×S cells of a box is the mean of `samples` by `samples` values, where the detector takes as many as
+    fit: the images of a level are sampled at once, one below the other, which is much faster.
     """
     regions = torch.cat(list(boxes))
     counts = torch.tensor([len(each) for each in boxes], device=regions.device)
@@ -165,19 +168,24 @@ def features(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int) -> Tens
     for number, (level, stride) in enumerate(zip(maps[: mask_rcnn.POOLED_LEVELS], mask_rcnn.STRIDES, strict=False)):
         (here,) = (levels == number).nonzero(as_tuple=True)
         if len(here):
-            found = found.index_copy(0, here, sampled(level, regions[here] / stride, image[here], side))
+            found = found.index_copy(0, here, sampled(level, regions[here] / stride, image[here], (side, samples)))
     return found
 
 
-def sampled(level: Tensor, boxes: Tensor, image: Tensor, side: int) -> Tensor:
-    """Return the features of boxes of one level, R C S S. level: B C H W; boxes: R 4 in its positions; image: R."""
+def sampled(level: Tensor, boxes: Tensor, image: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Return the features of boxes of one level, R C S S. level: B C H W; boxes: R 4 in its positions; image: R.
+
+    `cells` are the number of cells of a box, and of the samples of a cell, across and down.
+    """
     _, channels, height, width = level.shape
-    x, y = positions(boxes, side * SAMPLES)
+    side, samples = cells
+    x, y = positions(boxes, side * samples)
     y = y.clamp(0.5, height - 0.5) + image[:, None] * height  # within its own image
     stacked = level.float().transpose(0, 1).reshape(1, channels, -1, width)
-    grid = sampling_grid(x, y, stacked).flatten(0, 1)[None]
-    found = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)[0]
-    return F.avg_pool2d(found.unflatten(1, (len(boxes), -1)).transpose(0, 1), SAMPLES)
+    grid = sampling_grid(x, y, stacked).flatten(0, 1).expand(PARTS, -1, -1, -1)
+    parts = stacked.unflatten(1, (PARTS, -1))[0]
+    found = F.avg_pool2d(F.grid_sample(parts, grid, padding_mode="border", align_corners=False), samples)
+    return found.flatten(0, 1).unflatten(1, (len(boxes), -1)).transpose(0, 1)
 
 
 def mask_targets(masks: Tensor, boxes: Tensor) -> Tensor:
