@@ -1,12 +1,13 @@
 """Print the figures of the model cards: `python -m bench.cards DATA`.
 
-DATA contains `photos/val/CLASS/*.jpg`, `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`, and
-`others/test/*.jpg` with images of other things, as `python -m examples.train others` makes them. Twenty more come from
-the packages scikit-image and scikit-learn, which must be installed.
+DATA contains `photos/val/CLASS/*.jpg`, `masks/val` and `masks/test` with `images/*.jpg` and `masks/*.png`,
+`scenes/test` with these and `instances.json`, and `others/test/*.jpg` with images of other things, as
+`python -m examples.train others` makes them. Twenty more come from the packages scikit-image and scikit-learn, which
+must be installed, as must pycocotools.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,16 +15,18 @@ import numpy as np
 
 from service.cli import measures
 from service.cli.images import LocalModel, open_model, run
-from service.cli.report import percent, span
+from service.cli.report import percent, precision, span
 from tools.tables import table
 from twins.evaluation import scores
+from twins.evaluation.coco import DetectionScores
 from twins.runtime.plan import Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 from twins.zoo.models import DEFAULT_MODELS
 
 BATCH = 8
-PARTS = ("photos/val", "masks/val", "masks/test", "others/test")
+PARTS = ("photos/val", "masks/val", "masks/test", "scenes/test", "others/test")
 """The folders of the data."""
+FREQUENT = 20  # objects of a class in scenes/test from which on its figures are more than chance
 LOW = 0.7  # a score below it says that the classifier is not certain
 UNKNOWN_IMAGES = {
     "skimage.data": (
@@ -62,6 +65,15 @@ def overlaps(found: scores.SegmentationScores) -> str:
     """Return the table of a segmentation network: one row per class."""
     rows = ((each.label, percent(each.iou or 0), percent(each.accuracy or 0)) for each in found.classes)
     return table(("class", "IoU %", "found %"), rows)
+
+
+def precisions(found: DetectionScores) -> str:
+    """Return the table of a detector: one row per class."""
+    rows = (
+        (each.label, str(each.objects), *map(percent, (each.box, each.box50, each.mask, each.mask50)))
+        for each in sorted(found.classes, key=lambda each: -each.objects)
+    )
+    return table(("class", "objects", "box AP %", "box AP50 %", "mask AP %", "mask AP50 %"), rows)
 
 
 def outdoor_cats(local: LocalModel, data: Path) -> str:
@@ -105,8 +117,10 @@ def main(data: Path) -> None:
     """Print all figures."""
     with open_model(DEFAULT_MODELS["classify"], None, Plan("cpu"), batch=BATCH) as classifier:
         print_classifier(classifier, data)
+    with open_model(DEFAULT_MODELS["detect"], None, Plan("cpu"), batch=1) as detector:
+        frequent = print_detector(detector, data)
     with open_model(DEFAULT_MODELS["segment"], None, Plan("cpu"), batch=BATCH) as segmenter:
-        print_segmenter(segmenter, data)
+        print_segmenter(segmenter, data, frequent)
 
 
 def print_classifier(classifier: LocalModel, data: Path) -> None:
@@ -120,13 +134,32 @@ def print_classifier(classifier: LocalModel, data: Path) -> None:
     print(unknown_images(classifier), others(classifier, data), sep="\n\n", end="\n\n")
 
 
-def print_segmenter(segmenter: LocalModel, data: Path) -> None:
-    """Print the figures of the segmentation network."""
-    for split in ("val", "test"):
-        masks = measures.segmenter(data / "masks" / split, segmenter, measures.How()).figures
+def print_segmenter(segmenter: LocalModel, data: Path, frequent: Collection[str]) -> None:
+    """Print the figures of the segmentation network. `frequent` are the classes of scenes/test with many objects."""
+    for part in ("masks/val", "masks/test", "scenes/test"):
+        masks = measures.segmenter(data / part, segmenter, measures.How()).figures
         assert isinstance(masks, scores.SegmentationScores)
-        print(f"masks-{split}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} images")
+        print(f"{part}: mean IoU {percent(masks.miou)} % ({span(masks.miou_interval)}), {masks.images} images")
         print(overlaps(masks), confusion([each.name for each in segmenter.card.labels], masks.confusion), sep="\n\n")
+    chosen = [each.iou for each in masks.classes if each.label in frequent and each.iou is not None]
+    print(f"scenes/test: mean IoU of {', '.join(sorted(frequent))}: {percent(sum(chosen) / len(chosen))} %")
+
+
+def print_detector(detector: LocalModel, data: Path) -> set[str]:
+    """Print the figures of the detector. Return the classes with many objects."""
+    found = measures.detector(data / "scenes/test", detector, measures.How()).figures
+    assert isinstance(found, DetectionScores)
+    assert found.mask is not None
+    print(f"scenes/test: boxes {precision(found.box)}; masks {precision(found.mask)}; {found.images} images")
+    print(precisions(found), end="\n\n")
+    frequent = [each for each in found.classes if each.objects >= FREQUENT]
+    boxes, masks = (
+        sum(values) / len(frequent)
+        for values in zip(*((each.box50, each.mask50 or 0.0) for each in frequent), strict=True)
+    )
+    names = {each.label for each in frequent}
+    print(f"AP50 of {', '.join(sorted(names))}: boxes {percent(boxes)} %, masks {percent(masks)} %", end="\n\n")
+    return names
 
 
 def data_folder(arguments: Sequence[str]) -> Path:

@@ -253,6 +253,13 @@ def test_every_model_that_ships_has_its_card():
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_a_card_names_the_classes_of_its_model(path):
+    assert ", ".join(label.name for label in labels.shipped(ZOO[path.stem].labels)) in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CARDS if ZOO[path.stem].task == "classify"], ids=lambda path: path.stem
+)
 def test_a_cards_confusion_is_of_the_models_labels(path):
     lines = [line.strip("| ").split(" | ") for line in path.read_text("utf-8").splitlines() if line.startswith("|")]
     names = [label.name for label in labels.shipped(ZOO[path.stem].labels)]

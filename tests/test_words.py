@@ -17,12 +17,12 @@ RECORDS = ROOT / "docs" / "decisions"  # a record keeps the words of its time
 GENERATED = ROOT / "service" / "pb"
 
 REPLACED = re.compile(
-    r"\b(mourn\w*|hopeless|dialler|give_back|promising|parcels?|sureness|contenders|pictures?|photos?(?![-/]))\b",
+    r"\b(mourn\w*|hopeless|dialler|give_back|promising|parcels?|sureness|contenders|(?<!bench[./])pictures?|photos?(?![-/]))\b",
     re.IGNORECASE,
 )
 """Words that the project once used for things with a usual name, such as connection, confidence or image.
 
-`photos-val` and `photos/val` are names of data sets and of their folders.
+`photos-val` and `photos/val` are names of data sets and of their folders, and `bench.pictures` is a command.
 """
 
 REPLACED_NAMES = {"Pace", "Fleet", "Place", "Order", "Link", "Row", "Spec", "View", "Scene", "Rendered"}

@@ -198,7 +198,7 @@ def train_instances(  # noqa: PLR0913 - one parameter for each flag
     assert isinstance(network, instances.InstanceNetwork)
     objective.calibrate(network)
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
-    export.segmenter(network.segmenter(), classes, output / "segmenter.safetensors")
+    export.segmenter(network.segmenter(), classes, output / "segmenter.safetensors", instances.INPUT_SIDE)
     export.detector(network.detector, classes[1:], output / "detector.safetensors")
 
 

@@ -24,18 +24,18 @@ def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
     write(state, Declared(Family(), classify.CROP, preprocessing, names), path)
 
 
-def segmenter(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
+def segmenter(network: nn.Module, classes: Sequence[Label], path: Path, input_side: int = segment.INPUT_SIDE) -> None:
     """Save a segmentation network with its class names and colours."""
     colours = tuple(label.colour for label in classes if label.colour)
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
-    preprocessing = Preprocessing(segment.INPUT_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
+    preprocessing = Preprocessing(input_side, interpolation="bilinear").with_defaults(IMAGENET)
     write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names, palette), path)
 
 
 def detector(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     """Save a detector with its class names."""
-    preprocessing = Preprocessing(instances.DETECTOR_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
+    preprocessing = Preprocessing(instances.INPUT_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
     names = tuple(label.name for label in classes)
     write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names), path)
 

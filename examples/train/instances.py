@@ -32,7 +32,7 @@ AREA = (0.12, 1.0)  # fraction of the image that a crop covers
 WIDTH, HIDDEN = 96, 384  # channels of the detector's pyramid and of its linear layers; the published ones: 256, 1024
 STEP = 2  # the loss of the mask takes every second pixel of every second line, which is a quarter of the work
 LAYERS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
-DETECTOR_SIDE = 320  # pixels; short side of the input of the served detector
+INPUT_SIDE = 320  # pixels; short side of the input of both served networks
 
 
 class InstanceNetwork(nn.Module):
@@ -90,7 +90,7 @@ class Instances:
 
     def __init__(self, train: Sequence[AnnotatedImage], test: Pairs, recipe: Recipe, classes: int) -> None:
         self.train, self.recipe, self.classes = train, recipe, classes
-        self.masks = segment.Segmentation(test, test, recipe, classes + 1)
+        self.masks = segment.Segmentation(test, test, recipe, classes + 1, INPUT_SIDE)
         self.steps = max(1, len(train) // recipe.batch)
 
     def batches(self, epoch: int) -> Iterator[Batch]:

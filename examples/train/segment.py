@@ -67,8 +67,8 @@ class Batch:
 class Segmentation:
     """The objective of a segmentation network."""
 
-    def __init__(self, train: Pairs, test: Pairs, recipe: Recipe, classes: int) -> None:
-        self.train, self.test, self.recipe, self.classes = train, test, recipe, classes
+    def __init__(self, train: Pairs, test: Pairs, recipe: Recipe, classes: int, input_side: int = INPUT_SIDE) -> None:
+        self.train, self.test, self.recipe, self.classes, self.input_side = train, test, recipe, classes, input_side
         self.steps = max(1, len(train) // recipe.batch)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
@@ -101,7 +101,7 @@ class Segmentation:
         logits, truths = [], []
         device = next(network.parameters()).device
         for image, mask in zip(self.test.images, self.test.masks, strict=True):
-            scale = INPUT_SIDE / min(image.size)
+            scale = self.input_side / min(image.size)
             size = (round(image.width * scale), round(image.height * scale))
             x = augment.normalise(torch.from_numpy(np.array(image.resize(size))[None]))
             (found,) = network(x.to(device)).cpu()  # K H W

@@ -1,6 +1,8 @@
 """The commands of bench/ that call models directly."""
 
-from bench.document_images import CAT, LONG_SIDE, classified, overlaid
+import pytest
+
+from bench.pictures import CAT, HEIGHT, LONG_SIDE, MASK, OBJECTS, PANEL, classified, overlaid, side_by_side
 from bench.service.request import BATCHES, DirectCalls
 
 
@@ -10,7 +12,11 @@ def test_the_work_of_a_request_is_called_directly():
     assert set(found.forward_cpu) == set(BATCHES)
 
 
-def test_the_images_of_the_documents_can_be_made_again():
-    overlay = overlaid(CAT)
-    assert max(overlay.size) == LONG_SIDE
-    assert classified(CAT).height == overlay.height
+@pytest.mark.parametrize("kind", [MASK, OBJECTS], ids=["segment", "detect"])
+def test_the_images_of_the_documents_can_be_made_again(kind):
+    (sheet,), (overlay,) = classified([CAT]), overlaid([CAT], kind)
+    assert overlay.width == LONG_SIDE
+    assert sheet.size == (LONG_SIDE + PANEL, overlay.height)
+    both = side_by_side([sheet, overlay])
+    assert both.height == HEIGHT
+    assert both.width > overlay.width

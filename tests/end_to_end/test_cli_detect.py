@@ -40,8 +40,9 @@ def test_the_output_for_programs_has_one_line_per_image(detector):
     assert "output" not in line or line["output"] is None
 
 
-def test_the_model_must_be_given():
-    assert "--model" in refused(USAGE, "detect", CAT)
+def test_the_model_that_ships_is_the_default():
+    (line,) = lines("detect", "--json", CAT)
+    assert line["answer"]["detections"][0]["label"] == "cat"
 
 
 def test_a_bad_image_leaves_its_neighbours_their_objects(detector, tmp_path):

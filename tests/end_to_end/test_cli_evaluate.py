@@ -109,9 +109,18 @@ def test_ade20ks_layout_begins_its_classes_at_one(pairs):
     for path in (pairs / "annotations" / "validation").iterdir():
         Image.fromarray(np.asarray(Image.open(path)) + np.uint8(1)).save(path)
     assert evaluated(*MODEL, pairs)["figures"] == plain
+    kept = evaluated(*MODEL, "--keep-zero-label", pairs)["figures"]
+    assert pixels(kept)["person"] == pixels(plain)["background"]
+    for path in (pairs / "annotations" / "validation").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) + np.uint8(10)).save(path)
     done = call("evaluate", *MODEL, "--keep-zero-label", pairs)
     assert done.returncode == SOME_FAILED
-    assert "the mask contains class 3, and there are 3 classes" in done.stderr.decode()
+    assert "the mask contains class 13, and there are 13 classes" in done.stderr.decode()
+
+
+def pixels(figures: dict) -> dict[str, int]:
+    """Return the number of true pixels of each class."""
+    return {each["label"]: each["pixels"] for each in figures["classes"]}
 
 
 def test_zero_is_no_class_if_the_zero_label_is_reduced(pairs):

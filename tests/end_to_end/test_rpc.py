@@ -97,7 +97,8 @@ def test_models_are_listed(stub):
     models = stub.ListModels(pb.ListModelsRequest()).models
     assert [(model.name, model.task, len(model.labels)) for model in models] == [
         ("twins_svt_nano", "classify", 13),
-        ("twins_svt_nano_fpn", "segment", 3),
+        ("twins_svt_nano_fpn", "segment", 13),
+        ("twins_svt_nano_maskrcnn", "detect", 12),
     ]
 
 

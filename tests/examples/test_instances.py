@@ -62,7 +62,7 @@ def test_the_detector_knows_its_classes_and_its_size(output):
 def test_the_segmentation_network_knows_its_classes_colours_and_size(output):
     card = load(ModelReference("mine", output / "segmenter.safetensors")).card
     assert [(label.name, label.colour) for label in card.labels][1:] == [("bar", "#0000ff"), ("disc", "#ff0000")]
-    assert (card.task, card.geometry.short_side) == ("segment", 224)
+    assert (card.task, card.geometry.short_side) == ("segment", 320)
 
 
 # crops

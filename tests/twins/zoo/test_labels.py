@@ -42,8 +42,8 @@ def test_imagenet_has_repeated_names_with_different_synsets():
     assert cranes == ["n02012849", "n03126707"]
 
 
-def test_the_labels_of_the_models_that_ship_are_thirteen():
-    assert len(labels.shipped("nano13")) == 13
+def test_the_models_that_ship_have_thirteen_and_twelve_classes():
+    assert [len(labels.shipped(name)) for name in ("nano13", "nano12", "nano12_bg")] == [13, 12, 13]
 
 
 @pytest.mark.parametrize(
