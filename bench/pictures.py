@@ -129,14 +129,13 @@ def main() -> None:
     """Write all images."""
     GALLERY.mkdir(parents=True, exist_ok=True)
     paths = photographs()
-    for path, *sheets in zip(paths, classified(paths), overlaid(paths, MASK), overlaid(paths, OBJECTS), strict=True):
+    classes, masks, objects = classified(paths), overlaid(paths, MASK), overlaid(paths, OBJECTS)
+    for path, *sheets in zip(paths, classes, masks, objects, strict=True):
         side_by_side(sheets).save(GALLERY / f"{path.stem}.jpg", quality=QUALITY, optimize=True)
-    (sheet,) = classified([CAT])
-    sheet.save(FOLDER / "classify.png", optimize=True)
-    (overlay,) = overlaid([CAT], MASK)
-    overlay.save(FOLDER / "segment.png", optimize=True)
-    for path, found in zip((CAT, LAWN), overlaid([CAT, LAWN], OBJECTS), strict=True):
-        found.save(FOLDER / f"detect-{path.stem}.png", optimize=True)
+    classes[paths.index(CAT)].save(FOLDER / "classify.png", optimize=True)
+    masks[paths.index(CAT)].save(FOLDER / "segment.png", optimize=True)
+    for path in (CAT, LAWN):
+        objects[paths.index(path)].save(FOLDER / f"detect-{path.stem}.png", optimize=True)
 
 
 if __name__ == "__main__":
