@@ -124,6 +124,36 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     export.classifier(network, train_images.classes, output / "model.safetensors")
 
 
+@main.command("pretrain")
+@click.option("--train", multiple=True, required=True, type=FOLDER, help="All images below FOLDER. May be repeated.")
+@backbone_option
+@common
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+def pretrain_backbone(  # noqa: PLR0913 - one parameter for each flag
+    train: tuple[Path, ...],
+    *,
+    test: Path,
+    output: Path,
+    backbone: Path | None,
+    variant: str,
+    epochs: int,
+    limit: int | None,
+    seed: int,
+    device: str,
+) -> None:
+    """Train a backbone on images without labels: it learns the feature maps of EfficientNet-Lite0."""
+    from examples.train import pretrain  # imported here, since its packages are only needed for this command
+
+    recipe = Recipe(epochs=epochs, batch=32, rate=1e-3, seed=seed)
+    objective = pretrain.Pretraining(pretrain.load(train, limit), pretrain.load([test], limit), recipe)
+    torch.manual_seed(seed)
+    network = pretrain.build(VARIANTS[variant], checkpoint.load(backbone) if backbone else None)
+    run = Run(network, recipe, output, device)
+    trained = run.train(objective, measure_every=1)
+    curve.draw(run.log, "predictions equal to the teacher's", output / "curve.png")
+    export.pretrained(trained, pretrain.SIZES[-1][1], output / "model.safetensors")
+
+
 @main.command("segment")
 @click.option(
     "--train", multiple=True, required=True, type=FOLDER, help="Train on FOLDER/{images,masks}. May be repeated."

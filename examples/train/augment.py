@@ -14,9 +14,21 @@ TILES = 7  # tiles along a side of a shuffled image; must divide the side of eve
 
 def normalise(pixels: Tensor) -> Tensor:
     """Return B 3 S S, normalised as in the service. pixels: B S S 3, uint8."""
+    mean, deviation = statistics()
+    return pixels.permute(0, 3, 1, 2).float().sub_(mean).div_(deviation).contiguous()
+
+
+def pixels(x: Tensor) -> Tensor:
+    """Return values from 0 to 255, B 3 S S, of normalised images, clipped. x: B 3 S S."""
+    mean, deviation = statistics()
+    return (x * deviation + mean).clamp_(0, 255)
+
+
+def statistics() -> tuple[Tensor, Tensor]:
+    """Return the mean and the deviation of pixels, 1 3 1 1 each."""
     scale = Normalisation()
     mean, deviation = (torch.tensor(values).mul(255).view(1, 3, 1, 1) for values in (scale.mean, scale.std))
-    return pixels.permute(0, 3, 1, 2).float().sub_(mean).div_(deviation).contiguous()
+    return mean, deviation
 
 
 def recolour(x: Tensor, random: torch.Generator) -> Tensor:

@@ -24,7 +24,6 @@ from twins.network.variants import Family, Variant
 SIZES = ((0.36, 56), (0.82, 84), (1.0, 112))  # (fraction of the epochs, side of a crop in pixels until then)
 INPUT_SIDE = 112  # pixels; side of the crop that the served network gets
 LAST_SIZE = ((1.0, INPUT_SIDE),)  # of a network that is trained already
-CROP = 0.9  # fraction of the short side
 LABEL_SMOOTHING = 0.1
 TEACHER_WEIGHT = 0.5  # weight of the teacher's prediction in a target
 DISTILLATION_TEMPERATURE = 2.0  # for the thousand classes of the teacher
@@ -169,7 +168,7 @@ class Classification:
         device = next(network.parameters()).device
         for start in range(0, len(self.test), 128):
             images = self.test.images[start : start + 128]
-            boxes = [centre_crop(image.size) for image in images]
+            boxes = [crops.centre(image.size) for image in images]
             x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, INPUT_SIDE)))
             found.append(network(x.to(device)).cpu())
         return torch.cat(found)
@@ -196,10 +195,3 @@ def probabilities(targets: NDArray[np.int64]) -> NDArray[np.float64]:
     if not shown.all():
         weights[~shown] = OTHERS / (1 - OTHERS) / np.count_nonzero(~shown)
     return weights / weights.sum()
-
-
-def centre_crop(size: tuple[int, int]) -> crops.Box:
-    """Return the box that the service crops from an image of this (width, height)."""
-    side = min(size) * CROP
-    left, top = (size[0] - side) / 2, (size[1] - side) / 2
-    return (left, top, left + side, top + side)

@@ -18,6 +18,7 @@ Areas = tuple[float, float]  # smallest and largest fraction of the image that a
 AREA = (0.3, 1.0)  # fraction of the image
 RATIO = (3 / 4, 4 / 3)  # width to height
 ATTEMPTS = 10
+CENTRE = 0.9  # fraction of the short side that the centre crop of a classifier covers
 JITTER = 0.12  # fraction of the side; varies the few crops whose features are cached
 
 
@@ -53,6 +54,13 @@ def boxes(
     return [
         box(size, int(index), number, seed, areas) for size, index, number in zip(sizes, chosen, numbers, strict=True)
     ]
+
+
+def centre(size: tuple[int, int]) -> Box:
+    """Return the box that the service crops for a classifier from an image of this (width, height)."""
+    side = min(size) * CENTRE
+    left, top = (size[0] - side) / 2, (size[1] - side) / 2
+    return (left, top, left + side, top + side)
 
 
 def jitter(box: Box, size: tuple[int, int], random: np.random.Generator) -> Box:

@@ -6,22 +6,29 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from examples.train import classify, instances, segment
+from examples.train import classify, crops, instances, segment
 from twins.card import Label
 from twins.checkpoints import checkpoint
 from twins.checkpoints.metadata import Declared
 from twins.network.variants import Family
 from twins.preprocessing import IMAGENET, Preprocessing
 
-TRAINING_ONLY = "imagenet."  # prefix of the layer that is only used during training
+TRAINING_ONLY = ("imagenet.", "projections.")  # prefixes of the layers that are only used during training
 
 
 def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
     """Save a classifier with its class names. Underscores become spaces."""
     state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     names = tuple(name.replace("_", " ") for name in classes)
-    preprocessing = Preprocessing(classify.INPUT_SIDE, classify.CROP, "bicubic").with_defaults(IMAGENET)
-    write(state, Declared(Family(), classify.CROP, preprocessing, names), path)
+    preprocessing = Preprocessing(classify.INPUT_SIDE, crops.CENTRE, "bicubic").with_defaults(IMAGENET)
+    write(state, Declared(Family(), crops.CENTRE, preprocessing, names), path)
+
+
+def pretrained(network: nn.Module, side: int, path: Path) -> None:
+    """Save a network that knows the classes of ImageNet, whose names are built in."""
+    state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
+    preprocessing = Preprocessing(side, crops.CENTRE, "bicubic").with_defaults(IMAGENET)
+    write(state, Declared(Family(), crops.CENTRE, preprocessing), path)
 
 
 def segmenter(network: nn.Module, classes: Sequence[Label], path: Path, input_side: int = segment.INPUT_SIDE) -> None:

@@ -52,8 +52,12 @@ def with_batch_norms(head: FpnHead) -> FpnHead:
 
 def start(backbone: Backbone, classifier: Checkpoint) -> None:
     """Load the weights of a classifier into a backbone."""
-    own = {key: value.float() for key, value in classifier.state.items() if not key.startswith(("norm.", "head."))}
-    backbone.load_state_dict(own)
+    backbone.load_state_dict(backbone_state(classifier))
+
+
+def backbone_state(classifier: Checkpoint) -> dict[str, Tensor]:
+    """Return the parameters of a classifier without its head."""
+    return {key: value.float() for key, value in classifier.state.items() if not key.startswith(("norm.", "head."))}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ SIDE = 128  # pixels; the teacher was trained at 224, which takes four times as 
 BATCH = 64
 MEAN, STD = 127.0, 128.0
 FEATURES = 1280
+TAPS = {4: 40, 10: 112}  # the last block at strides 8 and 16, and its channels
+CHANNELS = (*TAPS.values(), FEATURES)  # of the maps at strides 8, 16 and 32
 
 
 class Teacher:
@@ -42,6 +44,23 @@ class Teacher:
         """Return the features B F. pixels: B S S 3."""
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(MEAN).div_(STD)
         return mixed(self.network.extract_features, x).mean(dim=(2, 3))
+
+    @torch.no_grad()
+    def maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps at strides 8, 16 and 32, then the logits of ImageNet B 1000. pixels: B 3 S S, 0 to 255."""
+        return mixed(self.forward_with_maps, pixels.sub(MEAN).div_(STD).contiguous(memory_format=torch.channels_last))
+
+    def forward_with_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps and the logits of normalised images B 3 S S."""
+        network = self.network  # the package has no public names for its layers
+        maps = []
+        x = network._swish(network._bn0(network._conv_stem(x)))
+        for number, block in enumerate(network._blocks):
+            x = block(x)
+            if number in TAPS:
+                maps.append(x)
+        x = network._swish(network._bn1(network._conv_head(x)))
+        return (*maps, x, network._fc(x.mean(dim=(2, 3))))
 
 
 def features(labelled: LabelledImages, count: int, seed: int, folder: Path) -> NDArray[np.float16]:
