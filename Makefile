@@ -4,6 +4,8 @@ BIN := .venv/bin
 LINTERS := .venv/linters
 PROMTOOL := .venv/prometheus/usr/bin/promtool
 
+PROTOS := proto/twins/v1/twins.proto proto/inference/grpc_service.proto
+
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
 .PHONY: serve ports bench bench-quick test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
@@ -14,7 +16,7 @@ serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 ports:  ## checks that the ports of `make serve` are free, before anything is installed
 	@$(PYTHON) tools/ports.py
 
-test: .venv/installed-dev .venv/exported  ## runs all tests, the files of tests in parallel
+test: .venv/installed-dev .venv/exported .venv/clients/installed  ## runs all tests, the files of tests in parallel
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
@@ -59,8 +61,11 @@ tables: .venv/installed-dev  ## generates the tables of the documents and the da
 # mapping service/pb to proto makes the generated modules import each other from service.pb
 proto: .venv/installed-dev  ## generates service/pb from proto/, with a copy of the source for clients
 	$(BIN)/python -m grpc_tools.protoc --proto_path=service/pb=proto \
-	    --python_out=. --pyi_out=. --grpc_python_out=. proto/twins/v1/twins.proto
+	    --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 	cp proto/twins/v1/twins.proto service/pb/twins/v1/
+	cp proto/inference/grpc_service.proto service/pb/inference/
+	$(BIN)/python -m grpc_tools.protoc --proto_path=twins_client/pb=proto \
+	    --python_out=client --pyi_out=client --grpc_python_out=client proto/twins/v1/twins.proto
 
 prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests, without installing it
 
@@ -68,6 +73,14 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	rm -rf $@ && mkdir -p $@.new
 	cd $@.new && apt-get -o APT::Sandbox::User=root download -q prometheus && dpkg-deb --extract prometheus_*.deb .
 	rm $@.new/*.deb && mv $@.new $@
+
+# Triton's clients need another protobuf than the service, and our own client must work without the service
+.venv/clients/installed: client/pyproject.toml | .venv/bin/python
+	$(PYTHON) -m venv $(@D)/triton
+	$(@D)/triton/bin/pip install --quiet --disable-pip-version-check 'tritonclient[grpc,http]==2.73.0'
+	$(PYTHON) -m venv $(@D)/own
+	$(@D)/own/bin/pip install --quiet --disable-pip-version-check --editable './client[grpc,progress]' pillow
+	@touch $@
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:

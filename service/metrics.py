@@ -5,6 +5,9 @@ any process imports this module. The `/metrics` endpoint of any frontend therefo
 """
 
 import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +36,9 @@ FILES = MetricFiles(Path(folder)) if (folder := variable(METRICS_FOLDER)) else N
 if FILES:  # before the first metric is made
     values.ValueClass = values.MultiProcessValue(lambda: FILES.generation)  # type: ignore[no-untyped-call]
 
-Metric = TypeVar("Metric", Counter, Histogram)
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
+
+OK = "ok"  # the code of a request without an error
 
 REQUESTS = Counter(
     "twins_requests", "Number of requests that were answered or rejected.", ["model", "protocol", "code"]
@@ -48,9 +53,19 @@ DURATION = Histogram(
 STAGE = Histogram(
     "twins_stage_duration_seconds", "Time that an image spends in a stage.", ["model", "stage"], buckets=LATENCY
 )
+FAILED = Counter("twins_failed_request_seconds", "Time that requests took which failed.", ["model", "protocol"])
+LAST_REQUEST = Gauge(
+    "twins_last_request_timestamp_seconds",
+    "Unix time of the last request that was answered.",
+    ["model"],
+    multiprocess_mode="max",
+)
 BATCH = Histogram("twins_batch_size", "Number of images in a batch.", ["model"], buckets=BATCHES)
 QUEUE = Gauge(
-    "twins_queue_depth", "Number of images that wait for the device.", ["worker"], multiprocess_mode="livemostrecent"
+    "twins_queue_depth",
+    "Number of images that wait for the device.",
+    ["worker", "model"],
+    multiprocess_mode="livemostrecent",
 )
 IN_FLIGHT = Gauge(
     "twins_in_flight_images", "Number of images that are admitted and not answered yet.", multiprocess_mode="livesum"
@@ -146,6 +161,10 @@ def request(model: str, protocol: str, code: str, duration_s: float) -> None:
     """Record a finished request. `model` is empty if the request names no model that is served."""
     series(REQUESTS, model, protocol, code).inc()
     series(DURATION, model, protocol).observe(duration_s)
+    if code != OK:
+        series(FAILED, model, protocol).inc(duration_s)
+    elif model:
+        series(LAST_REQUEST, model).set(time.time())
 
 
 def images(model: str, protocol: str, code: str, count: int) -> None:
@@ -164,9 +183,10 @@ def batch(model: str, size: int) -> None:
     BATCH.labels(model).observe(size)
 
 
-def queue_depth(worker: str, depth: int) -> None:
-    """Set the number of images that wait in a worker."""
-    QUEUE.labels(worker).set(depth)
+def queue_depth(worker: str, waiting: Mapping[str, int]) -> None:
+    """Set the number of images that wait in a worker, by model."""
+    for model, count in waiting.items():
+        series(QUEUE, worker, model).set(count)
 
 
 def in_flight(images: int) -> None:
@@ -282,6 +302,29 @@ def process_gone(pid: int) -> None:
 
 def render() -> bytes:
     """Return the metrics of all processes in the Prometheus text format."""
+    return generate_latest(of_all_processes())
+
+
+def of_all_processes() -> CollectorRegistry:
+    """Return the registry that reads the files of all processes."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return registry
+
+
+@dataclass(frozen=True)
+class Value:
+    """The value of one series."""
+
+    name: str  # with its suffix, such as `twins_requests_total`
+    labels: Mapping[str, str]
+    value: float
+
+
+def read() -> list[Value]:
+    """Return the values of all processes."""
+    return [
+        Value(sample.name, sample.labels, sample.value)
+        for family in of_all_processes().collect()
+        for sample in family.samples
+    ]

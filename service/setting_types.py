@@ -74,3 +74,4 @@ Devices = Annotated[
 ]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(check_network)], ...], BeforeValidator(split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Route = Annotated[str, Field(pattern=r"^(/[\w.:~-]+)*$")]

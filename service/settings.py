@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.setting_problems import describe
-from service.setting_types import Devices, Keys, List, Networks, Port, SpacedList
+from service.setting_types import Devices, Keys, List, Networks, Port, Route, SpacedList
 from twins.images.decode import Limits
 from twins.preprocessing import SYNTAX
 from twins.runtime.plan import BackendChoice, Precision
@@ -62,10 +62,24 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Listen on this address.")
     http_port: Port = Field(8000, description="Serve REST and /metrics on this port.")
     grpc_port: Port = Field(8001, description="Serve gRPC on this port.")
+    triton_metrics: bool = Field(
+        default=False, description="Add the metrics of models and GPUs to /metrics in Triton's names (nv_…) as well."
+    )
+    predict_route: Route = Field(
+        "", description="Answer Vertex AI's requests at this path. The variable AIP_PREDICT_ROUTE sets it as well."
+    )
+    health_route: Route = Field(
+        "", description="Answer health checks at this path, too. The variable AIP_HEALTH_ROUTE sets it as well."
+    )
     api_keys: Keys = Field(
         (),
         description="API keys, each given as KEY or NAME:KEY. If any are set, every request must carry one. "
         "The log shows the name, or key-1 for the first key.",
+    )
+    cors_origins: List = Field(
+        (),
+        description="Let pages of these origins call the service from a browser, such as https://example.org, "
+        "separated by commas; * stands for all.",
     )
     trusted_proxies: Networks = Field(
         (),
@@ -201,8 +215,10 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
     named_file = variables.pop(CONFIG, None)
     config = flags.get(CONFIG) or named_file
     file = read_file(Path(str(config))) if config else {}
+    of_platform = {VERTEX_VARIABLES[name]: value for name, value in environ.items() if name in VERTEX_VARIABLES}
     sources = (
         (file, lambda name: f"{name} in {config}"),
+        (of_platform, {name: f"the variable {variable}" for variable, name in VERTEX_VARIABLES.items()}.__getitem__),
         (variables, lambda name: f"the variable {PREFIX}{name.upper()}"),
         ({name: value for name, value in flags.items() if name != CONFIG}, flag_name),
     )
@@ -219,6 +235,14 @@ def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = Non
         first = {each["loc"][:1]: each for each in reversed(error.errors())}  # of a setting; later ones follow from it
         problems = [describe(each, Settings.model_fields, names, secret=SECRET) for each in first.values()]
         raise SettingsError("\n".join(reversed(problems))) from error
+
+
+VERTEX_VARIABLES = {
+    "AIP_HTTP_PORT": "http_port",
+    "AIP_PREDICT_ROUTE": "predict_route",
+    "AIP_HEALTH_ROUTE": "health_route",
+}
+"""The setting of each variable by which Vertex AI configures a container."""
 
 
 def twins_variables(environ: Mapping[str, str]) -> dict[str, str]:

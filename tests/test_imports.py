@@ -156,6 +156,7 @@ ONE_PLACE = {
     ("fastapi", "starlette"): [
         "service/rest/*.py",
         "service/oip/*.py",
+        "service/dialects/*.py",
         "service/web/*.py",
     ],
     ("grpc", "grpc_health", "grpc_reflection", "service.pb"): [

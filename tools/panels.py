@@ -163,7 +163,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "percentunit",
             description="Near 100 %, the device is the limit. Far below 100 % with a queue, decoding is the limit.",
         ),
-        Panel("Waiting for the device", {"{{instance}} {{worker}}": "twins_queue_depth"}),
+        Panel("Waiting for the device", {"{{instance}} {{worker}}": "sum by (instance, worker) (twins_queue_depth)"}),
     ),
     "GPU and memory": (
         Panel("GPU utilization", {"{{instance}} {{gpu}}": "twins_gpu_utilization_ratio"}, "percentunit"),

@@ -17,6 +17,8 @@ Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+USUAL_PRIORITY = 2  # 1 is the highest
+
 
 @dataclass(frozen=True)
 class Pending(Generic[Item, Result]):
@@ -25,7 +27,16 @@ class Pending(Generic[Item, Result]):
     item: Item
     arrived: float
     expires: float
+    priority: int
     answer: "asyncio.Future[Result]" = field(compare=False)
+
+
+def insert(queue: deque[Pending[Item, Result]], pending: Pending[Item, Result]) -> None:
+    """Put an item behind those of the same or a lower number of priority, of which nearly all queues have one only."""
+    place = len(queue)
+    while place and queue[place - 1].priority > pending.priority:
+        place -= 1
+    queue.insert(place, pending)
 
 
 class Turns:
@@ -108,15 +119,18 @@ class Batcher(Generic[Key, Item, Result]):
             counts[self.group(key)] += len(queue)
         return counts
 
-    def submit(self, key: Key, item: Item, *, expires: float = math.inf) -> "asyncio.Future[Result]":
+    def submit(
+        self, key: Key, item: Item, *, expires: float = math.inf, priority: int = USUAL_PRIORITY
+    ) -> "asyncio.Future[Result]":
         """Return the future of the item's result. Cancel it to abandon the item.
 
-        It raises DeadlineExceeded, and whatever `run` raises.
+        An item runs before those of its key whose `priority` is a higher number. It raises DeadlineExceeded, and
+        whatever `run` raises.
         """
         loop = asyncio.get_running_loop()
-        pending: Pending[Item, Result] = Pending(item, loop.time(), expires, loop.create_future())
+        pending: Pending[Item, Result] = Pending(item, loop.time(), expires, priority, loop.create_future())
         self.turns.join(self.group(key))
-        self.queues.setdefault(key, deque()).append(pending)
+        insert(self.queues.setdefault(key, deque()), pending)
         self.change.set()
         return pending.answer
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from service.core.batcher import USUAL_PRIORITY
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount
 from service.errors import ServiceError
@@ -38,6 +39,7 @@ class Call:
     model: str | None = None  # None: the first model that is served for the task
     renderer: Renderer | None = None  # makes the answer of each result; None: the answer is the result itself
     media_type: str = ""  # for the renderer; empty: its default
+    priority: int = USUAL_PRIORITY  # 1 is the highest
 
 
 @dataclass(frozen=True)

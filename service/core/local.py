@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from service import logs
-from service.core.batcher import Batcher
+from service.core.batcher import USUAL_PRIORITY, Batcher
 from service.core.device import DeviceThreads
 from service.core.pool import RETRY_AFTER_S, PoolOutput
 from service.errors import Internal, ServiceError, Unavailable
@@ -163,17 +163,20 @@ class LocalPool:
         *,
         expires: float = math.inf,
         upcoming: int = 0,  # noqa: ARG002 - of the protocol; a single caller knows it anyway
+        priority: int = USUAL_PRIORITY,
     ) -> PoolOutput:
         """Return one sample's output of one model. Cancel the call to abandon the sample. Raise ServiceError."""
-        answer = self.start(model, sample, expires=expires)
+        answer = self.start(model, sample, expires=expires, priority=priority)
         with service_errors():
             await answer
         return output_of(answer)
 
-    def start(self, model: str, sample: Sample, *, expires: float, tag: Any = None) -> "asyncio.Future[SampleResult]":
+    def start(
+        self, model: str, sample: Sample, *, expires: float, tag: Any = None, priority: int = USUAL_PRIORITY
+    ) -> "asyncio.Future[SampleResult]":
         """Return the future of one sample, for `output_of`. Cancel it to abandon the sample."""
         queued = Queued(sample, tag, asyncio.get_running_loop().time())
-        return self.batcher.submit((model, sample.layout), queued, expires=expires)
+        return self.batcher.submit((model, sample.layout), queued, expires=expires, priority=priority)
 
     def waiting(self) -> dict[str, int]:
         """Return how many samples wait for the device, by model."""

@@ -72,7 +72,9 @@ class Pipeline:
         upcoming = self.admission.preparing
         with ExitStack() as counted:  # by `prepare` and here; released also if the image fails
             counted.callback(memory.release, prepared.size_bytes)
-            pooled = await self.pool.submit(card.name, prepared.sample, expires=deadline, upcoming=upcoming)
+            pooled = await self.pool.submit(
+                card.name, prepared.sample, expires=deadline, upcoming=upcoming, priority=call.priority
+            )
             self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
             self.admission.record_remote_queue(pooled.worker, pooled.queued_for_others)
             output_bytes = sum(array.nbytes for array in pooled.output.arrays)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from service.core.batcher import USUAL_PRIORITY
 from service.errors import ServiceError, Unavailable
 from twins.card import Card
 from twins.tasks.sample import Output, Sample
@@ -44,11 +45,13 @@ class Pool(Protocol):
     def available(self) -> bool:
         """Return whether a sample that is admitted now will find a worker soon."""
 
-    async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
+    async def submit(
+        self, model: str, sample: Sample, *, expires: float, upcoming: int = 0, priority: int = USUAL_PRIORITY
+    ) -> PoolOutput:
         """Return one sample's output of one model. Raise ServiceError.
 
         `expires` is a time of the monotonic clock. `upcoming` is the number of samples that the caller is still
-        preparing.
+        preparing. Of the samples that wait, those with a lower number of `priority` run first.
         """
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ class Job(Message, frozen=True):
     params: bytes  # the task's own, which only the task decodes
     expires: float  # on the machine's monotonic clock, seconds
     upcoming: int  # further samples this frontend is preparing at the moment
+    priority: int
 
 
 class Abandon(Message, frozen=True):

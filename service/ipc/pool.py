@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from service import logs, metrics
+from service.core.batcher import USUAL_PRIORITY
 from service.core.pool import RETRY_AFTER_S, PoolOutput, no_worker
 from service.errors import DeadlineExceeded, Internal, Overloaded, Refused, ServiceError, Unavailable
 from service.ipc.messages import (
@@ -180,7 +181,9 @@ class ProcessPool:
         if self.connections.get(broken.name) is broken:
             self.connections[broken.name] = self.connect(broken.info)
 
-    async def submit(self, model: str, sample: Sample, *, expires: float, upcoming: int = 0) -> PoolOutput:
+    async def submit(
+        self, model: str, sample: Sample, *, expires: float, upcoming: int = 0, priority: int = USUAL_PRIORITY
+    ) -> PoolOutput:
         """Return one sample's output. If a worker exits, retry on another one. Raise ServiceError."""
         crashes, params = 0, encode_params(sample.params)
         for losses in range(MAX_LOSSES):
@@ -188,7 +191,7 @@ class ProcessPool:
             if losses:
                 metrics.retried(model)
             try:
-                job = Job(next(self.ids), model, sample.task, params, expires, upcoming)
+                job = Job(next(self.ids), model, sample.task, params, expires, upcoming, priority)
                 return await connection.ask(job, sample)
             except WorkerLost as lost:
                 log.warning(

@@ -6,15 +6,19 @@ import signal
 
 from service import logs, metrics
 from service.core.engine import Engine
+from service.dialects import routes as dialect_routes
 from service.ipc.messages import Ready, Released, WorkerStates
 from service.ipc.pool import ProcessPool
 from service.ipc.transport import ClientSocket
+from service.oip import routes as oip_routes
+from service.oip import servicer
 from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.listening import listen
 from service.rest import server as rest
 from service.rpc import server as rpc
 from service.settings import Settings
+from service.web import pages
 from twins import __version__
 
 START_S = 60.0  # for both servers to listen, which takes far less than a second
@@ -29,7 +33,8 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     metrics.version(__version__)
     pool = ProcessPool(config.name)
     engine = Engine(settings, pool)
-    web, rpc_server = rest.Server(engine), rpc.Server(engine)
+    web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add])
+    rpc_server = rpc.Server(engine, [servicer.add])
     try:
         async with asyncio.timeout(START_S):
             await web.start(listen(settings.host, settings.http_port))

@@ -66,7 +66,7 @@ class Jobs:
         tag = (peer, job.id)
         try:
             sample = Sample(cast(Pixels, arrays[0]), decode_params(job.task, job.params))
-            answer = self.pool.start(job.model, sample, expires=job.expires, tag=tag)
+            answer = self.pool.start(job.model, sample, expires=job.expires, tag=tag, priority=job.priority)
         except Exception as error:
             self.fail(tag, job.model, error)
             return

@@ -170,7 +170,7 @@ class Worker(Observer):
         while True:
             with attempt:
                 self.jobs.socket.restore()
-            metrics.queue_depth(self.config.role, self.pool.batcher.depth)
+            self.report_queue()
             for kind, size_bytes in self.pool.backend.memory_bytes().items():
                 metrics.device_memory(self.config.role, kind, size_bytes)
             await asyncio.sleep(GAUGES_S)
@@ -218,7 +218,12 @@ class Worker(Observer):
     def batch_starts(self, tags: Sequence[Tag]) -> None:
         """Report the samples that go to the device to their frontends, in case this process crashes."""
         self.jobs.report_running(tags)
-        metrics.queue_depth(self.config.role, self.pool.batcher.depth)
+        self.report_queue()
+
+    def report_queue(self) -> None:
+        """Record how many samples of each model wait."""
+        waiting = self.pool.waiting()
+        metrics.queue_depth(self.config.role, {model: waiting.get(model, 0) for model in self.pool.models})
 
     def batch_ended(self, model: str, size: int, infer_s: float) -> None:
         """Record a batch."""

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from service import metrics
@@ -27,6 +28,8 @@ DETAILS = {
     405: "the path {path} does not accept {method}; it accepts {allowed}",
 }
 """What clients read when no route takes their request, by status."""
+EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After", "Inference-Header-Content-Length"]
+"""The headers of responses that pages of other origins may read."""
 PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
 """The source of the gRPC interface, from which clients generate their code."""
 
@@ -36,9 +39,18 @@ def build(engine: Engine) -> FastAPI:
     app = FastAPIOffline(
         title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None, redirect_slashes=False
     )
+    app.state.metrics = [metrics.render]  # each returns a part of /metrics
     documents.add(app)
     add_error_handlers(app, engine)
     add_inference(app, engine)
+    if engine.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=engine.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
     app.add_middleware(RequestScope, engine=engine)  # around all others
     add_models(app, engine)
     add_operations(app, engine)
@@ -148,19 +160,8 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         openapi_extra=documents.METRICS,
     )
     async def show_metrics() -> Response:
-        text = await asyncio.get_running_loop().run_in_executor(None, metrics.render)
-        return Response(text, media_type=metrics.CONTENT_TYPE)
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        links = {
-            "service": "twins",
-            "version": __version__,
-            "models": "/models",
-            "docs": "/docs",
-            "proto": "/twins.proto",
-        }
-        return Response(msgspec.json.encode(links), media_type=JSON)
+        parts = [await asyncio.to_thread(render) for render in app.state.metrics]
+        return Response(b"".join(parts), media_type=metrics.CONTENT_TYPE)
 
     @app.get("/twins.proto", include_in_schema=False)
     async def show_proto() -> Response:

@@ -66,7 +66,7 @@ class Endpoint:
                 )
             return wanted, media_type
         offers = [JSON] if several else list(self.offers)
-        if FORMAT not in self.options:
+        if self.offers.keys() == {JSON}:  # there is nothing to choose from
             return self.offers[JSON], JSON
         if (liked := choose(accept, offers)) is None:
             what = "several images are answered" if several else "the answer is available"

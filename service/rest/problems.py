@@ -43,6 +43,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     code: str
     request_id: str
+    error: str = ""  # the detail again, where a client of another server looks for it
 
 
 def status(error: ServiceError) -> int:
@@ -57,10 +58,15 @@ def describe(error: ServiceError, request_id: str) -> Problem:
 
 def respond(error: ServiceError, request_id: str) -> Response:
     """Return an error as a response."""
-    headers = dict(HEADERS.get(type(error), {}))
+    return encode(describe(error, request_id), headers(error))
+
+
+def headers(error: ServiceError) -> dict[str, str]:
+    """Return the headers of the response to an error."""
+    found = dict(HEADERS.get(type(error), {}))
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    return encode(describe(error, request_id), headers)
+        found["Retry-After"] = str(error.retry_after_s)
+    return found
 
 
 def describe_status(code: int, request_id: str, detail: str = "") -> Problem:

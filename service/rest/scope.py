@@ -100,12 +100,13 @@ async def send_and_wait(message: Message, send: Send) -> None:
 
 
 def routed(scope: Scope) -> Scope:
-    """Return the scope by which a request is routed: HEAD as GET, and without a slash at the end of the path.
+    """Return the scope by which a request is routed: HEAD as GET, and without `/v1` and a slash at the end of the path.
 
     The server leaves out the body of the response to HEAD, since its own scope keeps the method.
     """
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
-    return {**scope, "method": method, "path": scope["path"].rstrip("/") or "/"}
+    path = scope["path"].removeprefix("/v1") if scope["path"].startswith("/v1/") else scope["path"]
+    return {**scope, "method": method, "path": path.rstrip("/") or "/"}
 
 
 def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

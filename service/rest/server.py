@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from service.core.engine import Engine
 from service.rest.app import build
@@ -17,14 +18,20 @@ from service.rest.protocol import Protocol
 LATE_S, LONGEST_LATE_S = 0.3, 2.0
 BACKLOG = 2048
 
+AddRoutes = Callable[[FastAPI, Engine], None]
+"""Adds the routes of another protocol to the application."""
+
 
 class Server(uvicorn.Server):
     """The HTTP server of one frontend."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, routes: Sequence[AddRoutes] = ()) -> None:
+        app = build(engine)
+        for add in routes:
+            add(app, engine)
         super().__init__(
             uvicorn.Config(
-                build(engine),
+                app,
                 http=cast(type[asyncio.Protocol], partial(Protocol, engine)),
                 proxy_headers=False,  # see `service.rest.scope`
                 lifespan="off",

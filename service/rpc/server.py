@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from service.core.engine import Engine
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from service.rpc.answering import Answering
 from service.rpc.closing import ClosingHealth, ClosingReflection
 from service.rpc.context import CallInfoInterceptor
 from service.rpc.servicer import Servicer
@@ -20,12 +21,15 @@ QUIET_S, MAX_QUIET_S = 0.1, 1.5  # time without a new call before the end, and t
 NOTICE_S = 0.02  # time for clients to learn of the end
 SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
 
+AddService = Callable[[Engine, Answering, grpc.aio.Server], str]
+"""Adds a service to a server and returns its name."""
+
 
 class Server:
     """The gRPC server with health and reflection."""
 
-    def __init__(self, engine: Engine) -> None:
-        limit = engine.settings.max_image_bytes + FRAMING_BYTES
+    def __init__(self, engine: Engine, services: Sequence[AddService] = ()) -> None:
+        limit = engine.settings.max_body_bytes + FRAMING_BYTES
         self.server = grpc.aio.server(
             interceptors=[CallInfoInterceptor(engine.trusted_networks)],
             options=[
@@ -34,12 +38,16 @@ class Server:
                 ("grpc.so_reuseport", 1),
             ],
         )
-        self.servicer = Servicer(engine)
+        self.answering = Answering()
         self.health = ClosingHealth(engine.closing)
         self.tasks: set[asyncio.Task[None]] = set()
-        pb_grpc.add_TwinsServicer_to_server(self.servicer, self.server)  # type: ignore[no-untyped-call]
+        self.services = [add(engine, self.answering, self.server) for add in (add_twins, *services)]
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
-        reflection = ClosingReflection(tuple(names()), engine.closing)
+        standard = [
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name,
+        ]
+        reflection = ClosingReflection((*self.services, *standard), engine.closing)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, self.server)
         engine.on_ready_change.append(self.show_ready)
 
@@ -60,9 +68,9 @@ class Server:
         task.add_done_callback(self.tasks.discard)
 
     async def set_health(self, *, ready: bool) -> None:
-        """Set the health of the whole server and of the service by name."""
+        """Set the health of the whole server and of each service by name."""
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE):
+        for name in ("", *self.services):
             await self.health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:
@@ -72,22 +80,21 @@ class Server:
         until all calls have been passed on and the clients have been notified. A client that waits for an answer
         sends no further call.
         """
-        self.servicer.answering.clear()
+        self.answering.free.clear()
         await self.wait_for_quiet()
         stopping = asyncio.create_task(self.server.stop(grace_s))
         await asyncio.sleep(NOTICE_S)
-        self.servicer.answering.set()
+        self.answering.free.set()
         await stopping
 
     async def wait_for_quiet(self) -> None:
         """Wait until no new call arrives, or for MAX_QUIET_S."""
         began = time.monotonic()
-        while time.monotonic() < min(began + MAX_QUIET_S, max(began, self.servicer.last_call) + QUIET_S):  # noqa: ASYNC110
+        while time.monotonic() < min(began + MAX_QUIET_S, max(began, self.answering.last_call) + QUIET_S):  # noqa: ASYNC110
             await asyncio.sleep(QUIET_S / 10)  # polling costs less than an event for every call
 
 
-def names() -> Iterator[str]:
-    """Yield the names of the services for reflection."""
-    yield SERVICE
-    yield health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    yield reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+def add_twins(engine: Engine, answering: Answering, server: grpc.aio.Server) -> str:
+    """Add the service `twins.v1.Twins` to a server. Return its name."""
+    pb_grpc.add_TwinsServicer_to_server(Servicer(engine, answering), server)  # type: ignore[no-untyped-call]
+    return SERVICE

@@ -1,7 +1,5 @@
 """The service `twins.v1.Twins` over an engine."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -15,6 +13,7 @@ from service.core.ids import check_id
 from service.errors import BadRequest, Unavailable
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+from service.rpc.answering import Answering
 from service.rpc.context import Context, Malformed, error_status
 from service.rpc.messages import to_call, to_response
 from service.rpc.stream import Stream
@@ -33,11 +32,8 @@ Item = TypeVar("Item", bound=Message)
 class Servicer(pb_grpc.TwinsServicer):
     """The service `twins.v1.Twins` over an engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.last_call = time.monotonic()  # when the last call arrived
-        self.answering = asyncio.Event()  # answers are sent while it is set
-        self.answering.set()
+    def __init__(self, engine: Engine, answering: Answering) -> None:
+        self.engine, self.answering = engine, answering
         self.classify_stream = Stream(partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing)
         self.segment_stream = Stream(partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing)
         self.detect_stream = Stream(partial(self.answer, DETECT_CODEC), pb.DetectStreamResponse, engine.closing)
@@ -105,7 +101,7 @@ class Servicer(pb_grpc.TwinsServicer):
 
     async def answer(self, codec: Codec[Request, Response], request: Request, caller: Caller) -> Response:
         """Return the response to a request, whatever the task. Raises ServiceError."""
-        self.last_call = time.monotonic()
+        self.answering.note_call()
         with self.engine.call(caller) as outcome:
             outcome.bytes_in = request.ByteSize()
             check_message(request)
@@ -114,7 +110,7 @@ class Servicer(pb_grpc.TwinsServicer):
             answer = await self.engine.predict_one(to_call(request, codec), outcome)
             response = to_response(request, answer, outcome, codec)
             outcome.bytes_out = response.ByteSize()
-        await self.answering.wait()
+        await self.answering.allowed()
         return response
 
     async def stream(

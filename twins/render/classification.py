@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from twins.render import huggingface
 from twins.render.renderer import JSON, Renderer, RenderInput
 
 
@@ -29,5 +30,13 @@ def encode_json(inputs: RenderInput) -> bytes:
     return msgspec.json.encode(ClassifyAnswer(inputs.card.name, predictions))
 
 
-CLASSIFY_RENDERERS: Mapping[str, Renderer] = {"json": Renderer({JSON: encode_json}, document=ClassifyAnswer)}
+def encode_huggingface(inputs: RenderInput) -> bytes:
+    """Return the list that Hugging Face's image classification task returns."""
+    return msgspec.json.encode(huggingface.labels(inputs.result))
+
+
+CLASSIFY_RENDERERS: Mapping[str, Renderer] = {
+    "json": Renderer({JSON: encode_json}, document=ClassifyAnswer),
+    "hf": Renderer({JSON: encode_huggingface}, document=tuple[huggingface.LabelScore, ...]),
+}
 """By the format's name."""

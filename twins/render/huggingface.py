@@ -1,10 +1,24 @@
-"""Results in the forms of Hugging Face's tasks: image segmentation, by class, and object detection, by object."""
+"""Results in the forms of Hugging Face's tasks: image classification, segmentation and object detection."""
 
 from dataclasses import dataclass
 
 from twins.render import png
+from twins.tasks.classify import Classification
 from twins.tasks.detection import DetectionResult
 from twins.tasks.segmentation import Region, Segmentation
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """One class of the list."""
+
+    label: str
+    score: float
+
+
+def labels(found: Classification) -> tuple[LabelScore, ...]:
+    """Return an entry for each class, best first."""
+    return tuple(LabelScore(each.label, each.score) for each in found.predictions)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class FakePool:
     def available(self) -> bool:
         return self.ready > 0 or self.recovering
 
-    async def submit(self, model, sample, *, expires, upcoming=0) -> PoolOutput:
+    async def submit(self, model, sample, *, expires, upcoming=0, priority=2) -> PoolOutput:
         self.asked.append((model, expires, upcoming))
         await self.gate.wait()
         if self.held:

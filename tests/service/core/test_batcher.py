@@ -47,10 +47,12 @@ async def serving(device, *, max_batch=4, max_delay_s=0.0, has_upcoming: Callabl
     batcher = Batcher(device.run, max_batch=max_batch, max_delay_s=max_delay_s, has_upcoming=has_upcoming)
     server = asyncio.create_task(batcher.serve())
 
-    def submit(item: int, *, key: str = "a", after_s: float = 0.0, expires: float = float("inf")) -> asyncio.Task:
+    def submit(
+        item: int, *, key: str = "a", after_s: float = 0.0, expires: float = float("inf"), priority: int = 2
+    ) -> asyncio.Task:
         async def call() -> str:
             await asyncio.sleep(after_s)
-            return await batcher.submit(key, item, expires=expires)
+            return await batcher.submit(key, item, expires=expires, priority=priority)
 
         return asyncio.create_task(call())
 
@@ -67,6 +69,21 @@ def test_what_piles_up_while_the_device_is_busy_is_the_next_batch(device):
 
     run(scenario())
     assert device.batches == [("a", [1]), ("a", [2, 3, 4])]
+
+
+def test_an_item_of_a_higher_priority_overtakes_those_that_wait(device):
+    async def scenario():
+        async with serving(device, max_batch=2) as submit:
+            waiting = [submit(item, after_s=0.1 * item) for item in (2, 3, 4)]
+            late = [
+                submit(5, after_s=0.5, priority=3),
+                submit(6, after_s=0.6, priority=1),
+                submit(7, after_s=0.7, priority=1),
+            ]
+            await asyncio.gather(submit(1), *waiting, *late)
+
+    run(scenario())
+    assert [batch for _, batch in device.batches] == [[1], [6, 7], [2, 3], [4, 5]]
 
 
 def test_the_device_never_waits_without_a_delay(device):

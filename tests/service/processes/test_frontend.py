@@ -28,8 +28,8 @@ def servers(monkeypatch):
 
     def recorded(kind, name):
         class Recorded(kind):
-            def __init__(self, engine):
-                super().__init__(engine)
+            def __init__(self, engine, added):
+                super().__init__(engine, added)
                 made[name] = self
 
         return Recorded

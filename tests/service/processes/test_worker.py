@@ -233,7 +233,7 @@ async def test_the_outputs_of_a_batch_share_one_message(tmp_path, worker, model)
     frontend = ClientSocket(address(tmp_path, NAME), name="frontend-0.0/0")
     each = sample(1)
     for number in range(3):
-        frontend.send(Job(number, "a", each.task, encode_params(each.params), float("inf"), 0), [each.pixels])
+        frontend.send(Job(number, "a", each.task, encode_params(each.params), float("inf"), 0, 2), [each.pixels])
     await until(lambda: len(worker.jobs.open) == 3)
     model.gate.set()
     answered = []

@@ -96,5 +96,5 @@ def test_any_header_gets_an_answer(header):
     assert choose(header, list(OFFERS)) in {None, *OFFERS}
 
 
-def test_a_task_with_one_format_ignores_what_is_accepted():
+def test_a_task_with_one_media_type_ignores_what_is_accepted():
     assert ENDPOINTS["classify"].choose_format(None, "image/png", several=False) == ("json", JSON)

@@ -11,6 +11,7 @@ from service.core.engine import Engine
 from service.core.memory import MemoryAccount, MemoryBudget
 from service.errors import BadRequest
 from service.pb.twins.v1 import twins_pb2 as pb
+from service.rpc.answering import Answering
 from service.rpc.servicer import Servicer
 from service.rpc.stream import WIDTH, Stream
 from service.settings import Settings
@@ -133,7 +134,7 @@ class Context:
 @pytest.mark.parametrize("answered", [0, 1], ids=["waiting for an answer", "writing an answer"])
 @pytest.mark.parametrize("turns", range(10))
 async def test_a_stream_whose_client_leaves_gives_all_memory_back(turns, answered):
-    servicer, gate = Servicer(Engine(Settings(), FakePool())), asyncio.Event()
+    servicer, gate = Servicer(Engine(Settings(), FakePool()), Answering()), asyncio.Event()
 
     async def answer(request, _):
         if int(request.id) >= answered:

@@ -1,0 +1,120 @@
+"""A request to run a model: from tensors to tensors, whatever the protocol."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.core.call import Answer, Call, Outcome
+from service.core.engine import Engine
+from service.core.ids import check_id
+from service.errors import BadRequest, ServiceError
+from service.oip import inputs, outputs
+from service.oip.models import check_version
+from service.oip.outputs import ERRORS, OutputTensor
+from service.oip.parameters import options_of
+from service.oip.tensors import Tensor
+from twins.card import TOP_K_LIMIT, Card
+from twins.tasks import TASKS
+
+Parameter = bool | int | float | str
+US = 1e-6
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that a request names."""
+
+    name: str
+    classes: int = 0  # how many classes as texts, of the classification extension; 0 for the tensor itself
+
+
+@dataclass(frozen=True, eq=False)
+class InferRequest:
+    """A request to run a model."""
+
+    model: str
+    version: str
+    id: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[RequestedOutput, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class InferResponse:
+    """The answer to a request."""
+
+    model: str
+    version: str
+    id: str
+    outputs: tuple[Tensor, ...]
+    answers: tuple[Answer | ServiceError, ...]  # of the images, for their times
+
+
+async def infer(engine: Engine, request: InferRequest, outcome: Outcome) -> InferResponse:
+    """Return the answer to a request. Raise ServiceError.
+
+    An image that fails among several leaves the others unharmed: it has no values in the outputs, and the output
+    `errors` says why. The error of a single image is that of the request.
+    """
+    check_id(request.id)
+    card = engine.card(request.model)
+    version = check_version(card, request.version)
+    shorten_deadline(outcome, request.parameters)
+    task, wanted = choose(card, request.outputs)
+    options = options_of(TASKS[task], request.parameters, needed(wanted, request.outputs))
+    images = inputs.images(request.inputs)
+    answers = await engine.predict(Call(task, images, options.run, card.name, priority=options.priority), outcome)
+    if len(answers) == 1 and isinstance(answers[0], ServiceError):
+        raise answers[0]
+    made = await asyncio.to_thread(tensors, answers, card, options.shown, wanted, request.outputs)
+    outcome.memory.count(sum(tensor.values.nbytes for tensor in made))
+    return InferResponse(card.name, version, request.id, tuple(made), tuple(answers))
+
+
+def shorten_deadline(outcome: Outcome, parameters: Mapping[str, Parameter]) -> None:
+    """Apply the parameter `timeout`, in microseconds from the arrival of the request. Raise BadRequest."""
+    timeout = parameters.get("timeout", 0)
+    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+        raise BadRequest("the parameter timeout must be a whole number of microseconds")
+    if timeout:
+        outcome.deadline = min(outcome.deadline, outcome.caller.arrived + timeout * US)
+
+
+def choose(card: Card, requested: Sequence[RequestedOutput]) -> tuple[str, list[OutputTensor]]:
+    """Return the task that makes the requested outputs, and these; without any, the usual ones. Raise BadRequest."""
+    offered = outputs.offered(card)
+    names = [each.name for each in requested if each.name != ERRORS]
+    if unknown := [name for name in names if name not in offered]:
+        raise BadRequest(f"{card.name} has no output {unknown[0][:40]!r}; it has {', '.join([*offered, ERRORS])}")
+    if not names:
+        names = [name for name, (task, output) in offered.items() if task == card.task and output.usual]
+    tasks = {offered[name][0] for name in names}
+    if len(tasks) > 1:
+        raise BadRequest("features come from another run of the model; request them alone")
+    return tasks.pop(), [offered[name][1] for name in names]
+
+
+def needed(wanted: Sequence[OutputTensor], requested: Sequence[RequestedOutput]) -> Mapping[str, Any]:
+    """Return the options that the outputs need."""
+    found = {name: value for output in wanted for name, value in (output.options or {}).items()}
+    return {**found, "top_k": TOP_K_LIMIT} if any(each.classes for each in requested) else found
+
+
+def tensors(
+    answers: Sequence[Answer | ServiceError],
+    card: Card,
+    options: Any,
+    wanted: Sequence[OutputTensor],
+    requested: Sequence[RequestedOutput],
+) -> list[Tensor]:
+    """Return the outputs, in the order in which they are requested. Raise BadRequest."""
+    results = [answer.result if isinstance(answer, Answer) else None for answer in answers]
+    made = {output.name: output.tensor(results, card, options) for output in wanted}
+    for each in requested:
+        if each.classes and each.name in made:
+            made[each.name] = outputs.classification(each.name, results, each.classes)
+    if len(answers) > 1 or any(each.name == ERRORS for each in requested):
+        made[ERRORS] = outputs.errors(answers)
+    return list(made.values())

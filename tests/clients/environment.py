@@ -1,0 +1,22 @@
+"""The environments of clients whose libraries do not fit beside the service's, and how a script runs in one."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools.documents import ROOT
+
+FOLDER = ROOT / ".venv" / "clients"
+
+
+def run(environment: str, script: str, *arguments: str) -> dict:
+    """Return what a script of this folder prints, as JSON. `make .venv/clients/installed` makes the environments."""
+    python = FOLDER / environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip("the environments of the clients are not installed")
+    command = [python, Path(__file__).parent / script, *arguments]
+    ran = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
