@@ -35,9 +35,10 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "Vary": "Accept",
 }
-FILES = (
-    *("code.js", "icon.svg", "masks.js", "metrics.js", "page.css", "page.js", "status.js"),
-    *("samples/cat.jpg", "samples/lawn.jpg"),
+FOLDERS = ("", "samples/")
+SUFFIXES = (".js", ".css", ".svg", ".jpg")
+FILES = tuple(
+    folder + each.name for folder in FOLDERS for each in (STATIC / folder).iterdir() if each.name.endswith(SUFFIXES)
 )
 """The files that the pages need."""
 
@@ -55,7 +56,7 @@ LINKS = {
     "proto": "/twins.proto",
     "status": "/status",
 }
-"""What `/` tells programs."""
+"""The answer of `/` to clients that do not accept HTML."""
 
 
 def add(app: FastAPI, engine: Engine) -> None:  # noqa: ARG001 - as the routes of all packages are added

@@ -4,11 +4,10 @@
 export function runs(counts) {
   const lengths = [];
   for (let at = 0; at < counts.length; ) {
-    let value = 0, shift = 0, more = true, digit = 0;
-    while (more) {
+    let value = 0, shift = 0, digit = 32;
+    while (digit & 32) {
       digit = counts.charCodeAt(at++) - 48;
       value |= (digit & 31) << shift;
-      more = (digit & 32) !== 0;
       shift += 5;
     }
     if (digit & 16) value |= -1 << shift;
@@ -36,18 +35,24 @@ export function rgb(colour) {
   return [number >> 16, (number >> 8) & 255, number & 255];
 }
 
-// Paint `values` (0 for nothing, i + 1 for colours[i]) onto a canvas of the same size.
-export function paint(canvas, values, width, height, colours, opacity) {
-  canvas.width = width;
-  canvas.height = height;
+const LONGEST = 1600; // pixels of a side of the canvas; larger masks are drawn with fewer pixels
+
+// Paint `values` (0 for nothing, i + 1 for colours[i], which may be null) onto a canvas.
+export function paint(canvas, values, { width, height }, colours) {
+  const step = Math.max(1, Math.ceil(Math.max(width, height) / LONGEST));
+  canvas.width = Math.ceil(width / step);
+  canvas.height = Math.ceil(height / step);
   const context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  const table = colours.map(rgb);
-  for (let i = 0; i < values.length; i++) {
-    if (!values[i]) continue;
-    const [red, green, blue] = table[values[i] - 1];
-    image.data.set([red, green, blue, opacity * 255], i * 4);
+  const drawn = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(drawn.data.buffer);
+  const table = new Uint32Array([0, ...colours.map(packed)]);
+  for (let y = 0, i = 0; y < canvas.height; y++) {
+    for (let x = 0; x < canvas.width; x++) pixels[i++] = table[values[y * step * width + x * step]];
   }
-  context.putImageData(image, 0, 0);
-  return context;
+  context.putImageData(drawn, 0, 0);
+}
+
+// Return a colour as a pixel of a canvas, whose bytes are red, green, blue and alpha.
+function packed(colour) {
+  return colour ? new Uint32Array(new Uint8ClampedArray([...rgb(colour), 255]).buffer)[0] : 0;
 }

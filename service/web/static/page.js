@@ -1,33 +1,58 @@
-// The page on which a model is tried.
+// The page on which a model is tried: the model, one request at a time, and where its answer is shown.
 
+import { show } from "./answers.js";
 import { curl, python } from "./code.js";
-import { fill, paint } from "./masks.js";
+import { $, element, library, say } from "./dom.js";
+import { listen } from "./inputs.js";
+import { explain, unanswered } from "./problems.js";
+import { showTimes } from "./times.js";
+import { clear, showImage } from "./view.js";
 
-const $ = (id) => document.getElementById(id);
-const TASKS = { classify: "Classification", segment: "Segmentation", detect: "Detection" };
-const PALETTE = ["#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe"];
-
-const state = { file: null, answer: null, values: null, size: null, controller: null };
+const TASKS = { classify: "Classify", segment: "Segment", detect: "Detect" };
+const state = { models: [], file: null, sample: "", answer: null, sent: null, controller: null };
 
 // ---------------------------------------------------------------- models
 
 async function loadModels() {
-  const answer = await fetch("/models", { headers: headers() });
-  if (!answer.ok) return refuse(answer);
-  const { models } = await answer.json();
-  $("model").replaceChildren(
-    ...Object.entries(TASKS).filter(([task]) => models.some((model) => model.task === task)).map(([task, title]) => {
-      const group = document.createElement("optgroup");
-      group.label = title;
-      group.append(...models.filter((model) => model.task === task).map(({ name }) => new Option(name, `${task} ${name}`)));
-      return group;
-    }),
-  );
+  try {
+    const answer = await fetch("/models", { headers: headers() });
+    if (!answer.ok) return await refuse(answer);
+    state.models = (await answer.json()).models;
+  } catch {
+    return fail(await unanswered());
+  }
+  $("error").hidden = true;
+  const tasks = Object.keys(TASKS).filter((task) => state.models.some((model) => model.task === task));
+  $("tasks").append(...tasks.map(radio));
+  $("tasks").hidden = tasks.length < 2;
+  if (tasks.length) choose(tasks[0]);
+  else say($("message"), "This service has no model that this page can show.");
+}
+
+function radio(task) {
+  const input = element("input", { type: "radio", name: "task", value: task, className: "covered" });
+  input.addEventListener("change", () => {
+    choose(task);
+    send();
+  });
+  return element("label", {}, input, TASKS[task]);
+}
+
+// Offer the models of a task.
+function choose(task) {
+  $("tasks").querySelector(`[value=${task}]`).checked = true;
+  const names = state.models.filter((model) => model.task === task).map(({ name }) => name);
+  $("model").replaceChildren(...names.map((name) => new Option(name, name)));
+  describeModel();
 }
 
 function chosen() {
-  const [task, model] = $("model").value.split(" ");
-  return { task, model };
+  return state.models.find(({ name }) => name === $("model").value);
+}
+
+function describeModel() {
+  const { classes, variant, ...model } = chosen();
+  $("about").textContent = `${variant}, ${classes} classes, run by ${library(model)}`;
 }
 
 function headers() {
@@ -36,267 +61,153 @@ function headers() {
 
 // ---------------------------------------------------------------- one request
 
-async function send(file) {
-  if (!file) return;
-  state.file = file;
-  const { task, model } = chosen();
+async function send() {
+  const model = chosen();
+  if (!state.file || !model) return;
+  const { name, task } = model;
   state.controller?.abort();
-  state.controller = new AbortController();
-  busy(`Sending ${file.name} to ${model} …`);
-  showPhoto(file);
+  const { signal } = (state.controller = new AbortController());
+  busy(`Sending ${state.file.name} to ${name} …`);
   const form = new FormData();
-  form.append("image", file, file.name);
-  form.append("model", model);
+  form.append("image", state.file, state.file.name);
+  form.append("model", name);
   const began = performance.now();
   try {
-    const answer = await fetch(`/${task}`, { method: "POST", body: form, headers: headers(), signal: state.controller.signal });
-    if (!answer.ok) return await refuse(answer);
-    state.answer = { task, model, ...(await answer.json()) };
+    const answer = await fetch(`/${task}`, { method: "POST", body: form, headers: headers(), signal });
+    if (!answer.ok) return await refuse(answer, signal);
+    state.answer = { task, ...(await answer.json()) };
+    state.sent = { task, model: name, file: state.file.name, sample: state.sample };
     showAnswer(performance.now() - began, answer.headers.get("Server-Timing") ?? "");
-  } catch (error) {
-    if (error.name !== "AbortError") fail("The service cannot be reached. Is it running?");
+  } catch {
+    const problem = await unanswered();
+    if (!signal.aborted) fail(problem);
   }
 }
 
-async function refuse(answer) {
-  const problem = await answer.json().catch(() => ({}));
-  if (answer.status === 401) {
-    $("key-field").hidden = false;
-    $("key").focus();
-  }
-  const wait = answer.headers.get("Retry-After");
-  fail(`${problem.title ?? "The service refused the request"}: ${problem.detail ?? answer.status}.${wait ? ` Try again in ${wait} s.` : ""}`);
+function give(file, sample) {
+  [state.file, state.sample] = [file, sample];
+  $("welcome").hidden = true;
+  for (const button of document.querySelectorAll("[data-sample]")) button.ariaPressed = String(button.dataset.sample === sample);
+  hideAnswer();
+  showImage(file);
+  send();
+  reveal();
 }
 
-function fail(text) {
-  idle("");
-  $("error").textContent = text;
-  $("error").hidden = false;
-  $("found").replaceChildren();
-  $("details").hidden = true;
-  $("controls").hidden = true;
-  clearLayer();
+// On a phone the result is below the buttons.
+function reveal() {
+  const { top } = $("result").getBoundingClientRect();
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (top > innerHeight / 2) $("result").scrollIntoView({ behavior: still ? "auto" : "smooth" });
 }
+
+// ---------------------------------------------------------------- states of the result
 
 function busy(text) {
   $("result").classList.add("busy");
-  $("message").textContent = text;
+  say($("message"), text);
   $("error").hidden = true;
 }
 
 function idle(text) {
   $("result").classList.remove("busy");
-  $("message").textContent = text;
+  say($("message"), text);
 }
 
-// ---------------------------------------------------------------- the answer
-
-function showPhoto(file) {
-  URL.revokeObjectURL($("photo").src);
-  $("photo").src = URL.createObjectURL(file);
-  $("photo").alt = `The image that was sent: ${file.name}`;
-  $("stage").hidden = false;
-  clearLayer();
+async function refuse(answer, signal) {
+  const problem = await explain(answer);
+  if (signal?.aborted) return; // another request has taken its place
+  fail(problem);
+  if (answer.status === 401) {
+    $("key-form").hidden = false;
+    $("key").focus();
+  }
 }
 
-function clearLayer() {
-  state.values = null;
-  $("layer").width = 0;
-  $("pointer").hidden = true;
+function fail({ text, detail }) {
+  idle("");
+  hideAnswer();
+  $("error-text").textContent = text;
+  $("error-detail").textContent = detail;
+  $("again").hidden = !state.file;
+  $("error").hidden = false;
 }
 
-const SHOW = { classify: showClasses, segment: showMask, detect: showObjects };
+function hideAnswer() {
+  state.answer = null;
+  clear();
+  for (const id of ["controls", "list", "details"]) $(id).hidden = true;
+}
 
 function showAnswer(total, timing) {
-  $("controls").hidden = state.answer.task === "classify";
-  $("threshold-field").hidden = state.answer.task !== "detect";
-  clearLayer();
-  SHOW[state.answer.task]();
+  const { task } = state.answer;
+  $("controls").hidden = task === "classify";
+  $("threshold-field").hidden = task !== "detect";
+  for (const id of ["list", "details"]) $(id).hidden = false;
   showTimes(total, timing);
+  refresh();
+}
+
+// Show the answer again, as the sliders are now.
+function refresh() {
+  if (!state.answer) return;
+  idle(show(state.answer));
   showCode();
-  $("details").hidden = false;
-}
-
-function showClasses() {
-  const { predictions } = state.answer;
-  idle(`${predictions[0].label}, ${percent(predictions[0].score)}`);
-  $("found").replaceChildren(...predictions.map(({ label, score }) => entry(label, percent(score), { bar: score })));
-}
-
-function showMask() {
-  const { classes, size } = state.answer;
-  const seen = classes.filter(({ label }) => label !== "background");
-  idle(seen.length ? `Found: ${seen.map(({ label }) => label).join(", ")}` : "Nothing but background");
-  state.size = size;
-  state.values = new Uint16Array(size.width * size.height);
-  state.names = classes.map(({ label }) => label);
-  state.colours = classes.map(({ colour }) => colour);
-  classes.forEach((each, i) => each.label !== "background" && fill(state.values, size.width, each.rle, i + 1));
-  $("opacity").value ||= 55;
-  drawMask();
-  $("found").replaceChildren(...classes.map(({ label, share, colour }) => entry(label, percent(share), { colour, bar: share })));
-}
-
-function drawMask() {
-  paint($("layer"), state.values, state.size.width, state.size.height, state.colours, $("opacity").value / 100);
-}
-
-function showObjects() {
-  const lowest = $("threshold").value / 100;
-  const found = state.answer.detections.filter(({ score }) => score >= lowest);
-  const { size } = state.answer;
-  const colours = coloursOf(found);
-  idle(found.length ? `${found.length} ${found.length === 1 ? "object" : "objects"}: ${counted(found)}` : "No object with such a score");
-  state.size = size;
-  state.values = new Uint16Array(size.width * size.height);
-  found.toReversed().forEach((each, i) => each.rle && fill(state.values, size.width, each.rle, found.length - i));
-  state.names = found.map(({ label, score }) => `${label} ${score.toFixed(2)}`);
-  state.colours = found.map(({ label }) => colours[label]);
-  drawObjects(found);
-  $("found").replaceChildren(...found.map(({ label, score }) => entry(label, percent(score), { colour: colours[label], bar: score })));
-}
-
-function drawObjects(found) {
-  const { width, height } = state.size;
-  const context = paint($("layer"), state.values, width, height, state.colours, $("opacity").value / 100);
-  const unit = Math.max(1, Math.min(width, height) / 300);
-  context.lineWidth = 2 * unit;
-  context.font = `600 ${12 * unit}px system-ui, sans-serif`;
-  context.textBaseline = "top";
-  found.forEach(({ box: [left, top, right, bottom] }, i) => {
-    context.strokeStyle = state.colours[i];
-    context.strokeRect(left, top, right - left, bottom - top);
-    const text = state.names[i];
-    context.fillStyle = "rgb(0 0 0 / 75%)";
-    context.fillRect(left, top, context.measureText(text).width + 8 * unit, 16 * unit);
-    context.fillStyle = "#fff";
-    context.fillText(text, left + 4 * unit, top + 2 * unit);
-  });
-}
-
-function coloursOf(found) {
-  const labels = [...new Set(found.map(({ class_id }) => class_id))].sort((a, b) => a - b);
-  return Object.fromEntries(found.map(({ label, class_id }) => [label, PALETTE[labels.indexOf(class_id) % PALETTE.length]]));
-}
-
-function counted(found) {
-  const counts = {};
-  for (const { label } of found) counts[label] = (counts[label] ?? 0) + 1;
-  return Object.entries(counts).map(([label, count]) => `${count} × ${label}`).join(", ");
-}
-
-function entry(label, value, { colour, bar }) {
-  const item = document.createElement("li");
-  if (bar !== undefined) {
-    const filled = document.createElement("span");
-    filled.className = "bar";
-    filled.style.width = `${Math.max(0.5, bar * 100)}%`;
-    item.append(filled);
-  }
-  const name = document.createElement("span");
-  name.className = "name";
-  if (colour) {
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = colour;
-    name.append(swatch);
-  }
-  name.append(label);
-  const number = document.createElement("span");
-  number.className = "value";
-  number.textContent = value;
-  item.append(name, number);
-  return item;
-}
-
-function percent(share) {
-  return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
-}
-
-// ---------------------------------------------------------------- times and code
-
-const STAGES = {
-  decode_queue: "waiting for a decoder", decode: "decode", preprocess: "preprocess", queue: "waiting for the model",
-  infer: "model", postprocess: "encode the answer",
-};
-
-function showTimes(total, timing) {
-  const stages = [...timing.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, name, ms]) => [STAGES[name] ?? name, Number(ms)]);
-  const rows = [...stages, ["all, as this page sees it", total]];
-  $("times").tBodies[0].replaceChildren(...rows.map(([name, ms]) => {
-    const row = document.createElement("tr");
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = name;
-    row.append(head);
-    row.insertCell().textContent = `${ms.toFixed(1)} ms`;
-    return row;
-  }));
 }
 
 function showCode() {
-  const { task, model } = state.answer;
-  const given = [location.origin, task, model, state.file.name, $("key").value];
-  $("curl").textContent = curl(...given);
-  $("python").textContent = python(...given);
+  const { task } = state.sent;
+  const options = {
+    ...(task === "detect" && { threshold: $("threshold").value / 100 }),
+    ...(task !== "classify" && { opacity: $("opacity").value / 100 }),
+  };
+  const sent = { ...state.sent, options, address: location.origin, key: $("key").value };
+  $("curl").textContent = curl(sent);
+  $("python").textContent = python(sent);
 }
 
-// ---------------------------------------------------------------- input
+// ---------------------------------------------------------------- controls
 
-function point(event) {
-  if (!state.values) return;
-  const box = $("photo").getBoundingClientRect();
-  const x = Math.floor(((event.clientX - box.left) / box.width) * state.size.width);
-  const y = Math.floor(((event.clientY - box.top) / box.height) * state.size.height);
-  const value = state.values[y * state.size.width + x];
-  $("pointer").hidden = !value;
-  if (value) {
-    $("pointer").textContent = state.names[value - 1];
-    $("pointer").style.left = `${event.clientX - box.left}px`;
-    $("pointer").style.top = `${event.clientY - box.top}px`;
+async function copy(button) {
+  const target = $(button.dataset.copy);
+  if (navigator.clipboard) await navigator.clipboard.writeText(target.textContent);
+  else { // pages without TLS have no clipboard
+    getSelection().selectAllChildren(target);
+    document.execCommand("copy");
   }
+  say($("copied"), "Copied.");
+  button.textContent = "Copied";
+  setTimeout(() => {
+    button.textContent = "Copy";
+    say($("copied"), "");
+  }, 1500);
 }
 
-async function sendSample(address) {
-  const blob = await (await fetch(address)).blob();
-  send(new File([blob], address.split("/").pop(), { type: blob.type }));
-}
-
-for (const id of ["file", "camera"]) {
-  $(id).addEventListener("change", ({ target }) => send(target.files[0]));
-}
-for (const button of document.querySelectorAll("[data-sample]")) {
-  button.addEventListener("click", () => sendSample(button.dataset.sample));
-}
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText($(button.dataset.copy).textContent);
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  });
-}
-for (const kind of ["dragenter", "dragover"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    $("drop").classList.add("over");
-  });
-}
-for (const kind of ["dragleave", "drop"]) {
-  document.addEventListener(kind, () => $("drop").classList.remove("over"));
-}
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  send(event.dataTransfer.files[0]);
-});
-document.addEventListener("paste", ({ clipboardData }) => send(clipboardData.files[0]));
-$("model").addEventListener("change", () => send(state.file));
-$("key").addEventListener("change", () => ($("model").options.length ? send(state.file) : loadModels()));
-$("opacity").addEventListener("input", () => state.answer && state.values && SHOW[state.answer.task]());
-$("threshold").addEventListener("input", () => {
+function showSliders() {
+  $("layer").style.opacity = $("opacity").value / 100;
+  $("opacity-value").textContent = `${$("opacity").value} %`;
   $("threshold-value").textContent = ($("threshold").value / 100).toFixed(2);
-  if (state.answer?.task === "detect") showObjects();
-});
-$("canvas-box").addEventListener("pointermove", point);
-$("canvas-box").addEventListener("pointerleave", () => ($("pointer").hidden = true));
+}
 
+listen(give, (text) => (text ? fail({ text, detail: "" }) : unanswered().then(fail)));
+for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button));
+$("again").addEventListener("click", send);
+$("model").addEventListener("change", () => {
+  describeModel();
+  send();
+});
+$("key-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (!state.models.length) await loadModels();
+  send();
+});
+$("opacity").addEventListener("input", () => {
+  showSliders();
+  if (state.answer) showCode();
+});
+$("threshold").addEventListener("input", () => {
+  showSliders();
+  refresh();
+});
+showSliders();
 loadModels();
