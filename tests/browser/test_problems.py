@@ -67,7 +67,7 @@ def test_a_busy_service_is_tried_again(page, server):
     with busy(server):
         page.sample("A cat's face")
         expect(page.error()).to_contain_text("busy")
-        expect(page.error()).to_contain_text("asks to wait")
+        expect(page.error()).to_contain_text("The service asks to wait")
     page.page.get_by_role("button", name="Try again").click()
     expect(page.headline()).to_contain_text("cat")
     expect(page.page.locator("#error")).to_be_hidden()

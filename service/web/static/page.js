@@ -124,12 +124,12 @@ async function refuse(answer, signal) {
   }
 }
 
-function fail({ text, detail }) {
+function fail({ text, detail = "", again = false }) {
   idle("");
   hideAnswer();
   $("error-text").textContent = text;
   $("error-detail").textContent = detail;
-  $("again").hidden = !state.file;
+  $("again").hidden = !(again && state.file);
   $("error").hidden = false;
 }
 
@@ -189,7 +189,7 @@ function showSliders() {
   $("threshold-value").textContent = ($("threshold").value / 100).toFixed(2);
 }
 
-listen(give, (text) => (text ? fail({ text, detail: "" }) : unanswered().then(fail)));
+listen(give, (text) => (text ? fail({ text }) : unanswered().then(fail)));
 for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button));
 $("again").addEventListener("click", send);
 $("model").addEventListener("change", () => {

@@ -12,25 +12,32 @@ const ADVICE = {
   deadline_exceeded: "The service took too long and gave up. Try again, or use a smaller image.",
   internal: "Something went wrong inside the service. Its log says more.",
 };
+const PASSING = new Set(["overloaded", "unavailable", "deadline_exceeded", "internal"]); // it may work the next time
 const BY_STATUS = { 413: "too_large", 429: "overloaded", 502: "unavailable", 503: "unavailable", 504: "deadline_exceeded" };
 
 export const UNREACHABLE = "The service cannot be reached. Check that it is running and that you are connected.";
 export const CUT_OFF = "The service ended the connection before the image was sent. The image may be too large for it.";
 
-// Return {text, detail} of an answer with an error.
+// Return {text, detail, again} of an answer with an error: `again` is whether the same image may work later.
 export async function explain(answer) {
   const problem = await answer.json().catch(() => ({}));
   const code = ADVICE[problem.code] ? problem.code : BY_STATUS[answer.status];
   const wait = answer.headers.get("Retry-After");
   const request = problem.code === "internal" ? `request ${problem.request_id}` : "";
+  const details = [problem.detail, wait && `the service asks to wait ${wait} s`, request].filter(Boolean);
   return {
     text: ADVICE[code] ?? problem.title ?? "The service refused the request.",
-    detail: [problem.detail, wait && `The service asks to wait ${wait} s.`, request].filter(Boolean).join(" – "),
+    detail: details.map(sentence).join(" "),
+    again: PASSING.has(code),
   };
+}
+
+function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
 }
 
 // Return the text for a request that got no answer: the service may be away, or may have hung up on a large image.
 export async function unanswered() {
   const alive = await fetch("/livez").then((answer) => answer.ok, () => false);
-  return { text: alive ? CUT_OFF : UNREACHABLE, detail: "" };
+  return { text: alive ? CUT_OFF : UNREACHABLE, detail: "", again: true };
 }

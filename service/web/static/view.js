@@ -90,11 +90,12 @@ function labelAt(x, y) {
 
 function showPoint(x, y) {
   if (!values) return;
-  say($("pointer"), labelAt(x, y));
-  $("pointer").hidden = false;
-  Object.assign($("pointer").style, { left: `${x * 100}%`, top: `${y * 100}%` });
-  $("pointer").classList.toggle("left", x > 0.6);
-  $("pointer").classList.toggle("above", y > 0.85);
+  const label = $("pointer");
+  say(label, labelAt(x, y));
+  label.hidden = false;
+  Object.assign(label.style, { left: `${x * 100}%`, top: `${y * 100}%` });
+  label.classList.toggle("left", label.offsetWidth + 16 > (1 - x) * $("view").clientWidth);
+  label.classList.toggle("above", label.offsetHeight + 16 > (1 - y) * $("view").clientHeight);
 }
 
 function hidePoint() {
