@@ -9,7 +9,7 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize
 
-from tests.chromium import chromium
+from tests.chromium import MISSING, chromium, find
 from tests.server import Server
 from tools.documents import ROOT
 
@@ -60,7 +60,10 @@ def save(name: str, screenshot: bytes) -> None:
 
 def main() -> None:
     """Write all screenshots."""
-    with Server("--http-port", "8000") as server, chromium() as browser:
+    program = find()
+    if not program:
+        raise SystemExit(MISSING)
+    with Server("--http-port", "8000") as server, chromium(program) as browser:
         for task in ("classify", "segment", "detect"):
             httpx.post(f"{server.http}/{task}", content=CAT.read_bytes(), timeout=60)  # so that all models have run
         save("page", tried(browser, server))

@@ -1,26 +1,42 @@
 """The pages in a real browser, and what they must never do."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.page import ModelPage
-from tests.chromium import chromium
-from tests.server import Server
+from tests.chromium import MISSING, chromium, find
+from tests.server import TIMEOUT_S, Server
+
+expect.set_options(timeout=TIMEOUT_S * 1000 / 2)
+
+
+REQUIRED = "TESTS_NEED_CHROMIUM"
+"""The environment variable with which the tests fail where Chromium is missing, instead of being skipped."""
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Server]:
+def program() -> str:
+    """Return the path of the browser, or skip the test."""
+    found = find()
+    if not found:
+        pytest.fail(MISSING) if os.environ.get(REQUIRED) else pytest.skip(MISSING)
+    return found
+
+
+@pytest.fixture(scope="package")
+def server(program: str) -> Iterator[Server]:
     """Start one service with the models that ship."""
     with Server() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(program: str) -> Iterator[Browser]:
     """Start one browser for a module. It ends before others run, since its event loop is that of the thread."""
-    with chromium() as started:
+    with chromium(program) as started:
         yield started
 
 
@@ -38,7 +54,7 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]
         page = context.new_page()
         if clock:
             page.clock.install()  # `page.clock.run_for` is then a wait that takes no time
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(TIMEOUT_S * 1000 / 2)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if violates(message.text) else None)
         page.on(

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.page import CAT, DRAG
 from tests.browser.workers import stopped
 
+ORIENTATION, TURN_RIGHT = 0x0112, 6  # EXIF
 IS_A_CAT = re.compile(r"^cat 9\d %$")
 
 
@@ -97,3 +98,15 @@ def test_no_animation_runs_if_less_motion_is_preferred(page, server):
         expect(page.page.locator("#result")).to_have_class("result busy")
         assert page.page.evaluate("document.getAnimations().length") == 0
     expect(page.headline()).to_have_text(IS_A_CAT)
+
+
+def test_an_image_that_its_camera_held_sideways_is_shown_upright_under_its_mask(page, tmp_path):
+    turned, exif = Image.open(CAT).transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[ORIENTATION] = TURN_RIGHT
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    page.choose("Segment")
+    page.give(tmp_path / "turned.jpg")
+    expect(page.headline()).to_have_text(re.compile(r"^cat [78]\d %"))
+    box = page.page.locator("#view").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(451 / 300, abs=0.02)
+    assert page.page.evaluate("layer.width / layer.height") == pytest.approx(451 / 300)

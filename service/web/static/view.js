@@ -6,6 +6,7 @@
 import { $, element, say } from "./dom.js";
 import { fill, paint } from "./masks.js";
 
+const MANY = 20; // boxes: more of them have no labels, which would hide the image
 const STEP = 0.02; // of the image's width and height: how far an arrow key moves the point
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const HELP = "Image with what was found. The arrow keys move a point, and what is there is read out.";
@@ -38,7 +39,9 @@ export function showRegions(found, { width, height }) {
   for (let i = found.length - 1; i >= 0; i--) {
     if (found[i].rle) fill(values, width, found[i].rle, i + 1);
   }
-  $("boxes").replaceChildren(...found.flatMap((region) => (region.score === undefined ? [] : [boxOf(region)])));
+  const boxes = found.filter(({ score }) => score !== undefined).map(boxOf);
+  $("boxes").replaceChildren(...boxes);
+  $("boxes").classList.toggle("many", boxes.length > MANY);
   highlight(null);
   hidePoint();
   setAttributes($("view"), { role: "application", tabindex: "0", "aria-label": HELP });
@@ -48,7 +51,10 @@ export function showRegions(found, { width, height }) {
 // Show one region more clearly than all others, or all alike if `chosen` is null.
 export function highlight(chosen) {
   paint($("layer"), values, size, regions.map(({ colour }, i) => (chosen === null || chosen === i ? colour : null)));
-  [...$("boxes").children].forEach((box, i) => box.classList.toggle("faded", chosen !== null && chosen !== i));
+  [...$("boxes").children].forEach((box, i) => {
+    box.classList.toggle("faded", chosen !== null && chosen !== i);
+    box.classList.toggle("chosen", chosen === i);
+  });
 }
 
 function boxOf({ label, score, colour, box: [left, top, right, bottom] }) {
