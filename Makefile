@@ -4,7 +4,6 @@ BIN := .venv/bin
 LINTERS := .venv/linters
 PROMTOOL := .venv/prometheus/usr/bin/promtool
 
-PROTOS := proto/twins/v1/twins.proto proto/inference/grpc_service.proto
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
@@ -61,7 +60,8 @@ tables: .venv/installed-dev  ## generates the tables of the documents and the da
 # mapping service/pb to proto makes the generated modules import each other from service.pb
 proto: .venv/installed-dev  ## generates service/pb from proto/, with a copy of the source for clients
 	$(BIN)/python -m grpc_tools.protoc --proto_path=service/pb=proto \
-	    --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	    --python_out=. --pyi_out=. --grpc_python_out=. \
+	    proto/twins/v1/twins.proto proto/inference/grpc_service.proto
 	cp proto/twins/v1/twins.proto service/pb/twins/v1/
 	cp proto/inference/grpc_service.proto service/pb/inference/
 	$(BIN)/python -m grpc_tools.protoc --proto_path=twins_client/pb=proto \

@@ -10,8 +10,10 @@ class ServiceError(Exception):
     │   ├── TooLarge
     │   ├── NotAcceptable
     │   ├── UnsupportedMedia
-    │   └── UnreadableImage
+    │   ├── UnreadableImage
+    │   └── ModelControlFailed
     ├── Unauthenticated
+    ├── Forbidden
     ├── UnknownModel
     ├── Refused
     │   ├── Overloaded
@@ -73,11 +75,25 @@ class UnreadableImage(BadRequest):
     title = "The image cannot be decoded"
 
 
+class ModelControlFailed(BadRequest):
+    """A model cannot be loaded or unloaded: its files are wrong, or it is in another state."""
+
+    code = "model_control_failed"
+    title = "The model could not be loaded or unloaded"
+
+
 class Unauthenticated(ServiceError):
     """The request carries no API key, or a wrong one."""
 
     code = "unauthenticated"
     title = "A valid API key is required"
+
+
+class Forbidden(ServiceError):
+    """The service does not let clients do this."""
+
+    code = "forbidden"
+    title = "This is not allowed"
 
 
 class UnknownModel(ServiceError):

@@ -19,7 +19,7 @@ from service.setting_problems import describe
 from service.setting_types import Devices, Keys, List, Networks, Port, Route, SpacedList
 from twins.images.decode import Limits
 from twins.preprocessing import SYNTAX
-from twins.runtime.plan import BackendChoice, Precision
+from twins.running import BackendChoice, Precision
 from twins.zoo.models import DEFAULT_MODELS
 
 PREFIX = "TWINS_"
@@ -38,6 +38,19 @@ class Settings(BaseModel):
     models: List = Field(
         tuple(DEFAULT_MODELS.values()),
         description="Serve these models, each given as NAME or NAME=FILE. The first model of a task is its default.",
+    )
+    model_repository: Path | None = Field(
+        None,
+        description="Serve the models in this folder, each in NAME/VERSION/. Without --model, serve only these.",
+    )
+    model_poll_s: float = Field(
+        0.0,
+        ge=0,
+        description="Look for new and removed versions in the model repository every so many seconds. 0 means never.",
+    )
+    allow_model_control: bool = Field(
+        default=False,
+        description="Let clients load and unload models, and choose default versions, while the service runs.",
     )
     labels: List = Field(
         (),

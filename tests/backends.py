@@ -53,7 +53,7 @@ class FakeBackend:
     def __init__(self, *models: FakeModel) -> None:
         self.models = {model.card.name: model for model in models}
 
-    def load(self, reference, *, labels_file=None) -> FakeModel:
+    def load(self, reference) -> FakeModel:
         return self.models[reference.name]
 
     def memory_bytes(self) -> dict[str, int]:

@@ -9,12 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from twins.running import BackendName
 from twins.runtime import exports
 from twins.runtime.backend import Model
 from twins.runtime.choice import LIBRARIES, is_installed, open_backend
 from twins.runtime.onnx import OnnxModel
 from twins.runtime.openvino import OpenVinoModel
-from twins.runtime.plan import BackendName, Plan
+from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
 from twins.tasks import TASKS
 from twins.tasks.sample import Sample

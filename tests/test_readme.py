@@ -126,6 +126,8 @@ def test_a_download_is_a_vector_or_an_image_of_the_original_size(command, server
     bash(addressed(command, server).replace(f"-o {target.name}", f"-o {target}"))
     if target.suffix == ".npy":
         assert np.load(target).ndim == 1
+    elif target.suffix == ".bin":
+        assert target.read_bytes().startswith(b'{"model_name"')
     else:
         (sent,) = re.findall(r"@(examples/\S+)", command)
         assert Image.open(target).size == Image.open(ROOT / sent).size

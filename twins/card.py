@@ -13,6 +13,8 @@ MIN_SIDE = 32  # pixels of a network's input: on a smaller one the first sub-sam
 
 MAX_UINT8_CLASSES = 255  # the most classes in a mask of one byte per pixel; the value 255 means no class
 
+FIRST_VERSION = "1"  # of a model that is not in a model repository
+
 TaskName = Literal["classify", "segment", "detect"]
 HeadName = Literal["linear", "fpn", "upernet", "retinanet", "maskrcnn"]
 Interpolation = Literal["bicubic", "bilinear"]
@@ -108,3 +110,20 @@ class Card:
     document: str = ""  # the model card in Markdown, for models that ship: data, recipe, figures, failures, use
     backend: str | None = None  # the library that runs the model, where it is served
     sources: PreprocessingSources = PreprocessingSources()
+    version: str = FIRST_VERSION
+
+    @property
+    def key(self) -> str:
+        """Return the name with its version, which no other model has."""
+        return model_key(self.name, self.version)
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Return the name and the version of a key."""
+    name, _, version = key.partition("@")
+    return name, version or FIRST_VERSION
+
+
+def model_key(name: str, version: str) -> str:
+    """Return the key of a model: `name` for the first version, and `name@version` for the others."""
+    return name if version == FIRST_VERSION else f"{name}@{version}"

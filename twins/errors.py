@@ -2,6 +2,7 @@
 
 TwinsError
 ├── UnknownModel           there is no model of that name
+├── RepositoryError        a model repository has another layout, or wrong values
 ├── CheckpointError        a file is not a Twins checkpoint, or not the expected one
 ├── WeightsUnavailable     weights cannot be fetched
 ├── BackendMissing         the library of a backend is not installed, or does not run on the device
@@ -25,6 +26,10 @@ class TwinsError(Exception):
 
 class UnknownModel(TwinsError):
     """There is no model of that name. The message names the closest one."""
+
+
+class RepositoryError(TwinsError):
+    """A model repository has another layout, or a file in it has wrong values."""
 
 
 class CheckpointError(TwinsError):

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from bench.models.forward import Job
 from bench.models.networks import export_onnx, rival_network, weights
+from twins.running import BackendName
 from twins.runtime.backend import Model
 from twins.runtime.choice import LIBRARIES, choose_backend, is_installed, open_backend
-from twins.runtime.plan import BackendName, Plan
+from twins.runtime.plan import Plan
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
 

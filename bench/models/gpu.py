@@ -26,10 +26,11 @@ from bench.result import FOLDER, Result, Row, Target, versions
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.network.heads.classify import Classifier
 from twins.network.variants import VARIANTS, Family
+from twins.running import Precision
 from twins.runtime.backend import Model
 from twins.runtime.cuda.model import StreamedModel
 from twins.runtime.cuda.streams import CudaStreams
-from twins.runtime.plan import Plan, Precision
+from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchModel
 from twins.tasks.classify import ClassifyParams
 from twins.tasks.sample import Sample

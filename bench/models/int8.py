@@ -21,9 +21,10 @@ from bench.models.cells import turns
 from bench.result import Result, Row, Target, machine, quick_option, versions
 from service.cores import available
 from tools.documents import ROOT
+from twins.running import Precision
 from twins.runtime.backend import Model
 from twins.runtime.choice import open_backend
-from twins.runtime.plan import Plan, Precision
+from twins.runtime.plan import Plan
 from twins.tasks import TASKS
 from twins.zoo.models import DEFAULT_MODELS, ModelReference
 

@@ -1,7 +1,6 @@
 """A worker whose models answer at once, to measure what a request costs apart from the network."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from service.processes.worker import Worker
 from service.settings import Settings
 from twins.card import Card
 from twins.errors import NonFiniteOutput
+from twins.running import BackendName
 from twins.runtime.backend import Backend, Device, Finished
-from twins.runtime.plan import BackendName
 from twins.tasks.sample import Output, Sample
 from twins.zoo import loading
 from twins.zoo.models import ModelReference
@@ -51,9 +50,9 @@ class NullBackend:
     name: BackendName = "torch"
     device = Device("null", "cuda", 1)  # with the batches of a GPU
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> NullModel:
+    def load(self, reference: ModelReference) -> NullModel:
         """Return a model with the card of the real one."""
-        return NullModel(loading.load(reference, labels_file=labels_file).card)
+        return NullModel(loading.load(reference).card)
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return nothing: there is no device."""

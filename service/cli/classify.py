@@ -15,7 +15,8 @@ from rich.table import Table
 from service.cli.images import EXIT_SOME_FAILED, ImageResult, expand, open_model, run
 from service.cli.options import json_option, run_options, task_options
 from twins.card import Card
-from twins.runtime.plan import BackendChoice, Plan
+from twins.running import BackendChoice
+from twins.runtime.plan import Plan
 from twins.tasks.classify import CLASSIFY, ClassifyOptions, Prediction
 
 

@@ -17,7 +17,8 @@ from twins.card import Card
 from twins.render import RENDERERS
 from twins.render.instances import DetectAnswer, describe
 from twins.render.renderer import Renderer, RenderInput
-from twins.runtime.plan import BackendChoice, Plan
+from twins.running import BackendChoice
+from twins.runtime.plan import Plan
 from twins.tasks.detect import DETECT, DetectOptions
 from twins.tasks.detection import DetectionResult
 

@@ -15,7 +15,8 @@ from service.cli.options import run_options, task_options
 from twins.card import Card
 from twins.render import RENDERERS
 from twins.render.renderer import NPY, RenderInput
-from twins.runtime.plan import BackendChoice, Plan
+from twins.running import BackendChoice
+from twins.runtime.plan import Plan
 from twins.tasks.embed import EMBED, EmbedOptions
 
 

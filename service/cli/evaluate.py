@@ -10,7 +10,8 @@ from service.cli.images import EXIT_SOME_FAILED, open_model
 from service.cli.measures import How, measure
 from service.cli.options import backend_option, calibration_option, device_option, precision_option
 from service.cli.report import write
-from twins.runtime.plan import BackendChoice, Plan, Precision
+from twins.running import BackendChoice, Precision
+from twins.runtime.plan import Plan
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """`twins export`: writes a model as a file for another runtime."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ def export(  # noqa: PLR0913 - one for each flag
         raise click.UsageError(f"--to {format_name}: {error}") from error
     from twins.zoo.loading import load  # imported late because it imports torch
 
-    loaded = load(reference, labels_file=labels)
+    loaded = load(replace(reference, labels_file=labels))
     try:
         exported = write_file(loaded, format_name, file)
     except OSError as error:

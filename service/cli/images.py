@@ -80,7 +80,7 @@ class LocalModel:
     @property
     def model(self) -> Model:
         """Return the model as its backend loaded it."""
-        return self.pool.models[self.card.name].model
+        return self.pool.models[self.card.key].model
 
     def run(self, samples: Sequence[Sample]) -> list[Output | ServiceError]:
         """Return the output or the error of each sample, in order. Samples of one shape run together."""
@@ -93,7 +93,7 @@ class LocalModel:
     async def submit_one(self, sample: Sample) -> Output | ServiceError:
         """Return the output or the error of one sample."""
         try:
-            return (await self.pool.submit(self.card.name, sample)).output
+            return (await self.pool.submit(self.card.key, sample)).output
         except ServiceError as error:
             return error
 
@@ -104,13 +104,13 @@ def open_model(
 ) -> Iterator[LocalModel]:
     """Yield a model that runs as planned. Raise TwinsError, and UsageError for a model that cannot run the task."""
     logs.configure_command()
-    pool = LocalPool(lambda: open_backend(replace(plan, device=choose_device(plan.device))), max_batch=batch)
+    pool = LocalPool(lambda _: open_backend(replace(plan, device=choose_device(plan.device))), max_batch=batch)
     with asyncio.Runner() as runner, closing(pool):
         try:
             runner.run(pool.open())
         except DeviceMissing as error:
             raise click.UsageError(f"--device {plan.device}: {error}") from error
-        card = runner.run(pool.load(parse_reference(model), labels_file=labels, warm_up=False))
+        card = runner.run(pool.load(replace(parse_reference(model), labels_file=labels), warm_up=False))
         if task is not None and not task.serves(card):
             raise click.UsageError(f"--model {model} is for the task {card.task}; it cannot {task.name}")
         if assumed(card):

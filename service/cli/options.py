@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from twins.runtime.plan import BackendChoice, Precision
+from twins.running import BackendChoice, Precision
 from twins.tasks.options import Option, Options, declared
 from twins.tasks.task import AnyTask
 from twins.zoo.models import DEFAULT_MODELS

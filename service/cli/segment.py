@@ -18,7 +18,8 @@ from twins.card import Card
 from twins.render import RENDERERS, palette
 from twins.render.document import RegionBody, body
 from twins.render.renderer import Renderer, RenderInput
-from twins.runtime.plan import BackendChoice, Plan
+from twins.running import BackendChoice
+from twins.runtime.plan import Plan
 from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.tasks.segmentation import regions
 

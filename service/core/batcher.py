@@ -95,11 +95,12 @@ class Batcher(Generic[Key, Item, Result]):
         run: Callable[[Key, list[Item]], Awaitable[list[Result]]],
         *,
         max_batch: int | Callable[[Key], int],
-        max_delay_s: float = 0.0,
+        max_delay_s: float | Callable[[Key], float] = 0.0,
         has_upcoming: Callable[[], bool] = lambda: False,
         group: Callable[[Key], Hashable] = lambda key: key,
     ) -> None:
-        self.run, self.max_delay_s, self.has_upcoming, self.group = run, max_delay_s, has_upcoming, group
+        self.run, self.has_upcoming, self.group = run, has_upcoming, group
+        self.max_delay_s: Callable[[Key], float] = max_delay_s if callable(max_delay_s) else lambda _: max_delay_s
         self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
         self.queues: dict[Key, deque[Pending[Item, Result]]] = {}
         self.turns = Turns()
@@ -171,7 +172,7 @@ class Batcher(Generic[Key, Item, Result]):
     def due_at(self, key: Key) -> float:
         """Return when a batch of that key need not wait for more items."""
         complete = self.is_full(key) or not self.has_upcoming()
-        return -math.inf if complete else self.arrived(key) + self.max_delay_s
+        return -math.inf if complete else self.arrived(key) + self.max_delay_s(key)
 
     async def wait_for_change(self, until: float | None) -> None:
         """Return when an item arrives or a batch ends, or at that time."""

@@ -15,6 +15,7 @@ from service.core.call import Answer, Call, Caller, Outcome
 from service.core.inputs import Input
 from service.core.keys import ApiKeys
 from service.core.memory import MemoryBudget
+from service.core.orders import Action, IndexEntry, Orders
 from service.core.pipeline import Pipeline
 from service.core.pool import Pool, no_worker
 from service.core.request_log import log_request
@@ -24,6 +25,7 @@ from service.errors import (
     Cancelled,
     DeadlineAlreadyPassed,
     DeadlineExceeded,
+    Forbidden,
     Internal,
     ServiceError,
     TooLarge,
@@ -42,8 +44,8 @@ log = logs.get()
 class Engine:
     """The core of one frontend."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
-        self.settings, self.pool = settings, pool
+    def __init__(self, settings: Settings, pool: Pool, orders: Orders | None = None) -> None:
+        self.settings, self.pool, self.orders = settings, pool, orders
         threads = shares(settings).decode_threads
         self.admission = Admission(max_queue=settings.max_queue, decode_threads=threads)
         self.memory = MemoryBudget(settings.max_held_bytes)
@@ -164,13 +166,13 @@ class Engine:
         """
         outcome.images = len(call.images)
         card = self.card(call.model, call.task)
-        outcome.model = card.name
+        outcome.model = card.key
         self.check_number(call.images)
         self.check_options(call, card)
         if not self.pool.available:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
-        with self.admission.admitted(images, model=card.name, deadline=outcome.deadline, workers=workers):
+        with self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers):
             answers = await self.answer_all(card, call, outcome)
         late = [answer for answer in answers if isinstance(answer, DeadlineExceeded)]
         if len(late) == len(answers):
@@ -205,6 +207,20 @@ class Engine:
         outcome.image_codes["ok"] += 1
         return answer
 
+    # ------------------------------------------------------------------ orders
+
+    async def index(self) -> tuple[IndexEntry, ...]:
+        """Return the state of each version of each model. Raise ServiceError."""
+        if self.orders:
+            return await self.orders.carry_out("index")
+        return tuple(IndexEntry(card.name, card.version, "READY", default=True) for card in self.served())
+
+    async def order(self, action: Action, name: str, version: str = "") -> tuple[IndexEntry, ...]:
+        """Load or unload a model, or choose its default version. Return its versions. Raise ServiceError."""
+        if self.orders is None or not self.settings.allow_model_control:
+            raise Forbidden("clients cannot load or unload models; start the service with --allow-model-control")
+        return await self.orders.carry_out(action, name, version)
+
     # ------------------------------------------------------------------ rules
 
     def authenticate(self, key: str | None) -> str:
@@ -212,24 +228,36 @@ class Engine:
         return self.keys.name_of(key)
 
     def served(self) -> list[Card]:
-        """Return the cards of all models; the first of a task is its default. Raise Unavailable while loading."""
+        """Return the cards of all models. Raise Unavailable while loading.
+
+        The first of a task is its default, and the first of a name is the default version of that model.
+        """
         if not self.pool.cards:
             raise no_worker()
         return list(self.pool.cards.values())
 
     def card(self, name: str | None, task: str | None = None) -> Card:
-        """Return the card of a model. Raise UnknownModel, BadRequest for another task, Unavailable while loading."""
+        """Return the card of a model. Raise UnknownModel, BadRequest for another task, Unavailable while loading.
+
+        `name@version` is a version of the model, `name` its default version.
+        """
         served = self.served()
         if name is None:
             if (first := next((card for card in served if task and TASKS[task].serves(card)), None)) is None:
                 raise UnknownModel(f"no model for the task {task} is served; served: {', '.join(self.pool.cards)}")
             return first
-        if name not in self.pool.cards:
+        called, _, version = name.partition("@")
+        versions = [card for card in served if card.name == called and version in ("", card.version)]
+        if not versions:
             raise UnknownModel(f"no model {name[:80]!r} is served; served: {', '.join(self.pool.cards)}")
-        card = self.pool.cards[name]
+        card = versions[0]
         if task is not None and not TASKS[task].serves(card):
             raise BadRequest(f"the model {name} is for the task {card.task}; it cannot {task}")
         return card
+
+    def version(self, name: str, version: str) -> Card:
+        """Return the card of a version of a model, without one of its default version. Raise UnknownModel."""
+        return self.card(f"{name}@{version}" if version else name)
 
     def check_number(self, images: tuple[object, ...]) -> None:
         """Raise BadRequest for a call without images, and TooLarge for too many."""

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from service import logs
@@ -18,12 +17,13 @@ from service.core.pool import RETRY_AFTER_S, PoolOutput
 from service.errors import Internal, ServiceError, Unavailable
 from twins.card import Card
 from twins.errors import DeviceLost, DeviceOutOfMemory, NonFiniteOutput
+from twins.running import AS_THE_OTHERS, BackendChoice, Precision, Running
 from twins.runtime.backend import Backend
 from twins.runtime.batches import BatchRunner, SampleError
 from twins.tasks.sample import Layout, Output, Sample
 from twins.zoo.models import ModelReference
 
-Key = tuple[str, Layout]  # a model's name, and the layout of the samples
+Key = tuple[str, Layout]  # the key of a model, and the layout of the samples
 
 log = logs.get()
 
@@ -71,24 +71,30 @@ class LocalPool:
 
     def __init__(
         self,
-        open_backend: Callable[[], Backend],
+        open_backend: Callable[[Running], Backend],
         *,
         max_batch: int | None = None,
         max_delay_s: float = 0.0,
         has_upcoming: Callable[[], bool] = lambda: False,
         observer: Observer | None = None,
     ) -> None:
-        """`open_backend` runs in the device's thread. If `max_batch` is None, each task has its own default."""
-        self.open_backend, self.configured_batch = open_backend, max_batch
+        """`open_backend` runs in the device's thread. If `max_batch` is None, each task has its own default.
+
+        A model may have other limits, and another backend on the same device.
+        """
+        self.open_backend, self.configured_batch, self.configured_delay_s = open_backend, max_batch, max_delay_s
         self.observer = observer or Observer()
-        self.models: dict[str, BatchRunner] = {}
+        self.models: dict[str, BatchRunner] = {}  # by key
+        self.delays_s: dict[str, float] = {}  # of the models that do not wait as long as the others
+        self.backends: dict[tuple[BackendChoice | None, Precision | None], Backend] = {}
+        self.opening = asyncio.Lock()
         self.on_change: list[Callable[[], None]] = []
         self.threads = DeviceThreads()
         self.lost = False
         self.batcher: Batcher[Key, Queued, SampleResult] = Batcher(
             self.run_batch,
             max_batch=self.max_batch,
-            max_delay_s=max_delay_s,
+            max_delay_s=self.max_delay_s,
             has_upcoming=has_upcoming,
             group=lambda key: key[0],  # models take turns, whatever the layouts of their samples
         )
@@ -97,14 +103,24 @@ class LocalPool:
 
     async def open(self) -> None:
         """Open the device. Raise DeviceMissing."""
-        self.backend = await self.threads.call(self.open_backend)
+        self.backend = await self.backend_for(AS_THE_OTHERS)
 
-    async def load(self, reference: ModelReference, *, labels_file: Path | None = None, warm_up: bool = True) -> Card:
+    async def backend_for(self, running: Running) -> Backend:
+        """Return the backend of a model. Raise DeviceMissing, BackendMissing, BadOption."""
+        wanted = (running.backend, running.precision)
+        async with self.opening:
+            if wanted not in self.backends:
+                self.backends[wanted] = await self.threads.call(self.open_backend, running)
+        return self.backends[wanted]
+
+    async def load(self, reference: ModelReference, *, warm_up: bool = True) -> Card:
         """Load a model and warm it up; it takes samples after that. Raise TwinsError."""
+        running = reference.running
+        backend = await self.backend_for(running)
         # not in the device's thread, so that other models run while a file is read
-        model = await asyncio.to_thread(self.backend.load, reference, labels_file=labels_file)
+        model = await asyncio.to_thread(backend.load, reference)
         warm_up_thread = asyncio.to_thread if self.backend.device.warms_up_aside else self.threads.call
-        runner = BatchRunner(model, self.backend.device.kind, max_batch=self.configured_batch)
+        runner = BatchRunner(model, backend.device.kind, max_batch=running.max_batch or self.configured_batch)
         try:
             for size in runner.sizes() if warm_up else ():
                 if not await warm_up_thread(runner.warm_up, size):
@@ -112,16 +128,19 @@ class LocalPool:
         except BaseException:
             await self.threads.call(runner.unload)
             raise
-        replaced = self.models.get(reference.name)
-        self.models[reference.name] = runner
+        replaced = self.models.get(reference.key)
+        self.models[reference.key] = runner
+        if running.max_delay_ms is not None:
+            self.delays_s[reference.key] = running.max_delay_ms / 1000
         self.notify()
         if replaced:
             await self.threads.call(replaced.unload)
         return runner.card
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, key: str) -> None:
         """Take no more samples for a model, and free its memory. Samples that still wait are refused."""
-        runner = self.models.pop(name)
+        runner = self.models.pop(key)
+        self.delays_s.pop(key, None)
         self.notify()
         await self.threads.call(runner.unload)
 
@@ -132,8 +151,8 @@ class LocalPool:
 
     @property
     def cards(self) -> dict[str, Card]:
-        """Return the cards of the loaded models, by name."""
-        return {name: runner.card for name, runner in self.models.items()}
+        """Return the cards of the loaded models, by key."""
+        return {key: runner.card for key, runner in self.models.items()}
 
     # ------------------------------------------------------------------ samples
 
@@ -187,6 +206,15 @@ class LocalPool:
         model, layout = key
         runner = self.models.get(model)
         return runner.max_batch(layout) if runner else 1  # samples of an unloaded model are refused one by one
+
+    def max_delay_s(self, key: Key) -> float:
+        """Return how long a batch of a model waits to become full."""
+        return self.delays_s.get(key[0], self.configured_delay_s)
+
+    @property
+    def longest_delay_s(self) -> float:
+        """Return the longest time for which a batch of any model waits."""
+        return max(self.configured_delay_s, *self.delays_s.values(), 0.0)
 
     async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleResult]:
         """Run one batch on the device."""

@@ -73,9 +73,9 @@ class Pipeline:
         with ExitStack() as counted:  # by `prepare` and here; released also if the image fails
             counted.callback(memory.release, prepared.size_bytes)
             pooled = await self.pool.submit(
-                card.name, prepared.sample, expires=deadline, upcoming=upcoming, priority=call.priority
+                card.key, prepared.sample, expires=deadline, upcoming=upcoming, priority=call.priority
             )
-            self.admission.device_times[card.name].record(pooled.infer_s, pooled.batch_size)
+            self.admission.device_times[card.key].record(pooled.infer_s, pooled.batch_size)
             self.admission.record_remote_queue(pooled.worker, pooled.queued_for_others)
             output_bytes = sum(array.nbytes for array in pooled.output.arrays)
             memory.count(output_bytes)
@@ -92,7 +92,7 @@ class Pipeline:
             decode_queue_s, prepared.decode_s, prepared.preprocess_s, pooled.queue_s, pooled.infer_s, finish_s
         )
         for stage in metrics.STAGES:
-            metrics.stage(card.name, stage, getattr(timing, stage))
+            metrics.stage(card.key, stage, getattr(timing, stage))
         return Answer(result, timing)
 
     def prepare(self, data: Input, card: Card, call: Call, memory: MemoryAccount) -> Prepared:

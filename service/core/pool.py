@@ -31,7 +31,10 @@ class Pool(Protocol):
 
     @property
     def cards(self) -> Mapping[str, Card]:
-        """Return the cards of the models that are served, by name. The first of a task is its default."""
+        """Return the cards of the models that are served, by key.
+
+        The first of a task is its default, and the first of a name is the default version of that model.
+        """
 
     @property
     def ready(self) -> int:
@@ -48,7 +51,7 @@ class Pool(Protocol):
     async def submit(
         self, model: str, sample: Sample, *, expires: float, upcoming: int = 0, priority: int = USUAL_PRIORITY
     ) -> PoolOutput:
-        """Return one sample's output of one model. Raise ServiceError.
+        """Return one sample's output of one model, which is given by its key. Raise ServiceError.
 
         `expires` is a time of the monotonic clock. `upcoming` is the number of samples that the caller is still
         preparing. Of the samples that wait, those with a lower number of `priority` run first.

@@ -66,7 +66,7 @@ class Exchange:
 
     async def run(self, card: Card, renderer: Renderer, content: Content) -> list[Answer | ServiceError]:
         """Return the answer or the error of each image. Raise ServiceError."""
-        call = Call(card.task, content.images, task_options(card, content.options), card.name, renderer)
+        call = Call(card.task, content.images, task_options(card, content.options), card.key, renderer)
         with self.request.scope["state"][PEER].waits():
             return await self.engine.predict(call, self.outcome)
 

@@ -14,12 +14,10 @@ from starlette.responses import Response
 from service.core.engine import Engine
 from service.dialects import exchange
 from service.dialects.exchange import Content
-from service.errors import UnknownModel
 from twins.render import RENDERERS
 from twins.render.renderer import JSON, Renderer, RenderInput
 
 PART = "data"  # of a form
-VERSIONS = ("", "1", "1.0")
 
 
 def scores(inputs: RenderInput) -> bytes:
@@ -44,9 +42,7 @@ async def predict(request: Request, engine: Engine) -> Response:
     """Return the answer of the model in the path."""
     with exchange.opened(request, engine) as opened:
         name, version = request.path_params["model"], request.path_params.get("version", "")
-        card = engine.card(name)
-        if version not in VERSIONS:
-            raise UnknownModel(f"the model {name} has no version {version[:40]!r}")
+        card = engine.version(name, version.removesuffix(".0"))
         content = Content((await opened.read_image(PART),))
         return exchange.one(await opened.run(card, FORMS[card.task], content))
 

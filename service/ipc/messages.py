@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from service.core.orders import Action, IndexEntry
 from twins.card import Card
 from twins.zoo.models import ModelReference
 
@@ -22,7 +23,7 @@ class Job(Message, frozen=True):
     """Frontend to worker: one sample. Its pixels follow."""
 
     id: int
-    model: str
+    model: str  # its key
     task: str
     params: bytes  # the task's own, which only the task decodes
     expires: float  # on the machine's monotonic clock, seconds
@@ -101,11 +102,12 @@ ModelState = Literal["loading", "ready", "failed", "unloading"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """One version of a model on one worker. The version is the sha256 of the weights."""
+    """A model on one worker."""
 
-    name: str
-    version: str
+    key: str
+    sha256: str  # of its weights
     state: ModelState
+    detail: str = ""  # why it failed
 
 
 class WorkerModels(Message, frozen=True):
@@ -124,13 +126,31 @@ class LoadModel(Message, frozen=True):
 class UnloadModel(Message, frozen=True):
     """To the supervisor: withdraw a model when its calls are answered. Supervisor to worker: unload it."""
 
-    name: str
+    key: str
 
 
 class Released(Message, frozen=True):
     """Frontend to supervisor: all calls for a model that is unloading are answered."""
 
-    name: str
+    key: str
+
+
+class ModelOrder(Message, frozen=True):
+    """Frontend to supervisor: an operator's order."""
+
+    id: int
+    action: Action
+    name: str = ""
+    version: str = ""
+
+
+class ModelOrderDone(Message, frozen=True):
+    """Supervisor to frontend: an order is carried out, or has failed with the code of a ServiceError."""
+
+    id: int
+    entries: tuple[IndexEntry, ...] = ()
+    code: str = ""
+    detail: str = ""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
@@ -147,7 +167,7 @@ class WorkerStates(Message, frozen=True):
 
     workers: tuple[WorkerInfo, ...]
     cards: tuple[Card, ...]
-    unloading: tuple[str, ...] = ()  # models that a frontend releases when its calls are answered
+    unloading: tuple[str, ...] = ()  # keys of models that a frontend releases when its calls are answered
 
 
 class FrontendGone(Message, frozen=True):
@@ -161,7 +181,7 @@ class Stop(Message, frozen=True):
 
 
 DataMessage = Job | Abandon | Running | Done | Failed
-ModelMessage = WorkerModels | LoadModel | UnloadModel | Released
+ModelMessage = WorkerModels | LoadModel | UnloadModel | Released | ModelOrder | ModelOrderDone
 ControlMessage = Heartbeat | DeviceChosen | Ready | Fatal | WorkerStates | FrontendGone | Stop | ModelMessage
 AnyMessage = DataMessage | ControlMessage
 

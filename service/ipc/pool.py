@@ -60,7 +60,7 @@ class WorkerConnection:
 
     def serves(self, model: str) -> bool:
         """Return whether the worker answers calls for a model."""
-        return any(status.name == model and status.state in SERVING for status in self.info.models)
+        return any(status.key == model and status.state in SERVING for status in self.info.models)
 
     async def ask(self, job: Job, sample: Sample) -> PoolOutput:
         """Return one sample's output. Raise ServiceError, and WorkerLost if the worker exits first."""
@@ -165,7 +165,7 @@ class ProcessPool:
                 self.connections[name] = self.connect(worker)
         self.expected = len(states.workers)
         self.recovering = any(worker.state == "recovering" for worker in states.workers)
-        self.cards = {card.name: card for card in states.cards}
+        self.cards = {card.key: card for card in states.cards}
         self.changed.set()
         self.changed = asyncio.Event()
         for notify in self.on_change:

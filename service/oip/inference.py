@@ -10,7 +10,6 @@ from service.core.engine import Engine
 from service.core.ids import check_id
 from service.errors import BadRequest, ServiceError
 from service.oip import inputs, outputs
-from service.oip.models import check_version
 from service.oip.outputs import ERRORS, OutputTensor
 from service.oip.parameters import options_of
 from service.oip.tensors import Tensor
@@ -59,18 +58,17 @@ async def infer(engine: Engine, request: InferRequest, outcome: Outcome) -> Infe
     `errors` says why. The error of a single image is that of the request.
     """
     check_id(request.id)
-    card = engine.card(request.model)
-    version = check_version(card, request.version)
+    card = engine.version(request.model, request.version)
     shorten_deadline(outcome, request.parameters)
     task, wanted = choose(card, request.outputs)
     options = options_of(TASKS[task], request.parameters, needed(wanted, request.outputs))
     images = inputs.images(request.inputs)
-    answers = await engine.predict(Call(task, images, options.run, card.name, priority=options.priority), outcome)
+    answers = await engine.predict(Call(task, images, options.run, card.key, priority=options.priority), outcome)
     if len(answers) == 1 and isinstance(answers[0], ServiceError):
         raise answers[0]
     made = await asyncio.to_thread(tensors, answers, card, options.shown, wanted, request.outputs)
     outcome.memory.count(sum(tensor.values.nbytes for tensor in made))
-    return InferResponse(card.name, version, request.id, tuple(made), tuple(answers))
+    return InferResponse(card.name, card.version, request.id, tuple(made), tuple(answers))
 
 
 def shorten_deadline(outcome: Outcome, parameters: Mapping[str, Parameter]) -> None:

@@ -1,8 +1,8 @@
 """The models as the protocol describes them: metadata, configuration, and the index of the repository."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from service.errors import UnknownModel
 from service.oip.inputs import IMAGE, INPUT, PIXELS
 from service.oip.outputs import ERRORS, offered
 from service.oip.tensors import BYTES
@@ -10,7 +10,6 @@ from service.settings import Settings
 from twins import __version__
 from twins.card import Card
 
-VERSION = "1"
 EXTENSIONS = (
     *("binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters"),
     *("schedule_policy", "statistics"),
@@ -18,18 +17,11 @@ EXTENSIONS = (
 SERVER = {"name": "twins", "version": __version__, "extensions": EXTENSIONS}
 
 
-def check_version(card: Card, version: str) -> str:
-    """Return the version of a model. Raise UnknownModel if a request names another one."""
-    if version not in ("", VERSION):
-        raise UnknownModel(f"the model {card.name} has no version {version[:40]!r}; it has {VERSION}")
-    return VERSION
-
-
-def metadata(card: Card) -> dict[str, Any]:
-    """Return the metadata of a model. -1 stands for any length."""
+def metadata(card: Card, served: Iterable[Card]) -> dict[str, Any]:
+    """Return the metadata of a model, and which of its versions are served. -1 stands for any length."""
     return {
         "name": card.name,
-        "versions": [VERSION],
+        "versions": sorted((each.version for each in served if each.name == card.name), key=int),
         "platform": card.backend or "",
         "inputs": [{"name": n, "datatype": kind, "shape": shape} for n, kind, shape in inputs(card)],
         "outputs": [{"name": n, "datatype": kind, "shape": shape} for n, kind, shape in outputs(card)],
@@ -76,9 +68,3 @@ def configuration(card: Card, settings: Settings) -> dict[str, Any]:
 def data_type(datatype: str) -> str:
     """Return the name that a configuration has for a data type."""
     return "TYPE_STRING" if datatype == BYTES else f"TYPE_{datatype}"
-
-
-def index(cards: list[Card], *, ready: bool) -> list[dict[str, str]]:
-    """Return the index of the repository: all models, each in the state READY or, before the service is, LOADING."""
-    state = "READY" if ready else "LOADING"
-    return [{"name": card.name, "version": VERSION, "state": state, "reason": ""} for card in cards]

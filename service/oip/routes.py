@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from service import metrics
+from service.core.call import Outcome
 from service.core.engine import Engine
-from service.errors import ServiceError
-from service.oip import models, statistics, triton_metrics
+from service.errors import BadRequest, ServiceError
+from service.oip import models, repository, statistics, triton_metrics
 from service.oip.inference import infer
 from service.oip.json_form import LENGTH_HEADER, encode, parse
-from service.oip.models import check_version
 from service.rest import problems, scope
 from service.rest.body import check_encoding, check_length, read
 from service.rest.caller import caller_of
@@ -102,20 +102,21 @@ async def show_ready(request: Request, engine: Engine) -> Response:  # noqa: ARG
 
 async def show_index(request: Request, engine: Engine) -> Response:
     """Return all models and their states."""
-    with engine.call(caller_of(request, engine)):
-        return respond(models.index(engine.served(), ready=engine.ready))
+    with engine.call(caller_of(request, engine)) as outcome:
+        wanted = await parameters(request, engine, outcome, Index)
+        return respond(await repository.index(engine, ready=wanted.ready))
 
 
 async def list_models(request: Request, engine: Engine) -> Response:
     """Return the names of the models, as KServe lists them."""
     with engine.call(caller_of(request, engine)):
-        return respond({"models": [card.name for card in engine.served()]})
+        return respond({"models": list(dict.fromkeys(card.name for card in engine.served()))})
 
 
 async def show_model(request: Request, engine: Engine) -> Response:
     """Return the inputs and outputs of a model."""
     with engine.call(caller_of(request, engine)):
-        return respond(models.metadata(named(request, engine)))
+        return respond(models.metadata(named(request, engine), engine.served()))
 
 
 async def show_model_ready(request: Request, engine: Engine) -> Response:
@@ -135,14 +136,58 @@ async def show_statistics(request: Request, engine: Engine) -> Response:
     """Return what one model, or each, has done since the start."""
     with engine.call(caller_of(request, engine)):
         cards = [named(request, engine)] if "model" in request.path_params else engine.served()
-        return respond(await asyncio.to_thread(statistics.of_models, [card.name for card in cards]))
+        return respond(await asyncio.to_thread(statistics.of_models, [card.key for card in cards]))
 
 
 def named(request: Request, engine: Engine) -> Card:
     """Return the card of the model in the path. Raise UnknownModel."""
-    card = engine.card(request.path_params["model"])
-    check_version(card, request.path_params.get("version", ""))
-    return card
+    return engine.version(request.path_params["model"], request.path_params.get("version", ""))
+
+
+# ---------------------------------------------------------------------- model control
+
+
+class Index(msgspec.Struct, frozen=True):
+    """The body of a request for the index."""
+
+    ready: bool = False  # only what answers calls
+
+
+class Control(msgspec.Struct, frozen=True):
+    """The body of an order."""
+
+    parameters: dict[str, Any] = {}
+
+
+Body = TypeVar("Body", Index, Control)
+
+
+async def load_model(request: Request, engine: Engine) -> Response:
+    """Load a model."""
+    with engine.call(caller_of(request, engine)) as outcome:
+        body = await parameters(request, engine, outcome, Control)
+        await repository.load(engine, request.path_params["model"], body.parameters)
+        return respond({})
+
+
+async def unload_model(request: Request, engine: Engine) -> Response:
+    """Unload a model."""
+    with engine.call(caller_of(request, engine)) as outcome:
+        body = await parameters(request, engine, outcome, Control)
+        await repository.unload(engine, request.path_params["model"], body.parameters)
+        return respond({})
+
+
+async def parameters(request: Request, engine: Engine, outcome: Outcome, form: type[Body]) -> Body:
+    """Return the body of a request in JSON, which may be empty. Raise ServiceError."""
+    headers = scope.fields(request)
+    check_encoding(headers)
+    check_length(headers, engine.settings.max_body_bytes)
+    body = await read(request, engine.settings.max_body_bytes, outcome.deadline, outcome.memory.reserve)
+    try:
+        return msgspec.json.decode(body or b"{}", type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the JSON body: {error}") from error
 
 
 # ---------------------------------------------------------------------- inference
@@ -193,6 +238,8 @@ ROUTES: tuple[tuple[str, tuple[str, ...], Handler, str], ...] = (
     ("GET", ("/v2/models",), list_models, "List the names of the models"),
     ("GET", ("/v2/models/stats", *of_model("/stats")), show_statistics, "Show what models have done"),
     ("POST", ("/v2/repository/index",), show_index, "List the models and their states"),
+    ("POST", ("/v2/repository/models/{model}/load",), load_model, "Load a model, if the service allows it"),
+    ("POST", ("/v2/repository/models/{model}/unload",), unload_model, "Unload a model, if the service allows it"),
     ("GET", of_model("/ready"), show_model_ready, "Check whether a model is ready"),
     ("GET", of_model("/config"), show_configuration, "Show the configuration of a model"),
     ("POST", of_model("/infer"), run, "Run a model on tensors"),

@@ -1,7 +1,7 @@
 """The service `inference.GRPCInferenceService` over an engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -11,10 +11,9 @@ from google.protobuf.json_format import ParseDict
 from service.core.call import Caller, Outcome
 from service.core.engine import Engine
 from service.errors import Unavailable
-from service.oip import models, statistics
+from service.oip import models, repository, statistics
 from service.oip.inference import infer
 from service.oip.messages import to_request, to_response
-from service.oip.models import check_version
 from service.pb.inference import grpc_service_pb2 as pb
 from service.pb.inference import grpc_service_pb2_grpc as pb_grpc
 from service.rpc.answering import Answering
@@ -49,9 +48,9 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: N802
         """Return whether a model is ready."""
         async with self.described(request, context):
-            card = self.engine.pool.cards.get(request.name)
-            ready = card is not None and request.version in ("", models.VERSION) and self.engine.ready
-            return pb.ModelReadyResponse(ready=ready)
+            served = self.engine.pool.cards.values()
+            known = any(c.name == request.name and request.version in ("", c.version) for c in served)
+            return pb.ModelReadyResponse(ready=known and self.engine.ready)
         raise AssertionError("error_status lets nothing through")
 
     async def ModelMetadata(  # noqa: N802
@@ -59,16 +58,14 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelMetadataResponse:
         """Return the inputs and outputs of a model."""
         async with self.described(request, context):
-            card = self.engine.card(request.name)
-            check_version(card, request.version)
-            return ParseDict(models.metadata(card), pb.ModelMetadataResponse())
+            card = self.engine.version(request.name, request.version)
+            return ParseDict(models.metadata(card, self.engine.served()), pb.ModelMetadataResponse())
         raise AssertionError("error_status lets nothing through")
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: N802
         """Return the configuration of a model."""
         async with self.described(request, context):
-            card = self.engine.card(request.name)
-            check_version(card, request.version)
+            card = self.engine.version(request.name, request.version)
             found = ParseDict(models.configuration(card, self.engine.settings), pb.ModelConfig())
             return pb.ModelConfigResponse(config=found)
         raise AssertionError("error_status lets nothing through")
@@ -78,10 +75,9 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelStatisticsResponse:
         """Return what one model, or each, has done since the start."""
         async with self.described(request, context):
-            cards = [self.engine.card(request.name)] if request.name else self.engine.served()
-            for card in cards:
-                check_version(card, request.version)
-            found = await asyncio.to_thread(statistics.of_models, [card.name for card in cards])
+            name, version = request.name, request.version
+            cards = [self.engine.version(name, version)] if name else self.engine.served()
+            found = await asyncio.to_thread(statistics.of_models, [card.key for card in cards])
             return ParseDict(found, pb.ModelStatisticsResponse())
         raise AssertionError("error_status lets nothing through")
 
@@ -90,8 +86,26 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.RepositoryIndexResponse:
         """Return all models."""
         async with self.described(request, context):
-            found = models.index(self.engine.served(), ready=self.engine.ready)
+            found = await repository.index(self.engine, ready=request.ready)
             return ParseDict({"models": found}, pb.RepositoryIndexResponse())
+        raise AssertionError("error_status lets nothing through")
+
+    async def RepositoryModelLoad(  # noqa: N802
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model, if the service allows it."""
+        async with self.described(request, context):
+            await repository.load(self.engine, request.model_name, parameters(request.parameters))
+            return pb.RepositoryModelLoadResponse()
+        raise AssertionError("error_status lets nothing through")
+
+    async def RepositoryModelUnload(  # noqa: N802
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model, if the service allows it."""
+        async with self.described(request, context):
+            await repository.unload(self.engine, request.model_name, parameters(request.parameters))
+            return pb.RepositoryModelUnloadResponse()
         raise AssertionError("error_status lets nothing through")
 
     # ------------------------------------------------------------------ inference
@@ -140,6 +154,11 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
             with self.engine.call(caller) as outcome:
                 check_message(request)
                 yield outcome
+
+
+def parameters(given: Mapping[str, pb.ModelRepositoryParameter]) -> dict[str, Any]:
+    """Return the parameters of an order."""
+    return {name: getattr(each, each.WhichOneof("parameter_choice") or "string_param") for name, each in given.items()}
 
 
 def stream_response(*, id: str, result: Any = None, error: Any = None) -> pb.ModelStreamInferResponse:  # noqa: A002

@@ -6,7 +6,7 @@ from typing import Any
 
 from service import metrics
 from service.metrics import Value
-from service.oip.models import VERSION
+from twins.card import split_key
 
 NS = 1e9  # in a second
 MS = 1e3
@@ -30,6 +30,7 @@ class ModelTotals:
     """The totals of one model since the start of the service."""
 
     name: str
+    version: str
     succeeded: Duration  # requests
     failed: Duration
     queue: Duration  # images, as all below
@@ -41,12 +42,12 @@ class ModelTotals:
     last_request: float  # Unix time; 0 if there was none
 
 
-def totals(names: Iterable[str], values: Sequence[Value]) -> list[ModelTotals]:
-    """Return the totals of models."""
-    return [of_model(name, [value for value in values if value.labels.get("model") == name]) for name in names]
+def totals(keys: Iterable[str], values: Sequence[Value]) -> list[ModelTotals]:
+    """Return the totals of models, which are given by their keys."""
+    return [of_model(key, [value for value in values if value.labels.get("model") == key]) for key in keys]
 
 
-def of_model(name: str, values: Sequence[Value]) -> ModelTotals:
+def of_model(key: str, values: Sequence[Value]) -> ModelTotals:
     """Return the totals of one model, from its values."""
 
     def total(metric: str, matches: Callable[[Value], bool] = lambda _: True) -> float:
@@ -60,7 +61,7 @@ def of_model(name: str, values: Sequence[Value]) -> ModelTotals:
     requests, ok = total("twins_requests_total"), total("twins_requests_total", answered)
     failed_s = total("twins_failed_request_seconds_total")
     return ModelTotals(
-        name,
+        *split_key(key),
         succeeded=Duration(int(ok), total("twins_request_duration_seconds_sum") - failed_s),
         failed=Duration(int(requests - ok), failed_s),
         queue=of_stage(QUEUE),
@@ -78,9 +79,9 @@ def answered(value: Value) -> bool:
     return value.labels["code"] == metrics.OK
 
 
-def of_models(names: Iterable[str]) -> dict[str, Any]:
+def of_models(keys: Iterable[str]) -> dict[str, Any]:
     """Return the statistics of models as the protocol writes them."""
-    return {"model_stats": [form(each) for each in totals(names, metrics.read())]}
+    return {"model_stats": [form(each) for each in totals(keys, metrics.read())]}
 
 
 def form(found: ModelTotals) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def form(found: ModelTotals) -> dict[str, Any]:
     }
     return {
         "name": found.name,
-        "version": VERSION,
+        "version": found.version,
         "last_inference": round(found.last_request * MS),
         "inference_count": found.images,
         "execution_count": found.batches,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.metrics import Value
-from service.oip.models import VERSION
 from service.oip.statistics import ModelTotals, totals
+from twins.card import split_key
 
 US = 1e6  # in a second
 REASONS: Mapping[str, str] = {
@@ -89,7 +89,7 @@ def of_models(models: Sequence[ModelTotals]) -> Iterator[str]:
     for metric in MODEL_METRICS:
         yield head(metric.name, metric.kind, metric.help)
         for model in models:
-            yield line(metric.name, {"model": model.name, "version": VERSION}, metric.value(model))
+            yield line(metric.name, {"model": model.name, "version": model.version}, metric.value(model))
 
 
 def failures(names: Sequence[str], values: Sequence[Value]) -> Iterator[str]:
@@ -101,7 +101,7 @@ def failures(names: Sequence[str], values: Sequence[Value]) -> Iterator[str]:
             if value.name == "twins_requests_total" and value.labels["model"] == model and value.labels["code"] != "ok":
                 counts[REASONS.get(value.labels["code"], OTHER)] += value.value
         for reason, count in counts.items():
-            yield line("nv_inference_request_failure", {"model": model, "version": VERSION, "reason": reason}, count)
+            yield line("nv_inference_request_failure", {**labels(model), "reason": reason}, count)
 
 
 def pending(names: Sequence[str], values: Sequence[Value]) -> Iterator[str]:
@@ -109,7 +109,13 @@ def pending(names: Sequence[str], values: Sequence[Value]) -> Iterator[str]:
     yield head("nv_inference_pending_request_count", "gauge", "Images that wait for the device")
     for model in names:
         count = sum(v.value for v in values if v.name == "twins_queue_depth" and v.labels["model"] == model)
-        yield line("nv_inference_pending_request_count", {"model": model, "version": VERSION}, count)
+        yield line("nv_inference_pending_request_count", labels(model), count)
+
+
+def labels(key: str) -> dict[str, str]:
+    """Return the labels of a model."""
+    name, version = split_key(key)
+    return {"model": name, "version": version}
 
 
 def of_gpus(values: Sequence[Value]) -> Iterator[str]:
@@ -127,7 +133,7 @@ def head(name: str, kind: str, description: str) -> str:
     return f"# HELP {name} {description}\n# TYPE {name} {kind}\n"
 
 
-def line(name: str, labels: Mapping[str, str], value: float) -> str:
+def line(name: str, labelled: Mapping[str, str], value: float) -> str:
     """Return the line of one value. The names of models and the ids of GPUs need no escapes."""
-    written = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    written = ",".join(f'{label}="{text}"' for label, text in labelled.items())
     return f"{name}{{{written}}} {value:.15g}\n"

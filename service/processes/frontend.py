@@ -7,7 +7,8 @@ import signal
 from service import logs, metrics
 from service.core.engine import Engine
 from service.dialects import routes as dialect_routes
-from service.ipc.messages import Ready, Released, WorkerStates
+from service.ipc.messages import ModelOrderDone, Ready, Released, WorkerStates
+from service.ipc.orders import SupervisorOrders
 from service.ipc.pool import ProcessPool
 from service.ipc.transport import ClientSocket
 from service.oip import routes as oip_routes
@@ -32,7 +33,8 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     metrics.version(__version__)
     pool = ProcessPool(config.name)
-    engine = Engine(settings, pool)
+    orders = SupervisorOrders(control, settings.start_timeout_s)
+    engine = Engine(settings, pool, orders)
     web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add])
     rpc_server = rpc.Server(engine, [servicer.add])
     try:
@@ -47,7 +49,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     control.send(Ready())
     running = {
         "heartbeat": asyncio.create_task(child.send_heartbeats(config, control)),
-        "worker states": asyncio.create_task(follow(control, engine, pool)),
+        "worker states": asyncio.create_task(follow(control, engine, pool, orders)),
         "HTTP server": asyncio.create_task(web.wait()),
         "gRPC server": asyncio.create_task(rpc_server.wait()),
     }
@@ -68,24 +70,26 @@ async def wait_for_stop(stop: asyncio.Event, running: dict[str, asyncio.Task[Non
         raise RuntimeError(f"the {name} of this frontend has ended") from ended.exception()
 
 
-async def follow(control: ClientSocket, engine: Engine, pool: ProcessPool) -> None:
-    """Update the pool from the supervisor's messages, and release the models that are to be unloaded."""
+async def follow(control: ClientSocket, engine: Engine, pool: ProcessPool, orders: SupervisorOrders) -> None:
+    """Update the pool from the supervisor's messages, release models that are to be unloaded, and pass on replies."""
     releasing: dict[str, asyncio.Task[None]] = {}
     while True:
         message, _ = await control.receive()
-        if isinstance(message, WorkerStates):
+        if isinstance(message, ModelOrderDone):
+            orders.on_done(message)
+        elif isinstance(message, WorkerStates):
             pool.update(message)
-            for name in message.unloading:
-                if name not in releasing:
-                    releasing[name] = asyncio.create_task(release(name, control, engine))
-            for name in releasing.keys() - set(message.unloading):
-                del releasing[name]
+            for key in message.unloading:
+                if key not in releasing:
+                    releasing[key] = asyncio.create_task(release(key, control, engine))
+            for key in releasing.keys() - set(message.unloading):
+                del releasing[key]
 
 
-async def release(name: str, control: ClientSocket, engine: Engine) -> None:
+async def release(key: str, control: ClientSocket, engine: Engine) -> None:
     """Wait until all calls for a drained model are answered, and report that to the supervisor."""
-    await engine.admission.wait_until_idle(name)
-    control.send(Released(name))
+    await engine.admission.wait_until_idle(key)
+    control.send(Released(key))
 
 
 async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> None:

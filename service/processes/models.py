@@ -6,24 +6,48 @@ from pathlib import Path
 from service.settings import Settings, SettingsError
 from twins.errors import BadOption
 from twins.preprocessing import NO_VALUES, SYNTAX, Preprocessing, parse_preprocessing
+from twins.zoo import repository
 from twins.zoo.models import ModelReference, parse_reference
 
 
 def parse_references(settings: Settings) -> tuple[ModelReference, ...]:
-    """Return the models in the given order. Raises UnknownModel, SettingsError."""
+    """Return the models of the flags in their order, then those of the repository.
+
+    Raises UnknownModel, SettingsError, RepositoryError.
+    """
     preprocessing = parse_preprocess(settings)
-    parsed = tuple(parse_reference(text) for text in settings.models)
+    parsed = tuple(parse_reference(text) for text in given_models(settings))
     references = tuple(replace(each, preprocessing=preprocessing.get(each.name, NO_VALUES)) for each in parsed)
     names = [reference.name for reference in references]
-    if not names:
-        raise SettingsError("no model is given")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise SettingsError(f"the model {twice} is given twice")
-    for text in settings.labels:
-        model_of(text, references)
+    given = {model_of(text, references).name: Path(text.rpartition("=")[2]) for text in settings.labels}
     if unknown := preprocessing.keys() - set(names):
         raise SettingsError(f"--preprocess: no model {min(unknown)} is served")
-    return references
+    labelled = tuple(replace(each, labels_file=given.get(each.name)) for each in references)
+    return with_repository(labelled, settings)
+
+
+def given_models(settings: Settings) -> tuple[str, ...]:
+    """Return the models of the flags. With a repository, those that ship are not served unless they are given."""
+    return () if settings.model_repository and "models" not in settings.model_fields_set else settings.models
+
+
+def with_repository(references: tuple[ModelReference, ...], settings: Settings) -> tuple[ModelReference, ...]:
+    """Return the references and those of the repository. Raises SettingsError, RepositoryError."""
+    found = repository.references(settings.model_repository) if settings.model_repository else ()
+    names = {reference.name for reference in references}
+    if twice := next((each.name for each in found if each.name in names), None):
+        raise SettingsError(f"the model {twice} is given by --model and is in the repository")
+    if not (references or found or (settings.model_repository and can_change(settings))):
+        where = f" and {settings.model_repository} has none" if settings.model_repository else ""
+        raise SettingsError(f"no model is given{where}")
+    return references + found
+
+
+def can_change(settings: Settings) -> bool:
+    """Return whether models can be loaded while the service runs."""
+    return settings.allow_model_control or settings.model_poll_s > 0
 
 
 def parse_preprocess(settings: Settings) -> dict[str, Preprocessing]:
@@ -40,19 +64,6 @@ def parse_preprocess(settings: Settings) -> dict[str, Preprocessing]:
         except BadOption as error:
             raise SettingsError(f"--preprocess {text}: {error}") from error
     return found
-
-
-def labels_file_for(reference: ModelReference, settings: Settings) -> Path | None:
-    """Return the file with the class names of a model, if one is given."""
-    references = parse_references(settings)
-    return next(
-        (
-            Path(text.rpartition("=")[2])
-            for text in settings.labels
-            if model_of(text, references).name == reference.name
-        ),
-        None,
-    )
 
 
 def model_of(text: str, references: tuple[ModelReference, ...]) -> ModelReference:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from service import logs
 from service.ipc.messages import LoadModel, ModelStatus, UnloadModel, WorkerState
 from service.processes.child import ChildConfig
@@ -45,7 +47,7 @@ class ProcessSlot:
     early_exits: int = 0  # in a row, before it was ready
     exits: int = 0  # in a row, without a stable time between
     state: WorkerState = "loading"
-    models: dict[str, ModelStatus] = field(default_factory=dict)  # on a worker, by name
+    models: dict[str, ModelStatus] = field(default_factory=dict)  # on a worker, by key
     released: set[str] = field(default_factory=set)  # by a frontend: models for which it has answered all calls
 
     @property
@@ -138,11 +140,10 @@ class ProcessSlot:
     def record_change(self, message: LoadModel | UnloadModel) -> None:
         """Record a change that is sent to the worker, so that it is sent only once."""
         if isinstance(message, LoadModel):
-            name, version = message.reference.name, message.reference.sha256 or ""
-            self.models[name] = ModelStatus(name, version, "loading")
+            key, sha256 = message.reference.key, message.reference.sha256 or ""
+            self.models[key] = ModelStatus(key, sha256, "loading")
         else:
-            version = self.models[message.name].version
-            self.models[message.name] = ModelStatus(message.name, version, "unloading")
+            self.models[message.key] = replace(self.models[message.key], state="unloading")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process if it is still there."""

@@ -8,12 +8,15 @@ from typing import Any
 
 from service import logs, metrics
 from service.cores import shares
+from service.errors import ServiceError
 from service.ipc.messages import (
     DeviceChosen,
     Fatal,
     FrontendGone,
     Heartbeat,
     LoadModel,
+    ModelOrder,
+    ModelOrderDone,
     Ready,
     Released,
     Stop,
@@ -28,6 +31,7 @@ from service.processes.child import CONTROL, Attempt, settings_with_keys
 from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
 from service.processes.model_control import ModelControl
+from service.processes.repository import ModelRepository
 from service.processes.runtime_folder import RuntimeFolder
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
@@ -51,6 +55,7 @@ class Supervisor:
         self.slots: dict[str, ProcessSlot] = {}
         self.supervising: dict[str, asyncio.Task[None]] = {}
         self.model_control = ModelControl(self.models, self.control, self.slots, self.publish)
+        self.repository = ModelRepository(settings.model_repository, models, self.model_control)
         self.requests: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
         self.kill_now = asyncio.Event()
@@ -73,7 +78,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(kind, self.on_signal)
-        tasks = [asyncio.create_task(work) for work in (self.listen(), self.keep_folder())]
+        jobs = [self.listen(), self.keep_folder()]
+        if self.settings.model_repository and self.settings.model_poll_s:
+            jobs.append(self.repository.poll(self.settings.model_poll_s))
+        tasks = [asyncio.create_task(job) for job in jobs]
         for task in tasks:
             task.add_done_callback(self.on_broken)
         self.watch_gpus()
@@ -196,7 +204,7 @@ class Supervisor:
             if isinstance(message, LoadModel):
                 self.start(self.model_control.load(message.reference))
             elif isinstance(message, UnloadModel):
-                self.start(self.model_control.unload(message.name))
+                self.start(self.model_control.unload(message.key))
             if slot is None or slot.name != name:
                 continue  # from a process that has exited since
             slot.last_heartbeat = time.monotonic()
@@ -212,6 +220,8 @@ class Supervisor:
                 await self.model_control.on_models(slot, message)
             elif isinstance(message, Released):
                 await self.model_control.on_released(slot, message)
+            elif isinstance(message, ModelOrder):
+                self.start(self.carry_out(slot, message))
 
     def start(self, request: Coroutine[Any, Any, None]) -> None:
         """Load or unload a model in the background."""
@@ -219,6 +229,15 @@ class Supervisor:
         self.requests.add(task)
         task.add_done_callback(self.requests.discard)
         task.add_done_callback(self.on_broken)
+
+    async def carry_out(self, slot: ProcessSlot, order: ModelOrder) -> None:
+        """Do what an operator orders through a frontend, and send the reply."""
+        peer = slot.name.encode()
+        try:
+            reply = ModelOrderDone(order.id, await self.repository.carry_out(order))
+        except ServiceError as error:
+            reply = ModelOrderDone(order.id, code=error.code, detail=error.detail)
+        self.control.send(peer, reply)
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:
         """Record the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
@@ -234,6 +253,7 @@ class Supervisor:
         slot.mark_ready()
         if slot.is_worker:
             self.models.record(message.cards)
+            self.model_control.notify()
             await self.model_control.update(slot)
             metrics.worker_up(slot.role, up=True)
         await self.publish()
@@ -268,7 +288,7 @@ class Supervisor:
             "ready",
             http=f"http://{host}:{self.settings.http_port}",
             grpc=f"{host}:{self.settings.grpc_port}",
-            models=[card.name for card in self.models.announced],
+            models=[card.key for card in self.models.announced],
             workers={"ready": len(ready), "expected": len(self.workers)},
         )
 

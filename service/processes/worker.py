@@ -24,10 +24,10 @@ from service.ipc.transport import ClientSocket
 from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.jobs import Jobs, Tag
-from service.processes.models import labels_file_for
 from service.settings import COMPILED_FOLDER, Settings, set_variable, variable
 from twins.errors import DeviceLost, TwinsError
 from twins.preprocessing import assumed, describe
+from twins.running import Running
 from twins.runtime.backend import Backend
 from twins.runtime.choice import choose_device, open_backend
 from twins.runtime.plan import Plan
@@ -53,13 +53,13 @@ class Worker(Observer):
             self.open_backend,
             max_batch=settings.max_batch or None,
             max_delay_s=settings.max_delay_ms / 1000,
-            has_upcoming=lambda: self.jobs.has_upcoming(settings.max_delay_ms / 1000),
+            has_upcoming=lambda: self.jobs.has_upcoming(self.pool.longest_delay_s),
             observer=self,
         )
         self.jobs = Jobs(address(config.folder, config.name), self.pool)
 
-    def open_backend(self) -> Backend:
-        """Open the device that the supervisor chose. Raise DeviceMissing."""
+    def open_backend(self, running: Running) -> Backend:
+        """Open the device that the supervisor chose. Raise DeviceMissing, BackendMissing, BadOption."""
         device = choose_device(self.config.device, self.config.slot)
         cores = shares(self.settings)
         if self.settings.backend == "compile" and variable(COMPILED_FOLDER) is None:
@@ -67,8 +67,8 @@ class Worker(Observer):
         settings = self.settings
         plan = Plan(
             device,
-            settings.precision,
-            settings.backend,
+            running.precision or settings.precision,
+            running.backend or settings.backend,
             cores.worker_threads,
             settings.calibration,
             cores.small_threads,
@@ -113,12 +113,12 @@ class Worker(Observer):
         """Load and warm up one model. Raise TwinsError."""
         await self.report(reference, "loading")
         began = time.monotonic()
-        card = await self.pool.load(reference, labels_file=labels_file_for(reference, self.settings))
+        card = await self.pool.load(reference)
         took_s = time.monotonic() - began
-        metrics.model_loaded(reference.name, self.config.role, took_s)
+        metrics.model_loaded(reference.key, self.config.role, took_s)
         log.info(
             "model loaded",
-            model=reference.name,
+            model=reference.key,
             device=self.pool.backend.device.name,
             backend=self.pool.backend.name,
             precision=card.precision,
@@ -129,15 +129,15 @@ class Worker(Observer):
         if values := assumed(card):
             log.warning(
                 "preprocessing uses defaults, which may be wrong for this model",
-                model=reference.name,
+                model=reference.key,
                 values=values,
                 advice="set them with --preprocess, or store them in the file with `twins convert`",
             )
         await self.report(reference, "ready")
 
-    async def report(self, reference: ModelReference, state: ModelState) -> None:
+    async def report(self, reference: ModelReference, state: ModelState, detail: str = "") -> None:
         """Send the supervisor the new state of a model."""
-        self.models[reference.name] = ModelStatus(reference.name, reference.sha256 or "", state)
+        self.models[reference.key] = ModelStatus(reference.key, reference.sha256 or "", state, detail)
         await self.report_all()
 
     async def report_all(self) -> None:
@@ -152,16 +152,16 @@ class Worker(Observer):
             except DeviceLost as error:
                 self.device_lost(error)
             except Exception as error:
-                log.error("model not loaded", model=reference.name, detail=str(error))
-                await self.report(reference, "failed")
+                log.error("model not loaded", model=reference.key, detail=str(error))
+                await self.report(reference, "failed", str(error))
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, key: str) -> None:
         """Free the memory of a model, after its last call is answered."""
         async with self.changing:
-            del self.models[name]
-            if name in self.pool.models:
-                await self.pool.unload(name)
-            log.info("model unloaded", model=name)
+            del self.models[key]
+            if key in self.pool.models:
+                await self.pool.unload(key)
+            log.info("model unloaded", model=key)
             await self.report_all()
 
     async def gauges(self) -> None:
@@ -183,23 +183,23 @@ class Worker(Observer):
             elif isinstance(message, LoadModel):
                 self.on_load(message.reference)
             elif isinstance(message, UnloadModel):
-                self.on_unload(message.name)
+                self.on_unload(message.key)
 
     # Both record the new state at once, so that every report to the supervisor has it, also while another model
     # changes. The supervisor sends a message twice when a report from before the first one reaches it afterwards.
 
     def on_load(self, reference: ModelReference) -> None:
-        """Load a model when the changes before it are done, unless the worker has a model of this name."""
-        if reference.name not in self.models:
-            self.models[reference.name] = ModelStatus(reference.name, reference.sha256 or "", "loading")
+        """Load a model when the changes before it are done, unless the worker has it."""
+        if reference.key not in self.models:
+            self.models[reference.key] = ModelStatus(reference.key, reference.sha256 or "", "loading")
             self.start(self.load_while_serving(reference))
 
-    def on_unload(self, name: str) -> None:
+    def on_unload(self, key: str) -> None:
         """Unload a model when the changes before it are done, unless the worker does not hold it."""
-        status = self.models.get(name)
+        status = self.models.get(key)
         if status and status.state in ("ready", "failed"):
-            self.models[name] = ModelStatus(name, status.version, "unloading")
-            self.start(self.unload(name))
+            self.models[key] = ModelStatus(key, status.sha256, "unloading")
+            self.start(self.unload(key))
 
     def start(self, change: Coroutine[Any, Any, None]) -> None:
         """Load or unload a model in the background. An unexpected error ends the process."""

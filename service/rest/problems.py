@@ -11,6 +11,7 @@ from service.errors import ServiceError
 STATUS: dict[type[ServiceError], int] = {
     errors.BadRequest: 400,
     errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
     errors.UnknownModel: 404,
     errors.NotAcceptable: 406,
     errors.RequestTimeout: 408,

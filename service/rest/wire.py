@@ -23,6 +23,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     variant: str
     classes: int
     backend: str | None  # the library that runs it
+    version: str
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 def listed(card: Card) -> ModelEntry:
     """Return the entry of a card in the list."""
-    return ModelEntry(card.name, card.task, card.variant, len(card.labels), card.backend)
+    return ModelEntry(card.name, card.task, card.variant, len(card.labels), card.backend, card.version)
 
 
 def server_timing(answers: list[Answer | ServiceError]) -> str:

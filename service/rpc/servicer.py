@@ -141,4 +141,10 @@ def check_message(request: object) -> None:
 
 def listed(card: Card) -> pb.Model:
     """Return the entry of a model in the list."""
-    return pb.Model(name=card.name, task=card.task, variant=card.variant, labels=[each.name for each in card.labels])
+    return pb.Model(
+        name=card.name,
+        task=card.task,
+        variant=card.variant,
+        labels=[each.name for each in card.labels],
+        version=card.version,
+    )

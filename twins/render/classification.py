@@ -27,7 +27,7 @@ class ClassifyAnswer(msgspec.Struct, frozen=True):
 def encode_json(inputs: RenderInput) -> bytes:
     """Return the classes with the name of the model."""
     predictions = [PredictionBody(p.label, p.class_id, p.score, p.synset) for p in inputs.result.predictions]
-    return msgspec.json.encode(ClassifyAnswer(inputs.card.name, predictions))
+    return msgspec.json.encode(ClassifyAnswer(inputs.card.key, predictions))
 
 
 def encode_huggingface(inputs: RenderInput) -> bytes:

@@ -11,7 +11,7 @@ from twins.render.renderer import JPEG, JSON, NPY, PNG, Renderer, RenderInput
 
 def encode_json(inputs: RenderInput) -> bytes:
     """Return the objects, each with its box and its mask."""
-    return msgspec.json.encode(instances.describe(inputs.result, inputs.card.name, inputs.options.masks))
+    return msgspec.json.encode(instances.describe(inputs.result, inputs.card.key, inputs.options.masks))
 
 
 def encode_huggingface(inputs: RenderInput) -> bytes:

@@ -31,7 +31,7 @@ class EmbedBase64Answer(msgspec.Struct, frozen=True):
 def encode_json(inputs: RenderInput) -> bytes:
     """Return the values as numbers."""
     vector = inputs.result.vector
-    return msgspec.json.encode(EmbedAnswer(inputs.card.name, vector.size, vector.tolist()))
+    return msgspec.json.encode(EmbedAnswer(inputs.card.key, vector.size, vector.tolist()))
 
 
 def encode_npy(inputs: RenderInput) -> bytes:
@@ -43,7 +43,7 @@ def encode_base64(inputs: RenderInput) -> bytes:
     """Return the bytes of the values in base64, which is shorter and faster to read than numbers."""
     vector = inputs.result.vector
     text = base64.b64encode(vector.astype(LITTLE_ENDIAN_FLOAT32).tobytes()).decode("ascii")
-    return msgspec.json.encode(EmbedBase64Answer(inputs.card.name, vector.size, text))
+    return msgspec.json.encode(EmbedBase64Answer(inputs.card.key, vector.size, text))
 
 
 EMBED_RENDERERS: Mapping[str, Renderer] = {

@@ -21,7 +21,7 @@ def found_regions(inputs: RenderInput) -> tuple[Region, ...]:
 
 def encode_json(inputs: RenderInput) -> bytes:
     """Return the classes that are present, each with its mask."""
-    answer = describe(inputs.result, found_regions(inputs), inputs.card.name, inputs.options.masks)
+    answer = describe(inputs.result, found_regions(inputs), inputs.card.key, inputs.options.masks)
     return msgspec.json.encode(answer)
 
 

@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from twins.card import Card
 from twins.errors import DeviceError, NonFiniteOutput
-from twins.runtime.plan import BackendName
+from twins.running import BackendName
 from twins.tasks.sample import Output, Sample
 from twins.zoo.models import ModelReference
 
@@ -94,7 +93,7 @@ class Backend(Protocol):
     def device(self) -> Device:
         """Return the device of the backend."""
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
+    def load(self, reference: ModelReference) -> Model:
         """Load a model onto the device. Raise TwinsError."""
 
     def memory_bytes(self) -> Mapping[str, int]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import cast
 
 from twins.errors import BackendMissing, BadOption
+from twins.running import BackendName, Precision
 from twins.runtime.backend import Backend, DeviceKind
 from twins.runtime.fallback import FallbackBackend
-from twins.runtime.plan import BackendName, Plan, Precision
+from twins.runtime.plan import Plan
 
 
 @dataclass(frozen=True)

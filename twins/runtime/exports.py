@@ -83,9 +83,7 @@ class Contents:
     files: dict[str, str]  # the sha256 of each file
 
 
-def load_exported(
-    reference: ModelReference, format_: Format[Graph], *, labels_file: Path | None = None
-) -> tuple[Card, Graph]:
+def load_exported(reference: ModelReference, format_: Format[Graph]) -> tuple[Card, Graph]:
     """Return the card and the graph of a model, exported if this was not done before. Raise TwinsError."""
     path = hub.fetch(reference)
     key = key_of(path, reference.sha256 or hub.read_digest(path), format_)
@@ -93,7 +91,7 @@ def load_exported(
     facts, graph = read(folder, format_) or read(INSTALLED / key, format_) or export(folder, reference, format_)
     loading.check_architecture(reference, facts, path)
     with loading.named(reference, path):
-        return loading.card(reference, facts, labels_file), graph
+        return loading.card(reference, facts), graph
 
 
 def exports_folder() -> Path:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 
 from twins.errors import NetworkUnsupported
+from twins.running import BackendName
 from twins.runtime.backend import Backend, Device, Model
-from twins.runtime.plan import BackendName
 from twins.zoo.models import ModelReference
 
 
@@ -31,12 +30,12 @@ class FallbackBackend:
         """Return the second backend."""
         return self.open_second()
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
+    def load(self, reference: ModelReference) -> Model:
         """Load a model onto the first backend that runs its network. Raise TwinsError."""
         try:
-            return self.first.load(reference, labels_file=labels_file)
+            return self.first.load(reference)
         except NetworkUnsupported:
-            return self.second.load(reference, labels_file=labels_file)
+            return self.second.load(reference)
 
     def memory_bytes(self) -> Mapping[str, int]:
         """Return what the first backend counts."""

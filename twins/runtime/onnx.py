@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from twins.card import Card
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.running import BackendName
 from twins.runtime import exports, onnx_graph
 from twins.runtime.backend import Device, ErrorTable, Finished, device_errors
 from twins.runtime.choice import gpu_count
 from twins.runtime.host import outputs_on_host
-from twins.runtime.plan import BackendName, Plan
+from twins.runtime.plan import Plan
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
 from twins.zoo.models import ModelReference
@@ -85,10 +86,10 @@ class OnnxBackend:
         self.options.intra_op_num_threads = plan.threads
         self.options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others use the same cores
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "OnnxModel":
+    def load(self, reference: ModelReference) -> "OnnxModel":
         """Load a model. Raise TwinsError."""
         with device_errors(DEVICE_ERRORS):
-            card, graph = exports.load_exported(reference, OnnxFormat(), labels_file=labels_file)
+            card, graph = exports.load_exported(reference, OnnxFormat())
             return OnnxModel(replace(card, backend=self.name), graph, self)
 
     def session(self, graph: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -17,12 +17,13 @@ import numpy as np
 
 from twins.card import Card, Normalisation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.running import BackendName
 from twins.runtime import exports
 from twins.runtime.backend import Device, ErrorTable, Finished, device_errors
 from twins.runtime.calibration import Calibration
 from twins.runtime.host import outputs_on_host
 from twins.runtime.openvino_streams import STRIDE, Key, Streams, divide, ended, key_of
-from twins.runtime.plan import BackendName, Plan
+from twins.runtime.plan import Plan
 from twins.runtime.recurring import Recurring
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
@@ -107,21 +108,21 @@ class OpenVinoBackend:
         }
         self.core = openvino.Core()
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> "OpenVinoModel":
+    def load(self, reference: ModelReference) -> "OpenVinoModel":
         """Load a model. Raise TwinsError."""
         with device_errors(DEVICE_ERRORS):
-            card, graph = exports.load_exported(reference, OpenVinoFormat(self.core), labels_file=labels_file)
+            card, graph = exports.load_exported(reference, OpenVinoFormat(self.core))
             if self.plan.precision == "int8":
-                card, graph = self.load_int8(reference, card, labels_file)
+                card, graph = self.load_int8(reference, card)
             return OpenVinoModel(replace(card, backend=self.name), graph, self)
 
-    def load_int8(self, reference: ModelReference, card: Card, labels_file: Path | None) -> tuple[Card, openvino.Model]:
+    def load_int8(self, reference: ModelReference, card: Card) -> tuple[Card, openvino.Model]:
         """Return the card and the graph of a model in eight bits. Raise TwinsError."""
         from twins.runtime.quantisation import Int8Format  # late, since it imports this module
 
         assert self.plan.calibration, "checked by `twins.runtime.choice.check_int8`"
         format_ = Int8Format(self.core, Calibration(self.plan.calibration, card))
-        card, graph = exports.load_exported(reference, format_, labels_file=labels_file)
+        card, graph = exports.load_exported(reference, format_)
         return replace(card, precision="int8"), graph
 
     def compile(self, graph: openvino.Model, settings: Mapping[str, int]) -> openvino.CompiledModel:

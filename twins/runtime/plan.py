@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
-BackendName = Literal["torch", "compile", "openvino", "onnx", "tensorrt"]
-BackendChoice = Literal["auto", "torch", "compile", "openvino", "onnx", "tensorrt"]
+from twins.running import BackendChoice, Precision
 
 
 @dataclass(frozen=True)

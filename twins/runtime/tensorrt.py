@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from twins.card import MIN_SIDE, Card
 from twins.errors import DeviceLost, DeviceOutOfMemory, ExportFailed
+from twins.running import BackendName, Precision
 from twins.runtime import export, exports
 from twins.runtime.backend import Model
 from twins.runtime.cuda.model import StreamedModel
 from twins.runtime.inputs import card_for
 from twins.runtime.onnx import OnnxFormat
 from twins.runtime.onnx_graph import INPUT
-from twins.runtime.plan import BackendName, Plan, Precision
+from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend, TorchModel, device_errors
 from twins.tasks import TASKS
 from twins.zoo.loading import Loaded
@@ -175,12 +176,12 @@ class TensorRtBackend:
         self.torch = TorchBackend(self.plan)
         self.device = self.torch.device
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
+    def load(self, reference: ModelReference) -> Model:
         """Load a model, whose engine is built if there is none yet. Raise TwinsError."""
         device = torch.device(self.plan.device)
         with device_errors(), torch.cuda.device_of(torch.empty(0, device=device)):
             form = EngineFormat(profile_of(card_for(reference)), self.precision, device)
-            card, engine = exports.load_exported(reference, form, labels_file=labels_file)
+            card, engine = exports.load_exported(reference, form)
             named = replace(card, backend=self.name)
             model = TorchModel(Loaded(EngineNetwork(engine, device), named), self.plan)
             return StreamedModel(model, self.torch.streams, graphs=False) if self.torch.streams else model

@@ -6,7 +6,6 @@ Legend: B batch · C channels · H W map
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ from torch import Tensor
 
 from twins.card import Card
 from twins.errors import DeviceLost, DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.running import BackendName, Precision
 from twins.runtime.backend import Device, DeviceKind, ErrorTable, Finished, InFlight, Model, device_error
 from twins.runtime.compiled import CompiledNetwork
 from twins.runtime.cuda.streams import CudaStreams
 from twins.runtime.outputs import outputs
-from twins.runtime.plan import BackendName, Plan, Precision
+from twins.runtime.plan import Plan
 from twins.runtime.reduce import REDUCTIONS
 from twins.tasks import TASKS
 from twins.tasks.sample import Output, Sample
@@ -71,11 +71,11 @@ class TorchBackend:
             self.streams = CudaStreams(torch.device(plan.device))
             self.device = Device(plan.device, kind, torch.cuda.device_count(), in_flight=2)
 
-    def load(self, reference: ModelReference, *, labels_file: Path | None = None) -> Model:
+    def load(self, reference: ModelReference) -> Model:
         """Load a model onto the device. Raise TwinsError."""
         from twins.runtime.cuda.model import StreamedModel  # late: it imports this module
 
-        found = load(reference, labels_file=labels_file)
+        found = load(reference)
         loaded = replace(found, card=replace(found.card, backend=self.name))
         with device_errors():
             model = TorchModel(loaded, self.plan)

@@ -28,13 +28,13 @@ class Loaded:
     card: Card
 
 
-def load(reference: ModelReference, *, labels_file: Path | None = None) -> Loaded:
+def load(reference: ModelReference) -> Loaded:
     """Fetch, read and build a model. Raises TwinsError if the file, the labels or the values are wrong."""
     from twins.checkpoints import checkpoint
 
     found, path = read(reference)
     with named(reference, path):
-        return Loaded(checkpoint.build(found), card(reference, found, labels_file))
+        return Loaded(checkpoint.build(found), card(reference, found))
 
 
 def network(reference: ModelReference) -> "nn.Module":
@@ -98,7 +98,7 @@ def describe(found: Facts) -> str:
     return f"{variant.kind}, dims {variant.dims}, depths {variant.depths}, head {found.head}"
 
 
-def card(reference: ModelReference, found: Facts, labels_file: Path | None) -> Card:
+def card(reference: ModelReference, found: Facts) -> Card:
     """Return the card of a model. The user's values come before the file's, and those before the zoo's.
 
     Raises LabelsError, BadOption.
@@ -110,7 +110,7 @@ def card(reference: ModelReference, found: Facts, labels_file: Path | None) -> C
         name=reference.name,
         task=found.task,
         variant=found.variant_name,
-        labels=choose_labels(entry, found, labels_file),
+        labels=choose_labels(entry, found, reference.labels_file),
         geometry=chosen.geometry,
         normalisation=chosen.normalisation,
         exif_orientation=entry.exif_orientation if entry else True,
@@ -123,6 +123,7 @@ def card(reference: ModelReference, found: Facts, labels_file: Path | None) -> C
         notes=published.notes if published else "",
         document=published.source.document() if published and isinstance(published.source, Packaged) else "",
         sources=chosen.sources,
+        version=reference.version,
     )
 
 

@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from twins.card import TASK_OF, Accuracy, HeadName, TaskName
+from twins.card import FIRST_VERSION, TASK_OF, Accuracy, HeadName, TaskName, model_key
 from twins.errors import UnknownModel
 from twins.preprocessing import IMAGENET, NO_VALUES, Preprocessing
+from twins.running import AS_THE_OTHERS, Running
 from twins.zoo.sources import HubFile, Packaged, Source, Unpublished, Url
 
 DEFAULT_MODELS: dict[TaskName, str] = {
@@ -52,6 +53,14 @@ class ModelReference:
     file: Path | None = None
     sha256: str | None = None
     preprocessing: Preprocessing = NO_VALUES  # the user's values, which come before those of the file
+    labels_file: Path | None = None  # the user's class names
+    version: str = FIRST_VERSION
+    running: Running = AS_THE_OTHERS
+
+    @property
+    def key(self) -> str:
+        """Return the name with its version, which no other model has."""
+        return model_key(self.name, self.version)
 
 
 def imagenet(variant: str, top1: float, top5: float, *, revision: str | None, sha256: str | None) -> ZooEntry:

@@ -25,7 +25,7 @@ NAME = DEFAULT_MODELS["classify"]
 @asynccontextmanager
 async def serving(model: str):
     """Yield an engine whose pool runs one model."""
-    pool = LocalPool(lambda: open_backend(Plan("cpu", threads=1)), max_batch=2)
+    pool = LocalPool(lambda _: open_backend(Plan("cpu", threads=1)), max_batch=2)
     engine = Engine(Settings(), pool)
     await pool.open()
     await pool.load(parse_reference(model), warm_up=False)

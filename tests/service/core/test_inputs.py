@@ -31,7 +31,7 @@ CLASSIFIER, SEGMENTER = "twins_svt_nano", "twins_svt_nano_fpn"
 @asynccontextmanager
 async def serving(model: str):
     """An engine over one model that ships."""
-    pool = LocalPool(lambda: open_backend(Plan("cpu")), max_batch=1)
+    pool = LocalPool(lambda _: open_backend(Plan("cpu")), max_batch=1)
     await pool.open()
     await pool.load(ModelReference(model))
     server = asyncio.create_task(pool.serve())

@@ -34,7 +34,7 @@ class Recorder(Observer):
 @asynccontextmanager
 async def serving(*models, **options):
     """Run a pool with these models loaded."""
-    pool = LocalPool(lambda: FakeBackend(*models), **options)
+    pool = LocalPool(lambda _: FakeBackend(*models), **options)
     await pool.open()
     for model in models:
         await pool.load(ModelReference(model.card.name))
@@ -135,7 +135,7 @@ async def test_after_the_device_is_lost_nothing_is_available(model):
 
 
 async def test_a_missing_device_is_reported_when_the_pool_opens():
-    def missing():
+    def missing(_):
         raise DeviceMissing("no such device")
 
     with pytest.raises(DeviceMissing):
@@ -146,7 +146,7 @@ async def test_a_missing_device_is_reported_when_the_pool_opens():
 
 
 async def test_a_model_is_warmed_up_before_it_is_served(model):
-    pool = LocalPool(lambda: FakeBackend(model))
+    pool = LocalPool(lambda _: FakeBackend(model))
     await pool.open()
     assert (pool.cards, pool.ready) == ({}, 0)
     await pool.load(ModelReference("a"))
@@ -156,7 +156,7 @@ async def test_a_model_is_warmed_up_before_it_is_served(model):
 
 async def test_a_model_that_cannot_be_warmed_up_is_unloaded_and_not_served(model):
     model.fault = RuntimeError("broken")
-    pool = LocalPool(lambda: FakeBackend(model))
+    pool = LocalPool(lambda _: FakeBackend(model))
     await pool.open()
     with pytest.raises(RuntimeError):
         await pool.load(ModelReference("a"))

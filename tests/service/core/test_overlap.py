@@ -147,7 +147,7 @@ async def serving(model, **options):
     """Run a pool on a device that holds two batches."""
     backend = FakeBackend(model)
     backend.device = Device("fake", "cpu", 1, in_flight=2)
-    pool = LocalPool(lambda: backend, max_batch=2, **options)
+    pool = LocalPool(lambda _: backend, max_batch=2, **options)
     await pool.open()
     await pool.load(ModelReference("a"))
     model.tried.clear()

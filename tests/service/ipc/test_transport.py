@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from service.core.orders import IndexEntry
 from service.ipc.messages import (
     Abandon,
     DeviceChosen,
@@ -20,6 +21,8 @@ from service.ipc.messages import (
     Job,
     LoadModel,
     Message,
+    ModelOrder,
+    ModelOrderDone,
     ModelStatus,
     Ready,
     Released,
@@ -80,6 +83,14 @@ MESSAGES = st.one_of(
     st.builds(LoadModel, st.builds(ModelReference, st.text(), st.none() | st.just(Path("x.pth")), st.just(Path("/x")))),
     st.builds(UnloadModel, st.text()),
     st.builds(Released, st.text()),
+    st.builds(ModelOrder, st.integers(0, 2**63), st.sampled_from(["load", "unload"]), st.text(), st.text()),
+    st.builds(
+        ModelOrderDone,
+        st.integers(0, 2**63),
+        st.just((IndexEntry("mine", "2", "READY", default=True),)),
+        st.text(),
+        st.text(),
+    ),
     st.builds(FrontendGone, st.text()),
     st.just(Stop()),
 )
@@ -99,7 +110,7 @@ def test_every_kind_of_message_is_tested():
     kinds = "Job Abandon Running Done Failed Heartbeat DeviceChosen Ready Fatal FrontendGone WorkerStates Stop"
     assert {kind.__name__ for kind in Message.__subclasses__()} == {
         *kinds.split(),
-        *("WorkerModels", "LoadModel", "UnloadModel", "Released"),
+        *("WorkerModels", "LoadModel", "UnloadModel", "Released", "ModelOrder", "ModelOrderDone"),
     }
 
 

@@ -130,7 +130,7 @@ async def test_a_model_that_is_unloaded_while_a_worker_loads_it_is_unloaded_when
     await load(control, "other", file)
     await control.unload("other")
     assert [type(message) for message in socket.sent] == [LoadModel]
-    version = control.slots["worker-0"].models["other"].version
+    version = control.slots["worker-0"].models["other"].sha256
     await control.on_models(control.slots["worker-0"], WorkerModels((ModelStatus("other", version, "ready"),), ()))
     assert UnloadModel("other") in socket.sent
 

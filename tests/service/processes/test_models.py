@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.processes.models import labels_file_for, parse_references
+from service.processes.models import parse_references
 from service.settings import Settings, SettingsError
 from twins.errors import UnknownModel
 from twins.preprocessing import Preprocessing
@@ -13,6 +13,10 @@ from twins.zoo.models import ModelReference
 
 def settings(*models: str, labels: tuple[str, ...] = (), preprocess: tuple[str, ...] = ()) -> Settings:
     return Settings(models=models, labels=labels, preprocess=preprocess)
+
+
+def labels_of(name: str, served: Settings) -> Path | None:
+    return next(each.labels_file for each in parse_references(served) if each.name == name)
 
 
 def test_models_keep_their_order():
@@ -51,17 +55,17 @@ def test_an_empty_list_of_models_is_rejected():
 
 def test_labels_without_a_name_belong_to_the_only_own_checkpoint():
     served = settings("twins_svt_nano", "own=x.pth", labels=("flowers.txt",))
-    assert labels_file_for(ModelReference("own", Path("x.pth")), served) == Path("flowers.txt")
+    assert labels_of("own", served) == Path("flowers.txt")
 
 
 def test_labels_of_one_model_do_not_apply_to_another():
     served = settings("twins_svt_nano", "own=x.pth", labels=("flowers.txt",))
-    assert labels_file_for(ModelReference("twins_svt_nano"), served) is None
+    assert labels_of("twins_svt_nano", served) is None
 
 
 def test_labels_with_a_name_belong_to_that_model():
     served = settings("own=x.pth", "other=y.pth", labels=("other=b.txt", "own=a.txt"))
-    assert labels_file_for(ModelReference("other", Path("y.pth")), served) == Path("b.txt")
+    assert labels_of("other", served) == Path("b.txt")
 
 
 def test_labels_that_could_belong_to_several_models_are_rejected():

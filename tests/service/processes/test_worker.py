@@ -28,6 +28,7 @@ from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
 from service.settings import COMPILED_FOLDER, Settings
 from tests.backends import FakeBackend, FakeModel, sample
+from twins.running import AS_THE_OTHERS
 from twins.tasks import encode_params
 from twins.zoo.models import ModelReference
 
@@ -74,7 +75,7 @@ async def worker(tmp_path, supervisor, model, further):
     """A worker that runs in this process, without its heartbeats."""
     control = ClientSocket(address(tmp_path, CONTROL), name=NAME)
     made = Worker(ChildConfig(NAME, str(tmp_path), os.getpid(), 0, {}, device="cpu"), Settings(), control)
-    made.pool.open_backend = lambda: FakeBackend(model, *further)
+    made.pool.open_backend = lambda _: FakeBackend(model, *further)
     await made.pool.open()
     model.gate.set()
     await made.pool.load(ModelReference("a"))
@@ -170,7 +171,7 @@ async def order(supervisor, *messages) -> None:
 
 def states(worker) -> dict[str, str]:
     """Return the states that the worker reports."""
-    return {status.name: status.state for status in worker.models.values()}
+    return {status.key: status.state for status in worker.models.values()}
 
 
 @pytest.fixture
@@ -178,9 +179,9 @@ def loaded(worker, monkeypatch):
     """Return the names of the models that the worker loads, in that order."""
     names, load = [], worker.pool.backend.load
 
-    def recording(reference, *, labels_file=None):
+    def recording(reference):
         names.append(reference.name)
-        return load(reference, labels_file=labels_file)
+        return load(reference)
 
     monkeypatch.setattr(worker.pool.backend, "load", recording)
     return names
@@ -259,7 +260,7 @@ async def test_compiled_programs_are_kept_beside_the_weights_or_where_the_user_s
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
     monkeypatch.setattr("service.processes.worker.open_backend", lambda plan: FakeBackend())
     worker.settings = Settings(backend="compile")
-    Worker.open_backend(worker)
+    Worker.open_backend(worker, AS_THE_OTHERS)
     assert os.environ[COMPILED_FOLDER] == str(tmp_path / expected)
 
 

@@ -9,18 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-GENERATED = sorted(path.relative_to(ROOT) for path in (ROOT / "service" / "pb").rglob("*_pb2*"))
+GENERATED = sorted(
+    path.relative_to(ROOT) for package in ("service", "client") for path in (ROOT / package).rglob("*_pb2*.py*")
+)
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """Generate the modules with the command of the Makefile. Return their folder."""
+    """Generate the modules with the commands of the Makefile. Return their folder."""
     folder = tmp_path_factory.mktemp("generated")
+    (folder / "client").mkdir()
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    command = re.search(r"\$\(BIN\)/python (-m grpc_tools\.protoc .*)", makefile)
-    assert command is not None
-    arguments = shlex.split(re.sub(r"_out=\.", f"_out={folder}", command[1]))
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+    commands = re.findall(r"\$\(BIN\)/python (-m grpc_tools\.protoc .*)", makefile)
+    assert len(commands) == 2
+    for command in commands:
+        arguments = shlex.split(re.sub(r"_out=(\.|client)", rf"_out={folder}/\1", command))
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
     return folder
 
 
@@ -30,7 +34,7 @@ def test_a_generated_module_is_up_to_date(path, fresh):
 
 
 def test_every_generated_module_is_committed(fresh):
-    assert [path.relative_to(fresh) for path in sorted(fresh.rglob("*_pb2*"))] == GENERATED
+    assert [path.relative_to(fresh) for path in sorted(fresh.rglob("*_pb2*.py*"))] == GENERATED
 
 
 def test_the_source_that_the_service_serves_is_this_one():

@@ -4,88 +4,91 @@
 # source: twins_client/pb/twins/v1/twins.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "twins_client/pb/twins/v1/twins.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'twins_client/pb/twins/v1/twins.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n$twins_client/pb/twins/v1/twins.proto\x12\x08twins.v1"Y\n\x0f\x43lassifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\tB\x08\n\x06_top_k"z\n\x10\x43lassifyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12)\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x14.twins.v1.Prediction\x12 \n\x06timing\x18\x04 \x01(\x0b\x32\x10.twins.v1.Timing"L\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x63lass_id\x18\x02 \x01(\r\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0e\n\x06synset\x18\x04 \x01(\t"u\n\x06Timing\x12\x0e\n\x06\x64\x65\x63ode\x18\x01 \x01(\x01\x12\x12\n\npreprocess\x18\x02 \x01(\x01\x12\r\n\x05queue\x18\x03 \x01(\x01\x12\r\n\x05infer\x18\x04 \x01(\x01\x12\x13\n\x0bpostprocess\x18\x05 \x01(\x01\x12\x14\n\x0c\x64\x65\x63ode_queue\x18\x06 \x01(\x01"\x7f\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.twins.v1.ClassifyResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome":\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\r"\xdc\x01\n\x0eSegmentRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12 \n\x04size\x18\x04 \x01(\x0e\x32\x12.twins.v1.MaskSize\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x08\x12$\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x14.twins.v1.MaskFormat\x12\x14\n\x07opacity\x18\t \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_opacity"\xb2\x01\n\x0fSegmentResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12!\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x10.twins.v1.Region\x12\x0c\n\x04mask\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12 \n\x06timing\x18\x08 \x01(\x0b\x32\x10.twins.v1.Timing"\xa9\x01\n\x06Region\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06\x63olour\x18\x03 \x01(\t\x12\x0e\n\x06pixels\x18\x04 \x01(\x04\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x1a\n\x03\x62ox\x18\x06 \x01(\x0b\x32\r.twins.v1.Box\x12\x17\n\nconfidence\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03rle\x18\x08 \x01(\tB\r\n\x0b_confidence"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\r\n\x05right\x18\x03 \x01(\r\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\r"}\n\x15SegmentStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.twins.v1.SegmentResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome"\xbc\x02\n\rDetectRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emax_detections\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x1a\n\riou_threshold\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12&\n\x05masks\x18\x08 \x01(\x0e\x32\x17.twins.v1.InstanceMasks\x12"\n\x04\x66ile\x18\t \x01(\x0e\x32\x14.twins.v1.DetectFile\x12\x14\n\x07opacity\x18\n \x01(\x01H\x03\x88\x01\x01\x42\x0c\n\n_thresholdB\x11\n\x0f_max_detectionsB\x10\n\x0e_iou_thresholdB\n\n\x08_opacity"\xb7\x01\n\x0e\x44\x65tectResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\'\n\ndetections\x18\x05 \x03(\x0b\x32\x13.twins.v1.Detection\x12\x0c\n\x04\x66ile\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12 \n\x06timing\x18\x08 \x01(\x0b\x32\x10.twins.v1.Timing"\xae\x01\n\tDetection\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1f\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x12.twins.v1.ExactBox\x12\x0b\n\x03rle\x18\x05 \x01(\t\x12#\n\x08polygons\x18\x06 \x03(\x0b\x32\x11.twins.v1.Polygon\x12\x1e\n\x03png\x18\x07 \x01(\x0b\x32\x11.twins.v1.PngMask"D\n\x08\x45xactBox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05right\x18\x03 \x01(\x02\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x02"I\n\x07Polygon\x12\x1f\n\x07outline\x18\x01 \x01(\x0b\x32\x0e.twins.v1.Ring\x12\x1d\n\x05holes\x18\x02 \x03(\x0b\x32\x0e.twins.v1.Ring"\x17\n\x04Ring\x12\x0f\n\x07\x63orners\x18\x01 \x03(\r"1\n\x07PngMask\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\x0b\n\x03png\x18\x03 \x01(\x0c"{\n\x14\x44\x65tectStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x18.twins.v1.DetectResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome"K\n\x0c\x45mbedRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x11\n\tnormalize\x18\x04 \x01(\x08"_\n\rEmbedResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tembedding\x18\x03 \x03(\x02\x12 \n\x06timing\x18\x04 \x01(\x0b\x32\x10.twins.v1.Timing"y\n\x13\x45mbedStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.twins.v1.EmbedResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome"\x13\n\x11ListModelsRequest"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.twins.v1.Model"D\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t*R\n\x08MaskSize\x12\x19\n\x15MASK_SIZE_UNSPECIFIED\x10\x00\x12\x16\n\x12MASK_SIZE_ORIGINAL\x10\x01\x12\x13\n\x0fMASK_SIZE_MODEL\x10\x02*\xd2\x01\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x17\n\x13MASK_FORMAT_PALETTE\x10\x02\x12\x1b\n\x17MASK_FORMAT_OVERLAY_PNG\x10\x03\x12\x1c\n\x18MASK_FORMAT_OVERLAY_JPEG\x10\x04\x12\x13\n\x0fMASK_FORMAT_NPY\x10\x05\x12\x13\n\x0fMASK_FORMAT_RLE\x10\x06\x12\x14\n\x10MASK_FORMAT_NONE\x10\x07*\x95\x01\n\rInstanceMasks\x12\x1e\n\x1aINSTANCE_MASKS_UNSPECIFIED\x10\x00\x12\x16\n\x12INSTANCE_MASKS_RLE\x10\x01\x12\x1b\n\x17INSTANCE_MASKS_POLYGONS\x10\x02\x12\x16\n\x12INSTANCE_MASKS_PNG\x10\x03\x12\x17\n\x13INSTANCE_MASKS_NONE\x10\x04*y\n\nDetectFile\x12\x1b\n\x17\x44\x45TECT_FILE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45TECT_FILE_OVERLAY_PNG\x10\x01\x12\x1c\n\x18\x44\x45TECT_FILE_OVERLAY_JPEG\x10\x02\x12\x13\n\x0f\x44\x45TECT_FILE_NPY\x10\x03\x32\x84\x05\n\x05Twins\x12\x41\n\x08\x43lassify\x12\x19.twins.v1.ClassifyRequest\x1a\x1a.twins.v1.ClassifyResponse\x12Q\n\x0e\x43lassifyStream\x12\x19.twins.v1.ClassifyRequest\x1a .twins.v1.ClassifyStreamResponse(\x01\x30\x01\x12>\n\x07Segment\x12\x18.twins.v1.SegmentRequest\x1a\x19.twins.v1.SegmentResponse\x12N\n\rSegmentStream\x12\x18.twins.v1.SegmentRequest\x1a\x1f.twins.v1.SegmentStreamResponse(\x01\x30\x01\x12;\n\x06\x44\x65tect\x12\x17.twins.v1.DetectRequest\x1a\x18.twins.v1.DetectResponse\x12K\n\x0c\x44\x65tectStream\x12\x17.twins.v1.DetectRequest\x1a\x1e.twins.v1.DetectStreamResponse(\x01\x30\x01\x12\x38\n\x05\x45mbed\x12\x16.twins.v1.EmbedRequest\x1a\x17.twins.v1.EmbedResponse\x12H\n\x0b\x45mbedStream\x12\x16.twins.v1.EmbedRequest\x1a\x1d.twins.v1.EmbedStreamResponse(\x01\x30\x01\x12G\n\nListModels\x12\x1b.twins.v1.ListModelsRequest\x1a\x1c.twins.v1.ListModelsResponseb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$twins_client/pb/twins/v1/twins.proto\x12\x08twins.v1\"Y\n\x0f\x43lassifyRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\n\n\x02id\x18\x04 \x01(\tB\x08\n\x06_top_k\"z\n\x10\x43lassifyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12)\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x14.twins.v1.Prediction\x12 \n\x06timing\x18\x04 \x01(\x0b\x32\x10.twins.v1.Timing\"L\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x63lass_id\x18\x02 \x01(\r\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0e\n\x06synset\x18\x04 \x01(\t\"u\n\x06Timing\x12\x0e\n\x06\x64\x65\x63ode\x18\x01 \x01(\x01\x12\x12\n\npreprocess\x18\x02 \x01(\x01\x12\r\n\x05queue\x18\x03 \x01(\x01\x12\r\n\x05infer\x18\x04 \x01(\x01\x12\x13\n\x0bpostprocess\x18\x05 \x01(\x01\x12\x14\n\x0c\x64\x65\x63ode_queue\x18\x06 \x01(\x01\"\x7f\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.twins.v1.ClassifyResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\":\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x13\n\x0bretry_after\x18\x03 \x01(\r\"\xdc\x01\n\x0eSegmentRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12 \n\x04size\x18\x04 \x01(\x0e\x32\x12.twins.v1.MaskSize\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x12\n\nconfidence\x18\x07 \x01(\x08\x12$\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x14.twins.v1.MaskFormat\x12\x14\n\x07opacity\x18\t \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_opacity\"\xb2\x01\n\x0fSegmentResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12!\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x10.twins.v1.Region\x12\x0c\n\x04mask\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12 \n\x06timing\x18\x08 \x01(\x0b\x32\x10.twins.v1.Timing\"\xa9\x01\n\x06Region\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06\x63olour\x18\x03 \x01(\t\x12\x0e\n\x06pixels\x18\x04 \x01(\x04\x12\r\n\x05share\x18\x05 \x01(\x01\x12\x1a\n\x03\x62ox\x18\x06 \x01(\x0b\x32\r.twins.v1.Box\x12\x17\n\nconfidence\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03rle\x18\x08 \x01(\tB\r\n\x0b_confidence\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\r\n\x05right\x18\x03 \x01(\r\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\r\"}\n\x15SegmentStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x06result\x18\x02 \x01(\x0b\x32\x19.twins.v1.SegmentResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\"\xbc\x02\n\rDetectRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x16\n\tthreshold\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emax_detections\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12\x1a\n\riou_threshold\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12&\n\x05masks\x18\x08 \x01(\x0e\x32\x17.twins.v1.InstanceMasks\x12\"\n\x04\x66ile\x18\t \x01(\x0e\x32\x14.twins.v1.DetectFile\x12\x14\n\x07opacity\x18\n \x01(\x01H\x03\x88\x01\x01\x42\x0c\n\n_thresholdB\x11\n\x0f_max_detectionsB\x10\n\x0e_iou_thresholdB\n\n\x08_opacity\"\xb7\x01\n\x0e\x44\x65tectResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\'\n\ndetections\x18\x05 \x03(\x0b\x32\x13.twins.v1.Detection\x12\x0c\n\x04\x66ile\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12 \n\x06timing\x18\x08 \x01(\x0b\x32\x10.twins.v1.Timing\"\xae\x01\n\tDetection\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1f\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x12.twins.v1.ExactBox\x12\x0b\n\x03rle\x18\x05 \x01(\t\x12#\n\x08polygons\x18\x06 \x03(\x0b\x32\x11.twins.v1.Polygon\x12\x1e\n\x03png\x18\x07 \x01(\x0b\x32\x11.twins.v1.PngMask\"D\n\x08\x45xactBox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05right\x18\x03 \x01(\x02\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x02\"I\n\x07Polygon\x12\x1f\n\x07outline\x18\x01 \x01(\x0b\x32\x0e.twins.v1.Ring\x12\x1d\n\x05holes\x18\x02 \x03(\x0b\x32\x0e.twins.v1.Ring\"\x17\n\x04Ring\x12\x0f\n\x07\x63orners\x18\x01 \x03(\r\"1\n\x07PngMask\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\x0b\n\x03png\x18\x03 \x01(\x0c\"{\n\x14\x44\x65tectStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x06result\x18\x02 \x01(\x0b\x32\x18.twins.v1.DetectResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\"K\n\x0c\x45mbedRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x11\n\tnormalize\x18\x04 \x01(\x08\"_\n\rEmbedResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tembedding\x18\x03 \x03(\x02\x12 \n\x06timing\x18\x04 \x01(\x0b\x32\x10.twins.v1.Timing\"y\n\x13\x45mbedStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.twins.v1.EmbedResponseH\x00\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.twins.v1.ErrorH\x00\x42\t\n\x07outcome\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.twins.v1.Model\"U\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\t*R\n\x08MaskSize\x12\x19\n\x15MASK_SIZE_UNSPECIFIED\x10\x00\x12\x16\n\x12MASK_SIZE_ORIGINAL\x10\x01\x12\x13\n\x0fMASK_SIZE_MODEL\x10\x02*\xd2\x01\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x17\n\x13MASK_FORMAT_PALETTE\x10\x02\x12\x1b\n\x17MASK_FORMAT_OVERLAY_PNG\x10\x03\x12\x1c\n\x18MASK_FORMAT_OVERLAY_JPEG\x10\x04\x12\x13\n\x0fMASK_FORMAT_NPY\x10\x05\x12\x13\n\x0fMASK_FORMAT_RLE\x10\x06\x12\x14\n\x10MASK_FORMAT_NONE\x10\x07*\x95\x01\n\rInstanceMasks\x12\x1e\n\x1aINSTANCE_MASKS_UNSPECIFIED\x10\x00\x12\x16\n\x12INSTANCE_MASKS_RLE\x10\x01\x12\x1b\n\x17INSTANCE_MASKS_POLYGONS\x10\x02\x12\x16\n\x12INSTANCE_MASKS_PNG\x10\x03\x12\x17\n\x13INSTANCE_MASKS_NONE\x10\x04*y\n\nDetectFile\x12\x1b\n\x17\x44\x45TECT_FILE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45TECT_FILE_OVERLAY_PNG\x10\x01\x12\x1c\n\x18\x44\x45TECT_FILE_OVERLAY_JPEG\x10\x02\x12\x13\n\x0f\x44\x45TECT_FILE_NPY\x10\x03\x32\x84\x05\n\x05Twins\x12\x41\n\x08\x43lassify\x12\x19.twins.v1.ClassifyRequest\x1a\x1a.twins.v1.ClassifyResponse\x12Q\n\x0e\x43lassifyStream\x12\x19.twins.v1.ClassifyRequest\x1a .twins.v1.ClassifyStreamResponse(\x01\x30\x01\x12>\n\x07Segment\x12\x18.twins.v1.SegmentRequest\x1a\x19.twins.v1.SegmentResponse\x12N\n\rSegmentStream\x12\x18.twins.v1.SegmentRequest\x1a\x1f.twins.v1.SegmentStreamResponse(\x01\x30\x01\x12;\n\x06\x44\x65tect\x12\x17.twins.v1.DetectRequest\x1a\x18.twins.v1.DetectResponse\x12K\n\x0c\x44\x65tectStream\x12\x17.twins.v1.DetectRequest\x1a\x1e.twins.v1.DetectStreamResponse(\x01\x30\x01\x12\x38\n\x05\x45mbed\x12\x16.twins.v1.EmbedRequest\x1a\x17.twins.v1.EmbedResponse\x12H\n\x0b\x45mbedStream\x12\x16.twins.v1.EmbedRequest\x1a\x1d.twins.v1.EmbedStreamResponse(\x01\x30\x01\x12G\n\nListModels\x12\x1b.twins.v1.ListModelsRequest\x1a\x1c.twins.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "twins_client.pb.twins.v1.twins_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twins_client.pb.twins.v1.twins_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_MASKSIZE"]._serialized_start = 2890
-    _globals["_MASKSIZE"]._serialized_end = 2972
-    _globals["_MASKFORMAT"]._serialized_start = 2975
-    _globals["_MASKFORMAT"]._serialized_end = 3185
-    _globals["_INSTANCEMASKS"]._serialized_start = 3188
-    _globals["_INSTANCEMASKS"]._serialized_end = 3337
-    _globals["_DETECTFILE"]._serialized_start = 3339
-    _globals["_DETECTFILE"]._serialized_end = 3460
-    _globals["_CLASSIFYREQUEST"]._serialized_start = 50
-    _globals["_CLASSIFYREQUEST"]._serialized_end = 139
-    _globals["_CLASSIFYRESPONSE"]._serialized_start = 141
-    _globals["_CLASSIFYRESPONSE"]._serialized_end = 263
-    _globals["_PREDICTION"]._serialized_start = 265
-    _globals["_PREDICTION"]._serialized_end = 341
-    _globals["_TIMING"]._serialized_start = 343
-    _globals["_TIMING"]._serialized_end = 460
-    _globals["_CLASSIFYSTREAMRESPONSE"]._serialized_start = 462
-    _globals["_CLASSIFYSTREAMRESPONSE"]._serialized_end = 589
-    _globals["_ERROR"]._serialized_start = 591
-    _globals["_ERROR"]._serialized_end = 649
-    _globals["_SEGMENTREQUEST"]._serialized_start = 652
-    _globals["_SEGMENTREQUEST"]._serialized_end = 872
-    _globals["_SEGMENTRESPONSE"]._serialized_start = 875
-    _globals["_SEGMENTRESPONSE"]._serialized_end = 1053
-    _globals["_REGION"]._serialized_start = 1056
-    _globals["_REGION"]._serialized_end = 1225
-    _globals["_BOX"]._serialized_start = 1227
-    _globals["_BOX"]._serialized_end = 1290
-    _globals["_SEGMENTSTREAMRESPONSE"]._serialized_start = 1292
-    _globals["_SEGMENTSTREAMRESPONSE"]._serialized_end = 1417
-    _globals["_DETECTREQUEST"]._serialized_start = 1420
-    _globals["_DETECTREQUEST"]._serialized_end = 1736
-    _globals["_DETECTRESPONSE"]._serialized_start = 1739
-    _globals["_DETECTRESPONSE"]._serialized_end = 1922
-    _globals["_DETECTION"]._serialized_start = 1925
-    _globals["_DETECTION"]._serialized_end = 2099
-    _globals["_EXACTBOX"]._serialized_start = 2101
-    _globals["_EXACTBOX"]._serialized_end = 2169
-    _globals["_POLYGON"]._serialized_start = 2171
-    _globals["_POLYGON"]._serialized_end = 2244
-    _globals["_RING"]._serialized_start = 2246
-    _globals["_RING"]._serialized_end = 2269
-    _globals["_PNGMASK"]._serialized_start = 2271
-    _globals["_PNGMASK"]._serialized_end = 2320
-    _globals["_DETECTSTREAMRESPONSE"]._serialized_start = 2322
-    _globals["_DETECTSTREAMRESPONSE"]._serialized_end = 2445
-    _globals["_EMBEDREQUEST"]._serialized_start = 2447
-    _globals["_EMBEDREQUEST"]._serialized_end = 2522
-    _globals["_EMBEDRESPONSE"]._serialized_start = 2524
-    _globals["_EMBEDRESPONSE"]._serialized_end = 2619
-    _globals["_EMBEDSTREAMRESPONSE"]._serialized_start = 2621
-    _globals["_EMBEDSTREAMRESPONSE"]._serialized_end = 2742
-    _globals["_LISTMODELSREQUEST"]._serialized_start = 2744
-    _globals["_LISTMODELSREQUEST"]._serialized_end = 2763
-    _globals["_LISTMODELSRESPONSE"]._serialized_start = 2765
-    _globals["_LISTMODELSRESPONSE"]._serialized_end = 2818
-    _globals["_MODEL"]._serialized_start = 2820
-    _globals["_MODEL"]._serialized_end = 2888
-    _globals["_TWINS"]._serialized_start = 3463
-    _globals["_TWINS"]._serialized_end = 4107
+  DESCRIPTOR._loaded_options = None
+  _globals['_MASKSIZE']._serialized_start=2907
+  _globals['_MASKSIZE']._serialized_end=2989
+  _globals['_MASKFORMAT']._serialized_start=2992
+  _globals['_MASKFORMAT']._serialized_end=3202
+  _globals['_INSTANCEMASKS']._serialized_start=3205
+  _globals['_INSTANCEMASKS']._serialized_end=3354
+  _globals['_DETECTFILE']._serialized_start=3356
+  _globals['_DETECTFILE']._serialized_end=3477
+  _globals['_CLASSIFYREQUEST']._serialized_start=50
+  _globals['_CLASSIFYREQUEST']._serialized_end=139
+  _globals['_CLASSIFYRESPONSE']._serialized_start=141
+  _globals['_CLASSIFYRESPONSE']._serialized_end=263
+  _globals['_PREDICTION']._serialized_start=265
+  _globals['_PREDICTION']._serialized_end=341
+  _globals['_TIMING']._serialized_start=343
+  _globals['_TIMING']._serialized_end=460
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=462
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=589
+  _globals['_ERROR']._serialized_start=591
+  _globals['_ERROR']._serialized_end=649
+  _globals['_SEGMENTREQUEST']._serialized_start=652
+  _globals['_SEGMENTREQUEST']._serialized_end=872
+  _globals['_SEGMENTRESPONSE']._serialized_start=875
+  _globals['_SEGMENTRESPONSE']._serialized_end=1053
+  _globals['_REGION']._serialized_start=1056
+  _globals['_REGION']._serialized_end=1225
+  _globals['_BOX']._serialized_start=1227
+  _globals['_BOX']._serialized_end=1290
+  _globals['_SEGMENTSTREAMRESPONSE']._serialized_start=1292
+  _globals['_SEGMENTSTREAMRESPONSE']._serialized_end=1417
+  _globals['_DETECTREQUEST']._serialized_start=1420
+  _globals['_DETECTREQUEST']._serialized_end=1736
+  _globals['_DETECTRESPONSE']._serialized_start=1739
+  _globals['_DETECTRESPONSE']._serialized_end=1922
+  _globals['_DETECTION']._serialized_start=1925
+  _globals['_DETECTION']._serialized_end=2099
+  _globals['_EXACTBOX']._serialized_start=2101
+  _globals['_EXACTBOX']._serialized_end=2169
+  _globals['_POLYGON']._serialized_start=2171
+  _globals['_POLYGON']._serialized_end=2244
+  _globals['_RING']._serialized_start=2246
+  _globals['_RING']._serialized_end=2269
+  _globals['_PNGMASK']._serialized_start=2271
+  _globals['_PNGMASK']._serialized_end=2320
+  _globals['_DETECTSTREAMRESPONSE']._serialized_start=2322
+  _globals['_DETECTSTREAMRESPONSE']._serialized_end=2445
+  _globals['_EMBEDREQUEST']._serialized_start=2447
+  _globals['_EMBEDREQUEST']._serialized_end=2522
+  _globals['_EMBEDRESPONSE']._serialized_start=2524
+  _globals['_EMBEDRESPONSE']._serialized_end=2619
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=2621
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=2742
+  _globals['_LISTMODELSREQUEST']._serialized_start=2744
+  _globals['_LISTMODELSREQUEST']._serialized_end=2763
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2765
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2818
+  _globals['_MODEL']._serialized_start=2820
+  _globals['_MODEL']._serialized_end=2905
+  _globals['_TWINS']._serialized_start=3480
+  _globals['_TWINS']._serialized_end=4124
 # @@protoc_insertion_point(module_scope)

@@ -38,7 +38,6 @@ class DetectFile(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DETECT_FILE_OVERLAY_PNG: _ClassVar[DetectFile]
     DETECT_FILE_OVERLAY_JPEG: _ClassVar[DetectFile]
     DETECT_FILE_NPY: _ClassVar[DetectFile]
-
 MASK_SIZE_UNSPECIFIED: MaskSize
 MASK_SIZE_ORIGINAL: MaskSize
 MASK_SIZE_MODEL: MaskSize
@@ -70,13 +69,7 @@ class ClassifyRequest(_message.Message):
     model: str
     top_k: int
     id: str
-    def __init__(
-        self,
-        image: _Optional[bytes] = ...,
-        model: _Optional[str] = ...,
-        top_k: _Optional[int] = ...,
-        id: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, image: _Optional[bytes] = ..., model: _Optional[str] = ..., top_k: _Optional[int] = ..., id: _Optional[str] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("id", "model", "predictions", "timing")
@@ -88,13 +81,7 @@ class ClassifyResponse(_message.Message):
     model: str
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     timing: Timing
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        model: _Optional[str] = ...,
-        predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...,
-        timing: _Optional[_Union[Timing, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("label", "class_id", "score", "synset")
@@ -106,13 +93,7 @@ class Prediction(_message.Message):
     class_id: int
     score: float
     synset: str
-    def __init__(
-        self,
-        label: _Optional[str] = ...,
-        class_id: _Optional[int] = ...,
-        score: _Optional[float] = ...,
-        synset: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, label: _Optional[str] = ..., class_id: _Optional[int] = ..., score: _Optional[float] = ..., synset: _Optional[str] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("decode", "preprocess", "queue", "infer", "postprocess", "decode_queue")
@@ -128,15 +109,7 @@ class Timing(_message.Message):
     infer: float
     postprocess: float
     decode_queue: float
-    def __init__(
-        self,
-        decode: _Optional[float] = ...,
-        preprocess: _Optional[float] = ...,
-        queue: _Optional[float] = ...,
-        infer: _Optional[float] = ...,
-        postprocess: _Optional[float] = ...,
-        decode_queue: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, decode: _Optional[float] = ..., preprocess: _Optional[float] = ..., queue: _Optional[float] = ..., infer: _Optional[float] = ..., postprocess: _Optional[float] = ..., decode_queue: _Optional[float] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("id", "result", "error")
@@ -146,12 +119,7 @@ class ClassifyStreamResponse(_message.Message):
     id: str
     result: ClassifyResponse
     error: Error
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        result: _Optional[_Union[ClassifyResponse, _Mapping]] = ...,
-        error: _Optional[_Union[Error, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[ClassifyResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "detail", "retry_after")
@@ -161,9 +129,7 @@ class Error(_message.Message):
     code: str
     detail: str
     retry_after: int
-    def __init__(
-        self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retry_after: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retry_after: _Optional[int] = ...) -> None: ...
 
 class SegmentRequest(_message.Message):
     __slots__ = ("image", "model", "id", "size", "classes", "threshold", "confidence", "format", "opacity")
@@ -185,18 +151,7 @@ class SegmentRequest(_message.Message):
     confidence: bool
     format: MaskFormat
     opacity: float
-    def __init__(
-        self,
-        image: _Optional[bytes] = ...,
-        model: _Optional[str] = ...,
-        id: _Optional[str] = ...,
-        size: _Optional[_Union[MaskSize, str]] = ...,
-        classes: _Optional[_Iterable[str]] = ...,
-        threshold: _Optional[float] = ...,
-        confidence: _Optional[bool] = ...,
-        format: _Optional[_Union[MaskFormat, str]] = ...,
-        opacity: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, image: _Optional[bytes] = ..., model: _Optional[str] = ..., id: _Optional[str] = ..., size: _Optional[_Union[MaskSize, str]] = ..., classes: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ..., confidence: _Optional[bool] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., opacity: _Optional[float] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
     __slots__ = ("id", "model", "height", "width", "classes", "mask", "media_type", "timing")
@@ -216,17 +171,7 @@ class SegmentResponse(_message.Message):
     mask: bytes
     media_type: str
     timing: Timing
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        model: _Optional[str] = ...,
-        height: _Optional[int] = ...,
-        width: _Optional[int] = ...,
-        classes: _Optional[_Iterable[_Union[Region, _Mapping]]] = ...,
-        mask: _Optional[bytes] = ...,
-        media_type: _Optional[str] = ...,
-        timing: _Optional[_Union[Timing, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., classes: _Optional[_Iterable[_Union[Region, _Mapping]]] = ..., mask: _Optional[bytes] = ..., media_type: _Optional[str] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Region(_message.Message):
     __slots__ = ("class_id", "label", "colour", "pixels", "share", "box", "confidence", "rle")
@@ -246,17 +191,7 @@ class Region(_message.Message):
     box: Box
     confidence: float
     rle: str
-    def __init__(
-        self,
-        class_id: _Optional[int] = ...,
-        label: _Optional[str] = ...,
-        colour: _Optional[str] = ...,
-        pixels: _Optional[int] = ...,
-        share: _Optional[float] = ...,
-        box: _Optional[_Union[Box, _Mapping]] = ...,
-        confidence: _Optional[float] = ...,
-        rle: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, class_id: _Optional[int] = ..., label: _Optional[str] = ..., colour: _Optional[str] = ..., pixels: _Optional[int] = ..., share: _Optional[float] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., confidence: _Optional[float] = ..., rle: _Optional[str] = ...) -> None: ...
 
 class Box(_message.Message):
     __slots__ = ("left", "top", "right", "bottom")
@@ -268,13 +203,7 @@ class Box(_message.Message):
     top: int
     right: int
     bottom: int
-    def __init__(
-        self,
-        left: _Optional[int] = ...,
-        top: _Optional[int] = ...,
-        right: _Optional[int] = ...,
-        bottom: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., right: _Optional[int] = ..., bottom: _Optional[int] = ...) -> None: ...
 
 class SegmentStreamResponse(_message.Message):
     __slots__ = ("id", "result", "error")
@@ -284,26 +213,10 @@ class SegmentStreamResponse(_message.Message):
     id: str
     result: SegmentResponse
     error: Error
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        result: _Optional[_Union[SegmentResponse, _Mapping]] = ...,
-        error: _Optional[_Union[Error, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[SegmentResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class DetectRequest(_message.Message):
-    __slots__ = (
-        "image",
-        "model",
-        "id",
-        "threshold",
-        "max_detections",
-        "classes",
-        "iou_threshold",
-        "masks",
-        "file",
-        "opacity",
-    )
+    __slots__ = ("image", "model", "id", "threshold", "max_detections", "classes", "iou_threshold", "masks", "file", "opacity")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -324,19 +237,7 @@ class DetectRequest(_message.Message):
     masks: InstanceMasks
     file: DetectFile
     opacity: float
-    def __init__(
-        self,
-        image: _Optional[bytes] = ...,
-        model: _Optional[str] = ...,
-        id: _Optional[str] = ...,
-        threshold: _Optional[float] = ...,
-        max_detections: _Optional[int] = ...,
-        classes: _Optional[_Iterable[str]] = ...,
-        iou_threshold: _Optional[float] = ...,
-        masks: _Optional[_Union[InstanceMasks, str]] = ...,
-        file: _Optional[_Union[DetectFile, str]] = ...,
-        opacity: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, image: _Optional[bytes] = ..., model: _Optional[str] = ..., id: _Optional[str] = ..., threshold: _Optional[float] = ..., max_detections: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., iou_threshold: _Optional[float] = ..., masks: _Optional[_Union[InstanceMasks, str]] = ..., file: _Optional[_Union[DetectFile, str]] = ..., opacity: _Optional[float] = ...) -> None: ...
 
 class DetectResponse(_message.Message):
     __slots__ = ("id", "model", "height", "width", "detections", "file", "media_type", "timing")
@@ -356,17 +257,7 @@ class DetectResponse(_message.Message):
     file: bytes
     media_type: str
     timing: Timing
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        model: _Optional[str] = ...,
-        height: _Optional[int] = ...,
-        width: _Optional[int] = ...,
-        detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ...,
-        file: _Optional[bytes] = ...,
-        media_type: _Optional[str] = ...,
-        timing: _Optional[_Union[Timing, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., file: _Optional[bytes] = ..., media_type: _Optional[str] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class Detection(_message.Message):
     __slots__ = ("class_id", "label", "score", "box", "rle", "polygons", "png")
@@ -384,16 +275,7 @@ class Detection(_message.Message):
     rle: str
     polygons: _containers.RepeatedCompositeFieldContainer[Polygon]
     png: PngMask
-    def __init__(
-        self,
-        class_id: _Optional[int] = ...,
-        label: _Optional[str] = ...,
-        score: _Optional[float] = ...,
-        box: _Optional[_Union[ExactBox, _Mapping]] = ...,
-        rle: _Optional[str] = ...,
-        polygons: _Optional[_Iterable[_Union[Polygon, _Mapping]]] = ...,
-        png: _Optional[_Union[PngMask, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, class_id: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., box: _Optional[_Union[ExactBox, _Mapping]] = ..., rle: _Optional[str] = ..., polygons: _Optional[_Iterable[_Union[Polygon, _Mapping]]] = ..., png: _Optional[_Union[PngMask, _Mapping]] = ...) -> None: ...
 
 class ExactBox(_message.Message):
     __slots__ = ("left", "top", "right", "bottom")
@@ -405,13 +287,7 @@ class ExactBox(_message.Message):
     top: float
     right: float
     bottom: float
-    def __init__(
-        self,
-        left: _Optional[float] = ...,
-        top: _Optional[float] = ...,
-        right: _Optional[float] = ...,
-        bottom: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ...) -> None: ...
 
 class Polygon(_message.Message):
     __slots__ = ("outline", "holes")
@@ -419,11 +295,7 @@ class Polygon(_message.Message):
     HOLES_FIELD_NUMBER: _ClassVar[int]
     outline: Ring
     holes: _containers.RepeatedCompositeFieldContainer[Ring]
-    def __init__(
-        self,
-        outline: _Optional[_Union[Ring, _Mapping]] = ...,
-        holes: _Optional[_Iterable[_Union[Ring, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, outline: _Optional[_Union[Ring, _Mapping]] = ..., holes: _Optional[_Iterable[_Union[Ring, _Mapping]]] = ...) -> None: ...
 
 class Ring(_message.Message):
     __slots__ = ("corners",)
@@ -449,12 +321,7 @@ class DetectStreamResponse(_message.Message):
     id: str
     result: DetectResponse
     error: Error
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        result: _Optional[_Union[DetectResponse, _Mapping]] = ...,
-        error: _Optional[_Union[Error, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[DetectResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("image", "model", "id", "normalize")
@@ -466,13 +333,7 @@ class EmbedRequest(_message.Message):
     model: str
     id: str
     normalize: bool
-    def __init__(
-        self,
-        image: _Optional[bytes] = ...,
-        model: _Optional[str] = ...,
-        id: _Optional[str] = ...,
-        normalize: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, image: _Optional[bytes] = ..., model: _Optional[str] = ..., id: _Optional[str] = ..., normalize: _Optional[bool] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
     __slots__ = ("id", "model", "embedding", "timing")
@@ -484,13 +345,7 @@ class EmbedResponse(_message.Message):
     model: str
     embedding: _containers.RepeatedScalarFieldContainer[float]
     timing: Timing
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        model: _Optional[str] = ...,
-        embedding: _Optional[_Iterable[float]] = ...,
-        timing: _Optional[_Union[Timing, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., embedding: _Optional[_Iterable[float]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
 
 class EmbedStreamResponse(_message.Message):
     __slots__ = ("id", "result", "error")
@@ -500,12 +355,7 @@ class EmbedStreamResponse(_message.Message):
     id: str
     result: EmbedResponse
     error: Error
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        result: _Optional[_Union[EmbedResponse, _Mapping]] = ...,
-        error: _Optional[_Union[Error, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., result: _Optional[_Union[EmbedResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
@@ -518,19 +368,15 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "task", "variant", "labels")
+    __slots__ = ("name", "task", "variant", "labels", "version")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     name: str
     task: str
     variant: str
     labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        task: _Optional[str] = ...,
-        variant: _Optional[str] = ...,
-        labels: _Optional[_Iterable[str]] = ...,
-    ) -> None: ...
+    version: str
+    def __init__(self, name: _Optional[str] = ..., task: _Optional[str] = ..., variant: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
