@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on the loopback interface. Every repository has the same file; requests are recorded."""
+"""A small Hugging Face hub on the loopback interface. Every file has the same content; requests are recorded."""
 
 import hashlib
 import re
@@ -19,6 +19,7 @@ class Hub:
 
     content: bytes
     url: str = ""
+    missing: set[str] = field(default_factory=set)  # files that no repository has
     refuse_with: int | None = None  # answer with this status
     token: str | None = None  # require this token
     break_after: int | None = None  # end the first download after this many bytes
@@ -53,15 +54,17 @@ def running(content: bytes) -> Iterator[Hub]:
             hub.requests.append(self.path)
             if hub.refuse_with:
                 self.refuse(hub.refuse_with)
+            elif found["file"] in hub.missing:
+                self.refuse(404, "EntryNotFound")
             elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
                 self.refuse(401)
             else:
                 self.serve(found["revision"])
 
-        def refuse(self, status: int) -> None:
+        def refuse(self, status: int, code: str = "RepoNotFound") -> None:
             self.send_response(status)
             if status == 404:
-                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

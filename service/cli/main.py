@@ -29,7 +29,8 @@ COMMANDS: Mapping[str, str] = {
 """Where the commands are. A command is imported when it is used, so that a service does not wait for the others."""
 
 EPILOG = """\b
-A model is NAME, one of `twins models`, or NAME=FILE for a checkpoint of your own.
+A model is NAME, one of `twins models`, or NAME=FILE for a checkpoint of your own,
+or NAME=hf://ORG/REPO for one on the Hugging Face hub.
 Exit codes: 0 success; 1 some images failed; 2 wrong usage or settings; 3 a model
 cannot be downloaded or loaded; 4 stopped before the last answer; 5 the service
 failed; 130 interrupted."""

@@ -72,7 +72,7 @@ def model_of(text: str, references: tuple[ModelReference, ...]) -> ModelReferenc
     candidates = [
         reference
         for reference in references
-        if (reference.name == name if equals else reference.checkpoint is not None)
+        if (reference.name == name if equals else reference.is_own)
     ]
     if len(candidates) == 1:
         return candidates[0]

@@ -85,6 +85,7 @@ class Contents:
 
 def load_exported(reference: ModelReference, format_: Format[Graph]) -> tuple[Card, Graph]:
     """Return the card and the graph of a model, exported if this was not done before. Raise TwinsError."""
+    reference = hub.located(reference)
     path = hub.fetch(reference)
     key = key_of(path, reference.sha256 or hub.read_digest(path), format_)
     folder = exports_folder() / key

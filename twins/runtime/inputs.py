@@ -16,6 +16,7 @@ from twins.images.input_image import InputImage
 from twins.preprocessing import Chosen, choose
 from twins.tasks import TASKS
 from twins.tasks.sample import Pixels
+from twins.zoo import hub
 from twins.zoo.models import ZOO, ModelReference, find_entry
 
 LIMITS = Limits(max_bytes=2**31)  # the user's own files are not bounded as uploads are
@@ -57,6 +58,7 @@ def card_for(reference: ModelReference) -> Card:
     The weights of a published model are not fetched. A checkpoint of your own is read once per version of
     the file and of timm's configuration beside it.
     """
+    reference = hub.located(reference)
     if reference.checkpoint is None:
         entry = find_entry(reference.name)
         task, chosen = entry.task, choose(entry.task, {"flag": reference.preprocessing, "zoo": entry.preprocessing})

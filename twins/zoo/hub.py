@@ -8,11 +8,12 @@ from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
-from twins.checkpoints.file_kind import advice_for_directory
+from twins.checkpoints.facts import TIMM_CONFIG
+from twins.checkpoints.file_kind import WEIGHT_FILES, advice_for_directory
 from twins.errors import WeightsUnavailable
 from twins.zoo import downloads
 from twins.zoo.models import ModelReference, find_entry
-from twins.zoo.sources import HubFile, Packaged, Unpublished, Url
+from twins.zoo.sources import HubCheckpoint, HubFile, Packaged, Unpublished, Url
 
 
 def fetch(reference: ModelReference) -> Path:
@@ -23,6 +24,7 @@ def fetch(reference: ModelReference) -> Path:
     if reference.file is not None:
         check_unchanged(reference.file, reference.sha256)
         return reference.file
+    reference = located(reference)
     if reference.checkpoint is not None:
         return reference.checkpoint
     source = find_entry(reference.name).source
@@ -38,8 +40,47 @@ def resolve(reference: ModelReference) -> ModelReference:
 
     Raises UnknownModel, WeightsUnavailable.
     """
+    reference = located(reference)
     path = fetch(reference).absolute()
     return replace(reference, file=path, sha256=read_digest(path))
+
+
+def located(reference: ModelReference) -> ModelReference:
+    """Return the reference with the file of its checkpoint, which is downloaded if it is on the hub.
+
+    timm's configuration is downloaded beside it, if there is one. Raises WeightsUnavailable.
+    """
+    if reference.hub is None or reference.checkpoint is not None:
+        return reference
+    source = reference.hub
+    for file in (source.file,) if source.file else WEIGHT_FILES:
+        if path := hub_file(reference.name, source, file):
+            hub_file(reference.name, source, str(Path(file).with_name(TIMM_CONFIG)))
+            return replace(reference, checkpoint=path)
+    lacks = f"does not have {source.file}" if source.file else f"has neither {' nor '.join(WEIGHT_FILES)}"
+    raise WeightsUnavailable(f"{source}: the repository {lacks}; name the file, as in hf://{source.repo}/FILE")
+
+
+def hub_file(name: str, source: HubCheckpoint, file: str) -> Path | None:
+    """Return a file of the hub, from the cache of the hub if it is there; None if there is no such file.
+
+    Raises WeightsUnavailable if the hub cannot be reached, or has no such repository.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except Exception as error:  # a malformed HF_ENDPOINT
+        raise WeightsUnavailable(f"cannot fetch the weights of {name} ({source}): {reason(error)}") from error
+    try:
+        return Path(hf_hub_download(source.repo, file, revision=source.revision, library_name="twins-serving"))
+    except LocalEntryNotFoundError as error:
+        if file.endswith(TIMM_CONFIG):
+            return None
+        raise WeightsUnavailable(f"cannot fetch the weights of {name} ({source}): {reason(error)}") from error
+    except EntryNotFoundError:
+        return None
+    except Exception as error:
+        raise WeightsUnavailable(f"cannot fetch the weights of {name} ({source}): {reason(error)}") from error
 
 
 def check_unchanged(path: Path, sha256: str | None) -> None:

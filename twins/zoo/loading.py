@@ -32,6 +32,7 @@ def load(reference: ModelReference) -> Loaded:
     """Fetch, read and build a model. Raises TwinsError if the file, the labels or the values are wrong."""
     from twins.checkpoints import checkpoint
 
+    reference = hub.located(reference)
     found, path = read(reference)
     with named(reference, path):
         return Loaded(checkpoint.build(found), card(reference, found))
@@ -114,7 +115,7 @@ def card(reference: ModelReference, found: Facts) -> Card:
         geometry=chosen.geometry,
         normalisation=chosen.normalisation,
         exif_orientation=entry.exif_orientation if entry else True,
-        source=reference.checkpoint.name if reference.checkpoint else str(entry and entry.source),
+        source=str(reference.hub or reference.checkpoint.name) if reference.checkpoint else str(entry and entry.source),
         licence=published.licence if published else "unknown; ask the owner of the checkpoint",
         published=published.published if published else None,
         measured=published.measured if published else None,

@@ -9,7 +9,17 @@ from twins.card import FIRST_VERSION, TASK_OF, Accuracy, HeadName, TaskName, mod
 from twins.errors import UnknownModel
 from twins.preprocessing import IMAGENET, NO_VALUES, Preprocessing
 from twins.running import AS_THE_OTHERS, Running
-from twins.zoo.sources import HubFile, Packaged, Source, Unpublished, Url
+from twins.zoo.sources import (
+    HUB,
+    HUB_CHECKPOINT,
+    HUB_SYNTAX,
+    HubCheckpoint,
+    HubFile,
+    Packaged,
+    Source,
+    Unpublished,
+    Url,
+)
 
 DEFAULT_MODELS: dict[TaskName, str] = {
     "classify": "twins_svt_nano",
@@ -56,6 +66,12 @@ class ModelReference:
     labels_file: Path | None = None  # the user's class names
     version: str = FIRST_VERSION
     running: Running = AS_THE_OTHERS
+    hub: HubCheckpoint | None = None  # where the checkpoint is; `twins.zoo.hub.located` downloads it
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether the user gives the checkpoint."""
+        return self.checkpoint is not None or self.hub is not None
 
     @property
     def key(self) -> str:
@@ -256,16 +272,33 @@ def find_entry(name: str) -> ZooEntry:
 
 
 def parse_reference(text: str) -> ModelReference:
-    """Return the reference in a text `NAME` or `NAME=FILE`. Raises UnknownModel."""
+    """Return the reference in a text: `NAME`, `NAME=FILE`, `NAME=hf://…`, or `hf://…` alone. Raises UnknownModel."""
+    if text.startswith(HUB):
+        found = hub_checkpoint(text)
+        return ModelReference(check_name(found.name), hub=found)
     name, equals, path = text.partition("=")
     if not equals:
         find_entry(name)
         return ModelReference(name)
     if not name or not path:
         raise UnknownModel(f"{text!r} is neither the name of a model nor NAME=FILE")
+    if path.startswith(HUB):
+        return ModelReference(check_name(name), hub=hub_checkpoint(path))
+    return ModelReference(check_name(name), Path(path).expanduser())
+
+
+def check_name(name: str) -> str:
+    """Return the name of a model. Raises UnknownModel if it cannot be one."""
     if not MODEL_NAME.fullmatch(name):
         raise UnknownModel(
             f"{name!r} cannot be the name of a model, which is a part of its path in HTTP: use letters, digits, '.', "
             "'_' and '-', and start with a letter or a digit"
         )
-    return ModelReference(name, Path(path).expanduser())
+    return name
+
+
+def hub_checkpoint(text: str) -> HubCheckpoint:
+    """Return the checkpoint on the hub that a text stands for. Raises UnknownModel."""
+    if (found := HUB_CHECKPOINT.fullmatch(text)) is None:
+        raise UnknownModel(f"{text!r} is not the address of a checkpoint on the hub: {HUB_SYNTAX}")
+    return HubCheckpoint(found["repo"], found["file"], found["revision"])

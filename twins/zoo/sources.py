@@ -1,5 +1,6 @@
 """Where the weights of a model come from."""
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -60,6 +61,32 @@ class Unpublished:
 
     def __str__(self) -> str:
         return "a checkpoint of your own"
+
+
+HUB = "hf://"
+HUB_CHECKPOINT = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[\w./-]+))?(?:@(?P<revision>[\w./-]+))?")
+HUB_SYNTAX = "hf://ORG/REPO, hf://ORG/REPO/FILE or hf://ORG/REPO@REVISION"
+
+
+@dataclass(frozen=True)
+class HubCheckpoint:
+    """A checkpoint that somebody put on the Hugging Face hub."""
+
+    repo: str
+    file: str | None = None  # None: the usual name of weights there
+    revision: str | None = None  # a branch, tag or commit; None: the main branch
+
+    @property
+    def name(self) -> str:
+        """Return the name of the repository without its owner."""
+        return self.repo.partition("/")[2]
+
+    def __str__(self) -> str:
+        return (
+            f"hf://{self.repo}"
+            + (f"/{self.file}" if self.file else "")
+            + (f"@{self.revision}" if self.revision else "")
+        )
 
 
 Source = HubFile | Packaged | Url | Unpublished

@@ -220,3 +220,88 @@ def test_an_own_file_is_used_unchanged(no_network, tmp_path):
 def test_an_unknown_name_is_not_requested(no_network):
     with pytest.raises(UnknownModel):
         hub.fetch(ModelReference("resnet50"))
+
+
+# ---------------------------------------------------------------------- checkpoints of users on the hub
+
+OWN = """
+import sys
+from twins.errors import TwinsError
+from twins.zoo import hub
+from twins.zoo.models import parse_reference
+
+try:
+    found = hub.resolve(parse_reference(sys.argv[1]))
+    print(found.name, found.checkpoint, found.sha256)
+except TwinsError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+@pytest.fixture
+def own(server, tmp_path):
+    """Return a function that resolves a checkpoint on the hub in a new process."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
+    surroundings = {**clean, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(Path.cwd()), "HF_ENDPOINT": server.url}
+    server.missing = {"config.json"}
+
+    def run(text, **variables):
+        command = [sys.executable, "-c", OWN, text]
+        return subprocess.run(command, env={**surroundings, **variables}, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "paths"),
+    [
+        ("hf://me/pets", "pets", ["main/model.safetensors"]),
+        ("mine=hf://me/pets", "mine", ["main/model.safetensors"]),
+        ("mine=hf://me/pets@v2", "mine", ["v2/model.safetensors"]),
+        ("mine=hf://me/pets/best/a.pth", "mine", ["main/best/a.pth"]),
+    ],
+)
+def test_a_checkpoint_on_the_hub_is_downloaded_and_has_its_name(own, server, text, name, paths):
+    found, path, sha256 = own(text).stdout.split()
+    assert (found, sha256) == (name, server.sha256)
+    assert Path(path).read_bytes() == CONTENT
+    asked = dict.fromkeys(each.partition("/resolve/")[2] for each in server.requests)
+    assert [each for each in asked if "config.json" not in each] == paths
+
+
+def test_the_usual_names_are_tried_in_turn(own, server):
+    server.missing |= {"model.safetensors"}
+    assert own("hf://me/pets").stdout.split()[1].endswith("pytorch_model.bin")
+
+
+def test_timms_configuration_is_downloaded_beside_a_checkpoint(own, server):
+    server.missing = set()
+    path = Path(own("hf://me/pets").stdout.split()[1])
+    assert path.with_name("config.json").exists()
+
+
+def test_a_repository_without_weights_says_how_to_name_a_file(own, server):
+    server.missing |= {"model.safetensors", "pytorch_model.bin"}
+    done = own("hf://me/pets")
+    assert done.returncode == 3
+    assert "has neither model.safetensors nor pytorch_model.bin; name the file, as in hf://me/pets/FILE" in done.stdout
+
+
+def test_a_checkpoint_in_the_cache_needs_no_network(own):
+    first = own("hf://me/pets").stdout
+    assert own("hf://me/pets", HF_HUB_OFFLINE="1").stdout == first
+
+
+def test_a_repository_that_cannot_be_reached_is_reported(own, server):
+    server.refuse_with = 404
+    done = own("hf://me/pets")
+    assert done.returncode == 3
+    assert "you have no access to it" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["hf://pets", "mine=hf://", "hf://me/pets@", "hf://me/pets/@main"])
+def test_another_address_is_refused_with_the_syntax(own, text):
+    done = own(text)
+    assert done.returncode == 3
+    assert "hf://ORG/REPO" in done.stdout
