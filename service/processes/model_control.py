@@ -81,6 +81,11 @@ class ModelControl:
         ):
             await self.changed.wait()
 
+    async def until_unloaded(self, key: str) -> None:
+        """Return at once unless a model is being unloaded, otherwise when no worker holds it anymore."""
+        while key in self.models.draining or (key not in self.models.wanted and self.in_use(key)):
+            await self.changed.wait()
+
     def in_use(self, key: str) -> bool:
         """Return whether a model is served, or a worker still holds it."""
         return key in self.models.wanted or any(key in slot.models for slot in self.slots.values())

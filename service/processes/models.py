@@ -69,11 +69,7 @@ def parse_preprocess(settings: Settings) -> dict[str, Preprocessing]:
 def model_of(text: str, references: tuple[ModelReference, ...]) -> ModelReference:
     """Return the model that `MODEL=FILE` or `FILE` belongs to. Raises SettingsError."""
     name, equals, _ = text.rpartition("=")
-    candidates = [
-        reference
-        for reference in references
-        if (reference.name == name if equals else reference.is_own)
-    ]
+    candidates = [reference for reference in references if (reference.name == name if equals else reference.is_own)]
     if len(candidates) == 1:
         return candidates[0]
     if equals:

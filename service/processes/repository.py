@@ -146,6 +146,7 @@ class ModelRepository:
     async def serve(self, name: str, version: str) -> None:
         """Return when a version answers calls. Raise ModelControlFailed."""
         key = model_key(name, version)
+        await self.control.until_unloaded(key)
         if key not in self.control.models.wanted:
             await self.control.add(await self.reference(name, version))
         await self.control.until_announced(key)

@@ -108,6 +108,14 @@ def stream(client, image):
     return {"labels": labels, "errors": [error.message() for _, error in found if error]}
 
 
+def control(client):
+    """Return whether a model is ready after it is unloaded, and after it is loaded again."""
+    client.unload_model(MODEL)
+    unloaded = client.is_model_ready(MODEL)
+    client.load_model(MODEL)
+    return [unloaded, client.is_model_ready(MODEL)]
+
+
 async def infer_async(library, address, image):
     """Return the label of an asynchronous client."""
     async with library.InferenceServerClient(address) as client:
@@ -133,6 +141,7 @@ def main(http, grpc, path):
                 refused(over_http.get_system_shared_memory_status),
                 refused(over_grpc.get_system_shared_memory_status),
             ],
+            "control": [control(over_http), control(over_grpc)],
             "trace": [refused(over_http.get_trace_settings), refused(over_grpc.get_trace_settings)],
         }
     print(json.dumps(found))

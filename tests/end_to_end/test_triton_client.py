@@ -13,7 +13,7 @@ PROTOCOLS = ("http", "grpc")
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    with Server("--model", "twins_svt_nano") as server:
+    with Server("--model", "twins_svt_nano", "--allow-model-control") as server:
         return run("triton", "triton.py", server.http.removeprefix("http://"), server.grpc, str(CAT))
 
 
@@ -81,6 +81,10 @@ def test_a_stream_answers_every_request_and_survives_a_bad_one(found):
 
 def test_clients_with_coroutines_get_the_same(found):
     assert found["aio"] == ["cat", "cat"]
+
+
+def test_a_model_is_unloaded_and_loaded_again(found):
+    assert found["control"] == [[False, True], [False, True]]
 
 
 @pytest.mark.parametrize("what", ["shared memory", "trace"])
