@@ -14,6 +14,8 @@ CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.BadRequest: (400, grpc.StatusCode.INVALID_ARGUMENT),
     errors.RequestTimeout: (408, grpc.StatusCode.DEADLINE_EXCEEDED),
     errors.Unauthenticated: (401, grpc.StatusCode.UNAUTHENTICATED),
+    errors.ModelControlFailed: (400, grpc.StatusCode.INVALID_ARGUMENT),
+    errors.Forbidden: (403, grpc.StatusCode.PERMISSION_DENIED),
     errors.UnknownModel: (404, grpc.StatusCode.NOT_FOUND),
     errors.NotAcceptable: (406, grpc.StatusCode.INVALID_ARGUMENT),
     errors.TooLarge: (413, grpc.StatusCode.INVALID_ARGUMENT),
