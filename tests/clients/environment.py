@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,19 @@ FOLDER = ROOT / ".venv" / "clients"
 
 def run(environment: str, script: str, *arguments: str) -> dict:
     """Return what a script of this folder prints, as JSON. `make .venv/clients/installed` makes the environments."""
+    return printed(environment, str(Path(__file__).parent / script), *arguments)
+
+
+def evaluate(environment: str, program: str) -> Any:
+    """Return what a program in Python prints, as JSON."""
+    return printed(environment, "-c", program)
+
+
+def printed(environment: str, *arguments: str) -> Any:
+    """Return what the interpreter of an environment prints in its last line, as JSON."""
     python = FOLDER / environment / "bin" / "python"
     if not python.exists():
-        pytest.skip("the environments of the clients are not installed")
-    command = [python, Path(__file__).parent / script, *arguments]
-    ran = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240)
+        pytest.skip("the environments of the clients are not installed; run `make .venv/clients/installed`")
+    ran = subprocess.run([python, *arguments], check=False, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])
