@@ -7,9 +7,10 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from service.core.engine import Engine
-from service.dialects import huggingface, sagemaker, torchserve, vertex
+from service.dialects import documents, huggingface, sagemaker, torchserve, vertex
 from service.errors import ServiceError
 from service.rest import problems, scope
+from service.rest.documents import at
 from service.settings import Settings
 
 Handler = Callable[[Request, Engine], Awaitable[Response]]
@@ -35,8 +36,11 @@ ROUTES: tuple[tuple[str, str, Handler, str], ...] = (
 
 def add(app: FastAPI, engine: Engine) -> None:
     """Add all paths to an application."""
+    app.state.schemas.update(documents.SCHEMAS)
     for method, path, handler, summary in (*ROUTES, *configured(engine.settings)):
-        app.add_api_route(path, bound(handler, engine), methods=[method], summary=summary, tags=[TAG])
+        extra = at(path, documents.OPERATIONS[handler], documents.PARAMETERS)
+        endpoint = bound(handler, engine)
+        app.add_api_route(path, endpoint, methods=[method], summary=summary, tags=[TAG], openapi_extra=extra)
 
 
 def configured(settings: Settings) -> Iterator[tuple[str, str, Handler, str]]:

@@ -1,7 +1,7 @@
 """The paths of the protocol over HTTP: `/v2` and below. Errors have the form `{"error": …}`, with a stable code."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,12 +12,14 @@ from service import metrics
 from service.core.call import Outcome
 from service.core.engine import Engine
 from service.errors import BadRequest, ServiceError
-from service.oip import models, repository, statistics, triton_metrics
+from service.oip import documents, models, repository, statistics, triton_metrics
+from service.oip.forms import Control, Index, Refusal
 from service.oip.inference import infer
 from service.oip.json_form import LENGTH_HEADER, encode, parse
 from service.rest import problems, scope
 from service.rest.body import check_encoding, check_length, read
 from service.rest.caller import caller_of
+from service.rest.documents import at
 from service.rest.peer import PEER
 from service.rest.wire import server_timing
 from twins.card import Card
@@ -37,21 +39,16 @@ UNIMPLEMENTED = {
 Handler = Callable[[Request, Engine], Awaitable[Response]]
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """An error."""
-
-    error: str
-    code: str
-    request_id: str
-
-
 def add(app: FastAPI, engine: Engine) -> None:
     """Add all paths to an application."""
     if engine.settings.triton_metrics:
         app.state.metrics.append(lambda: triton_metrics.render(metrics.read()).encode())
+    app.state.schemas.update(documents.SCHEMAS)
     for method, paths, handler, summary in ROUTES:
         for path in paths:
-            app.add_api_route(path, bound(handler, engine), methods=[method], summary=summary, tags=[TAG])
+            extra = at(path, DESCRIBED[handler], documents.PARAMETERS)
+            endpoint = bound(handler, engine)
+            app.add_api_route(path, endpoint, methods=[method], summary=summary, tags=[TAG], openapi_extra=extra)
     app.add_api_route(
         "/v2/{path:path}", bound(unknown, engine), methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False
     )
@@ -147,18 +144,6 @@ def named(request: Request, engine: Engine) -> Card:
 # ---------------------------------------------------------------------- model control
 
 
-class Index(msgspec.Struct, frozen=True):
-    """The body of a request for the index."""
-
-    ready: bool = False  # only what answers calls
-
-
-class Control(msgspec.Struct, frozen=True):
-    """The body of an order."""
-
-    parameters: dict[str, Any] = {}
-
-
 Body = TypeVar("Body", Index, Control)
 
 
@@ -246,3 +231,19 @@ ROUTES: tuple[tuple[str, tuple[str, ...], Handler, str], ...] = (
     ("GET", of_model(""), show_model, "Show the inputs and outputs of a model"),
 )
 """The method, paths, handler and summary of each route, in the order in which they are tried."""
+
+DESCRIBED: Mapping[Handler, dict[str, Any]] = {
+    show_server: documents.SERVER,
+    show_live: documents.LIVE,
+    show_ready: documents.READY,
+    list_models: documents.NAMES,
+    show_statistics: documents.STATISTICS,
+    show_index: documents.INDEX,
+    load_model: documents.LOAD,
+    unload_model: documents.UNLOAD,
+    show_model_ready: documents.MODEL_READY,
+    show_configuration: documents.CONFIGURATION,
+    run: documents.INFER,
+    show_model: documents.METADATA,
+}
+"""The description of each handler's operation."""

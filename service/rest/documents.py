@@ -3,6 +3,7 @@
 `service.examples` has the examples in it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ TYPES = (*(each.body for each in ENDPOINTS.values()), *DOCUMENTS, Failure, Model
 (*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
 SCHEMA = dict(zip(TYPES, REFERENCES, strict=True))
 
+TEXT = {"type": "string"}
 BINARY = {"type": "string", "format": "binary"}
 FORM, FILE, ANY_IMAGE = "multipart/form-data", "application/octet-stream", "image/*"
 
@@ -216,8 +218,18 @@ INFERENCE: dict[str, Any] = {name: inference(endpoint) for name, endpoint in END
 
 # ---------------------------------------------------------------------- models and health
 
-TEXT = {"type": "string"}
-NAME = {"name": "name", "in": "path", "required": True, "schema": TEXT, "example": MODEL_NAME}
+
+def path_parameter(name: str, value: str, schema: Mapping[str, Any] = TEXT) -> dict[str, Any]:
+    """Return the description of a parameter in a path, with a value as an example."""
+    return {"name": name, "in": "path", "required": True, "schema": schema, "example": value}
+
+
+def at(path: str, operation: Mapping[str, Any], known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the description of an operation at a path, with its parameters, which are among the known ones."""
+    parameters = [known[name] for name in re.findall(r"{(\w+)}", path)]
+    return {**operation, "parameters": [*parameters, *operation.get("parameters", ())]}
+
+
 MODELS: dict[str, Any] = {
     "parameters": HEADERS,
     "responses": {
@@ -226,7 +238,7 @@ MODELS: dict[str, Any] = {
     },
 }
 MODEL: dict[str, Any] = {
-    "parameters": [NAME, *HEADERS],
+    "parameters": [path_parameter("name", MODEL_NAME), *HEADERS],
     "responses": {"200": answer(Card, "The card of the model", card=CARD), **problem(*OF_A_MODEL)},
 }
 MODEL["responses"]["200"]["content"]["text/markdown"] = {  # models that ship
@@ -274,6 +286,7 @@ def add(app: FastAPI) -> None:
             for operation in operations.values():
                 drop_validation(operation["responses"])
                 drop_derived(operation)
+                drop_empty(operation["responses"])
         schemas.update(app.state.schemas)
         return document
 
@@ -291,3 +304,10 @@ def drop_derived(operation: dict[str, Any]) -> None:
     if "parameters" in operation:
         last = {(each["name"], each["in"]): each for each in operation["parameters"]}
         operation["parameters"] = list(last.values())
+
+
+def drop_empty(responses: dict[str, Any]) -> None:
+    """Remove the framework's media types of answers, which have no schema."""
+    for response in responses.values():
+        if "content" in response:
+            response["content"] = {name: each for name, each in response["content"].items() if each.get("schema")}
