@@ -32,7 +32,7 @@ message Query {
   }
 }
 message Answer {
-  map<string, float> scores = 1;
+  map<string, float> sums = 1;
 }
 enum Form {
   FORM_UNSPECIFIED = 0;
@@ -50,7 +50,7 @@ BREAKING = [
     ("repeated string", "string", "field v1.Query.classes: cardinality changed from repeated to single"),
     ("bytes image", "repeated bytes image", "field v1.Query.image: cardinality changed from single to repeated"),
     ("    string last = 6;\n  }", "  }\n  string last = 6;", "field v1.Query.last: oneof changed from order to none"),
-    ("map<string, float>", "map<string, double>", "field v1.Answer.ScoresEntry.value: type changed from float to double"),
+    ("map<string, float>", "map<string, double>", "field v1.Answer.SumsEntry.value: type changed from float to double"),
     ("float least", "double least", "field v1.Query.Limit.least: type changed from float to double"),
     ("  rpc Find(Query) returns (Answer);\n", "", "method v1.Shop.Find was removed"),
     ("Find(Query)", "Find(Answer)", "method v1.Shop.Find: request changed from v1.Query to v1.Answer"),

@@ -1,5 +1,6 @@
 """Run the Python and the commands of this project in README and in the pages of `docs/`, against a real service."""
 
+import os
 import re
 import shlex
 import shutil
@@ -66,8 +67,9 @@ def test_every_command_is_of_a_kind_that_is_tested():
 
 @pytest.mark.parametrize("example", PYTHON, ids=lambda e: e.text.split()[1])
 def test_python_prints_what_is_shown(example: Example, server):
-    code = addressed(example.text, server)
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    code = [sys.executable, "-c", addressed(example.text, server)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "client")}
+    ran = subprocess.run(code, cwd=ROOT, env=environ, check=True, capture_output=True, text=True)
     assert ran.stdout == example.expected
 
 
