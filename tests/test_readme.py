@@ -24,13 +24,18 @@ from tests import detection, segmentation
 from tests.forward import LONG
 from tests.server import Server
 from tests.shell import COMMANDS, PROGRAMS, addressed, each, kind
-from tools.documents import ROOT, Example
+from tools.documents import ROOT, Example, examples
 from twins.checkpoints import checkpoint
 from twins.runtime.inputs import card_for, open_image
 from twins.tasks.classify import CLASSIFY
 from twins.zoo.models import parse_reference
 
-PYTHON = [example for example in each("python", "text") if "\nimport twins_pb2\n" not in example.text]
+CLIENT = ROOT / "client" / "README.md"
+PYTHON = [
+    example
+    for example in [*each("python", "text"), *examples(CLIENT, "python", "text")]
+    if "\nimport twins_pb2\n" not in example.text
+]
 FILE_USERS = each("py", "")
 KINDS = {
     "make",
