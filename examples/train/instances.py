@@ -30,6 +30,7 @@ from twins.network.variants import Family, Variant
 SIZES = ((0.35, 128), (0.75, 192), (1.0, 256))  # (fraction of the epochs, side of a crop in pixels until then)
 AREA = (0.12, 1.0)  # fraction of the image that a crop covers
 WIDTH, HIDDEN = 96, 384  # channels of the detector's pyramid and of its linear layers; the published ones: 256, 1024
+OFTEN = 0.1  # fraction of the images; those of a rarer class are drawn more often
 STEP = 2  # the loss of the mask takes every second pixel of every second line, which is a quarter of the work
 LAYERS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)
 INPUT_SIDE = 320  # pixels; short side of the input of both served networks
@@ -89,9 +90,10 @@ class Instances:
     """The objective of both networks."""
 
     def __init__(self, train: Sequence[AnnotatedImage], test: Pairs, recipe: Recipe, classes: int) -> None:
-        self.train, self.recipe, self.classes = train, recipe, classes
+        self.train = annotated_images.with_repeats(train, classes, OFTEN, recipe.seed)
+        self.recipe, self.classes = recipe, classes
         self.masks = segment.Segmentation(test, test, recipe, classes + 1, INPUT_SIDE)
-        self.steps = max(1, len(train) // recipe.batch)
+        self.steps = max(1, len(self.train) // recipe.batch)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""

@@ -241,3 +241,12 @@ def test_an_error_of_the_user_is_one_line(folder, tmp_path):
     )
     assert ran.exit_code == 1
     assert "there are no images in images/" in ran.output
+
+
+def test_images_of_rare_classes_are_drawn_more_often(tmp_path):
+    found = annotated_images.load([training.annotated(tmp_path / "train", 20)], training.OBJECTS)
+    bars = [each for each in found if 0 in each.classes]
+    (disc, *_) = [each for each in found if 1 in each.classes]
+    repeated = annotated_images.with_repeats([disc, *bars * 10], classes=2, often=0.2, seed=0)
+    assert sum(each is disc for each in repeated) in {4, 5}  # sqrt(0.2 * 101) is 4.5
+    assert len(repeated) - sum(each is disc for each in repeated) == 10 * len(bars)
