@@ -100,7 +100,7 @@ def test_the_version_is_the_one_that_is_installed(row):
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.client)
 def test_the_named_test_exists(row):
-    assert (ROOT / row.test.strip("`")).is_file()
+    assert (ROOT / row.test.strip("`")).exists()
 
 
 def test_every_client_whose_version_is_known_is_in_the_table():
