@@ -113,7 +113,13 @@ def refused(error: grpc.RpcError) -> TwinsError:
 def described(answer: pb.ListModelsResponse) -> list[dict[str, Any]]:
     """Return the models in a message."""
     return [
-        {"name": each.name, "task": each.task, "variant": each.variant, "classes": len(each.labels)}
+        {
+            "name": each.name,
+            "version": each.version,
+            "task": each.task,
+            "variant": each.variant,
+            "classes": len(each.labels),
+        }
         for each in answer.models
     ]
 

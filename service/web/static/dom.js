@@ -19,6 +19,11 @@ export function say(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
+// Return how requests and metrics name a version of a model: the first one by the name alone.
+export function key({ name, version }) {
+  return version === "1" ? name : `${name}@${version}`;
+}
+
 const LIBRARIES = { openvino: "OpenVINO", torch: "PyTorch", onnx: "ONNX Runtime", tensorrt: "TensorRT" };
 
 // Return the name of the library that runs a model.

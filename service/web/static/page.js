@@ -2,7 +2,7 @@
 
 import { show } from "./answers.js";
 import { curl, python } from "./code.js";
-import { $, element, library, say } from "./dom.js";
+import { $, element, key, library, say } from "./dom.js";
 import { listen } from "./inputs.js";
 import { explain, unanswered } from "./problems.js";
 import { showTimes } from "./times.js";
@@ -41,13 +41,13 @@ function radio(task) {
 // Offer the models of a task.
 function choose(task) {
   $("tasks").querySelector(`[value=${task}]`).checked = true;
-  const names = state.models.filter((model) => model.task === task).map(({ name }) => name);
+  const names = state.models.filter((model) => model.task === task).map(key);
   $("model").replaceChildren(...names.map((name) => new Option(name, name)));
   describeModel();
 }
 
 function chosen() {
-  return state.models.find(({ name }) => name === $("model").value);
+  return state.models.find((model) => key(model) === $("model").value);
 }
 
 function describeModel() {
@@ -64,7 +64,7 @@ function headers() {
 async function send() {
   const model = chosen();
   if (!state.file || !model) return;
-  const { name, task } = model;
+  const { task } = model, name = key(model);
   state.controller?.abort();
   const { signal } = (state.controller = new AbortController());
   busy(`Sending ${state.file.name} to ${name} …`);

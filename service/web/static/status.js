@@ -1,6 +1,6 @@
 // The page on which the service is watched. It reads /metrics and /readyz every two seconds.
 
-import { $, library, row, say } from "./dom.js";
+import { $, key, library, row, say } from "./dom.js";
 import { labels, parse, quantile, total } from "./metrics.js";
 import { plot, readable } from "./plots.js";
 
@@ -78,7 +78,7 @@ async function learnModels(values) {
   if (names === listed.names) return;
   listed.names = names;
   const answer = await fetch("/models");
-  listed.models = new Map(answer.ok ? (await answer.json()).models.map((model) => [model.name, model]) : []);
+  listed.models = new Map(answer.ok ? (await answer.json()).models.map((model) => [key(model), model]) : []);
 }
 
 // ---------------------------------------------------------------- showing
