@@ -41,13 +41,15 @@ IMAGE = (
 
 RESULTS: Mapping[str, Any] = {
     "classify": Classification((Prediction("cat", 0, 0.961, "n02121808"), Prediction("dog", 1, 0.023, "n02084071"))),
-    "segment": Segmentation(np.array([[0, 0, 1, 1], [0, 1, 1, 1]], np.uint8), LABELS),
+    "segment": Segmentation(
+        np.array([[0, 0, 1, 1], [0, 1, 1, 1]], np.uint8), LABELS, confidence=np.full((2, 4), 204, np.uint8)
+    ),
     "detect": DetectionResult(
         (Detection(0, "cat", 0.93, (1.0, 1.0, 7.0, 6.0), np.ones((28, 28), np.float32)),), (8, 8), LABELS
     ),
     "embed": Embedding(np.array([0.25, -1.5, 0.75], np.float32)),
 }
-"""A result of each task."""
+"""A result of each task, without values that are null, which the framework leaves out of the document."""
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "classify": {"top_k": 2},

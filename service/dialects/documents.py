@@ -46,7 +46,7 @@ HUGGING_FACE_BODY = {
     "examples": {
         "image": example({"inputs": IMAGE}, "An image in base64"),
         "parameters": example(
-            {"inputs": IMAGE, "parameters": {"function_to_apply": None, "subtask": "semantic"}},
+            {"inputs": IMAGE, "parameters": {"function_to_apply": "softmax"}},
             "An image in base64, with parameters",
         ),
     },
