@@ -1,6 +1,7 @@
 """The OpenAPI document of a service with all interfaces, and its examples."""
 
 import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,9 @@ def application(engine: Engine) -> FastAPI:
     return app
 
 
-DOCUMENT: dict[str, Any] = application(Engine(Settings.model_validate(ROUTES), FakePool())).openapi()
+ENGINE = Engine(Settings.model_validate(ROUTES), FakePool())
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(application(ENGINE).openapi()))
+"""The document as it is served, with lists for tuples."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def file(example: dict[str, Any]) -> bytes:
 
 def contents(operation: Operation) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
     """Yield the place, the media type, the schema and the example for each example of a body or an answer."""
-    places = {"request": operation.forms, **{str(status): each for status, each in operation.answers.items()}}
-    for place, content in places.items():
+    described = {"request": operation.forms, **{str(status): each for status, each in operation.answers.items()}}
+    for place, content in described.items():
         for media_type, form in content.items():
             for example in form["examples"].values():
                 yield place, media_type, form["schema"], example
