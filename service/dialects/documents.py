@@ -1,7 +1,7 @@
 """The operations of other servers' interfaces in the OpenAPI document: requests, answers and errors, with examples."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -80,9 +80,10 @@ def in_format(name: str) -> dict[str, Any]:
     return success(schemas, {task: ANSWERS[task][name] for task in TASKS})
 
 
+TorchServeBox = Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
 TORCHSERVE_SCHEMAS = (
     msgspec.json.schema(dict[str, float]),
-    msgspec.json.schema(list[dict[str, float | tuple[float, float, float, float]]]),
+    msgspec.json.schema(list[dict[str, float | TorchServeBox]]),
     documents.SCHEMA[torchserve.FORMS["segment"].document],
 )
 TORCHSERVE_ANSWERS = {task: rendered(task, renderer, JSON) for task, renderer in torchserve.FORMS.items()}
