@@ -1,13 +1,16 @@
-"""The OpenAPI document of a service with all interfaces, and its examples."""
+"""The OpenAPI document of a service with all interfaces, its examples, and the requests that they show."""
 
 import base64
+import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from service.core.engine import Engine
 from service.dialects import routes as dialects
@@ -16,6 +19,7 @@ from service.rest.app import build
 from service.settings import Settings
 from tests.service.core.engines import FakePool
 
+FILE, FORM, JSON = "application/octet-stream", "multipart/form-data", "application/json"
 ROUTES = {"predict_route": "/predict", "health_route": "/health"}
 """The settings with which there are paths for Vertex AI."""
 
@@ -101,3 +105,79 @@ def contents(operation: Operation) -> Iterator[tuple[str, str, dict[str, Any], d
         for media_type, form in content.items():
             for example in form["examples"].values():
                 yield place, media_type, form["schema"], example
+
+
+def having(code: str) -> list[Operation]:
+    """Return the operations whose description has an error."""
+    return [operation for operation in OPERATIONS if code in operation.errors]
+
+
+# ---------------------------------------------------------------------- requests and answers
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for an operation: the parameters in its path, query and header, and its body."""
+
+    operation: Operation
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    header: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, object] = field(default_factory=dict)
+
+    def send(self, client: httpx.Client, key: str = "") -> httpx.Response:
+        """Send the request with an API key."""
+        parameters = self.operation.parameters
+        values = {each["name"]: each["example"] for each in parameters if each["in"] == "path"}
+        path = self.operation.path.format(**{**values, **self.path})
+        headers = {"X-API-Key": key, **self.header}
+        return client.request(self.operation.method, path, params=self.query, headers=headers, **self.body)
+
+
+def example_of(operation: Operation, media_type: str, name: str) -> Request:
+    """Return the request that an example shows."""
+    example = operation.forms[media_type]["examples"][name]
+    if media_type == JSON:
+        return Request(operation, body={"json": example["value"]})
+    if media_type == FORM:
+        return Request(operation, body=parts(example["value"]))
+    lengths = {
+        each["name"]: str(each["examples"][name]["value"]) for each in operation.parameters if "examples" in each
+    }
+    sent = "image/png" if media_type == "image/*" else media_type
+    return Request(operation, header={**lengths, "Content-Type": sent}, body={"content": file(example)})
+
+
+def parts(form: Mapping[str, object]) -> dict[str, object]:
+    """Return a form as httpx sends it: what is the name of a file is sent as a file."""
+    listed = [(name, each) for name, value in form.items() for each in (value if isinstance(value, list) else [value])]
+    files = [(name, (each, image())) for name, each in listed if str(each).endswith(".jpg")]
+    return {"files": files, "data": {name: str(each) for name, each in listed if not str(each).endswith(".jpg")}}
+
+
+def image() -> bytes:
+    """Return a small image file."""
+    target = io.BytesIO()
+    Image.new("RGB", (8, 8), "orange").save(target, "JPEG")
+    return target.getvalue()
+
+
+def first(operation: Operation) -> Request:
+    """Return the first example of a request, or a request without a body."""
+    return next((example_of(*each) for each in BODIES if each[0] == operation), Request(operation))
+
+
+def misfits(operation: Operation, response: httpx.Response) -> list[str]:
+    """Return how a response differs from its description, which has its status and media type."""
+    media_type = response.headers["Content-Type"].partition(";")[0]
+    form = operation.answers[response.status_code][media_type]
+    return invalid(response.json(), form["schema"]) if media_type.endswith("json") else []
+
+
+def assert_refused(operation: Operation, response: httpx.Response, code: str) -> None:
+    """Check that a response is the error of the example, but for its words and its id."""
+    status, example = operation.errors[code]
+    found = response.json()
+    assert (response.status_code, found["code"]) == (status, code)
+    assert found.keys() == example.keys()
+    assert not misfits(operation, response)
