@@ -21,7 +21,7 @@ from tests.server import Server, wait_until
 MODELS = {"twins_svt_nano": {"features"}, "twins_svt_nano_fpn": set(), "twins_svt_nano_maskrcnn": set()}
 """The models, and their outputs that can only be requested alone: `features` are of another part of the network."""
 EXTENSIONS = {"binary_tensor_data", "model_configuration", "statistics"}
-CONCURRENCY, REQUESTS = 4, 12
+CONCURRENCY, REQUESTS = 4, 8
 TIMES = ("success", "queue", "compute_input", "compute_infer", "compute_output")
 LENGTH_HEADER = "Inference-Header-Content-Length"
 
@@ -147,20 +147,14 @@ def as_dict(message) -> dict:
     return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-@pytest.fixture(scope="module")
-def service():
-    with Server() as running:
-        yield running
-
-
 @pytest.fixture(params=MODELS)
 def model(request) -> str:
     return request.param
 
 
 @pytest.fixture(params=PROTOCOLS)
-def calls(request, service, model):
-    made = PROTOCOLS[request.param](service, model)
+def calls(request, server, model):
+    made = PROTOCOLS[request.param](server, model)
     yield made
     made.close()
 

@@ -10,7 +10,6 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from tests.server import Server
 from tools.documents import ROOT
 
 FOLDER = ROOT / "examples"
@@ -25,12 +24,11 @@ def stored() -> nbformat.NotebookNode:
 
 
 @pytest.fixture(scope="module")
-def ran() -> nbformat.NotebookNode:
+def ran(server) -> nbformat.NotebookNode:
     """Return the notebook with its outputs. Its kernel finds the client in this repository."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=TIMEOUT_S, resources={"metadata": {"path": str(FOLDER)}})
-    with Server() as server:
-        return client.execute(env={**os.environ, "TWINS_URL": server.http, "PYTHONPATH": str(ROOT / "client")})
+    return client.execute(env={**os.environ, "TWINS_URL": server.http, "PYTHONPATH": str(ROOT / "client")})
 
 
 def printed(notebook: nbformat.NotebookNode, heading: str) -> str:
