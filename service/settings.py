@@ -37,7 +37,8 @@ class Settings(BaseModel):
 
     models: List = Field(
         tuple(DEFAULT_MODELS.values()),
-        description="Serve these models, each given as NAME, NAME=FILE or NAME=hf://ORG/REPO. The first model of a task is its default.",
+        description="Serve these models, each given as NAME, NAME=FILE or NAME=hf://ORG/REPO. "
+        "The first model of a task is its default.",
     )
     model_repository: Path | None = Field(
         None,

@@ -164,7 +164,7 @@ class Engine:
 
         Images that are not answered by the deadline get DeadlineExceeded. If all images do, the call raises it.
         """
-        outcome.images = len(call.images)
+        outcome.images += len(call.images)
         card = self.card(call.model, call.task)
         outcome.model = card.key
         self.check_number(call.images)

@@ -32,7 +32,7 @@ def inputs(card: Card) -> list[tuple[str, str, list[int]]]:
     """Return the name, data type and shape of each input. A request has one of them."""
     height, width = (card.geometry.crop, card.geometry.crop) if card.geometry.crop else (-1, -1)
     return [
-        (IMAGE, BYTES, [-1]),
+        (IMAGE, BYTES, [-1, 1]),
         (PIXELS, "UINT8", [-1, -1, -1, 3]),
         (INPUT, "FP32", [-1, 3, height, width]),
     ]

@@ -36,6 +36,12 @@ def options_of(task: AnyTask, parameters: Mapping[str, Any], needed: Mapping[str
     return RunOptions(task.options(**{**values, **needed}), task.options(**values), priority(parameters))
 
 
+def known_to(task: AnyTask, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the protocol and those that a task has."""
+    known = declared(task.options)
+    return {name: value for name, value in parameters.items() if reserved(name) or name in known}
+
+
 def reserved(name: str) -> bool:
     """Return whether a parameter belongs to the protocol."""
     return name in RESERVED or name.startswith(PREFIXES)
