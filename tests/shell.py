@@ -12,7 +12,8 @@ from tests.programs import PATH
 from tests.server import Server
 from tools.documents import DOCS, PAGES, ROOT, Example, blocks, commands, examples
 
-LOAD = DOCS / "load.md"
+CALLING = [DOCS / f"{name}.md" for name in ("http", "grpc", "oip", "migrating", "load")]
+"""The pages about calls of a running service."""
 LANGUAGES = ("sh", "shell", "bash", "console")
 PROGRAMS = ("curl", "grpcurl", "k6")
 CHANGING = {"request_id", "timing"}  # fields that are new each time

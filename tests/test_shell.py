@@ -17,8 +17,8 @@ from tests.programs import need
 from tests.server import Server
 from tests.shell import (
     ANSWERED,
+    CALLING,
     COMMANDS,
-    LOAD,
     PRINTED,
     SCRIPTS,
     STUBS,
@@ -30,7 +30,7 @@ from tests.shell import (
     of_page,
     program,
 )
-from tools.documents import GRPC, HTTP, ROOT, Example, blocks, commands
+from tools.documents import ROOT, Example, blocks, commands
 
 DOWNLOADS = [command for command in COMMANDS if kind(command) == "download"]
 LOADS = [command for command in COMMANDS if kind(command) == "twins load"]
@@ -50,12 +50,12 @@ def server():
         yield running
 
 
-@pytest.mark.parametrize("page", [HTTP, GRPC, LOAD], ids=lambda page: page.name)
-def test_every_command_of_a_page_about_the_protocols_is_run(page):
+@pytest.mark.parametrize("page", CALLING, ids=lambda page: page.name)
+def test_every_command_of_a_page_about_calls_is_run(page):
     assert not set(of_page(page)) - RUN
 
 
-@pytest.mark.parametrize("page", [HTTP, GRPC, LOAD], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", CALLING, ids=lambda page: page.name)
 def test_every_command_of_a_page_is_in_a_block_of_shell(page):
     others = [text for language, text in blocks(page) if language in ("", "text")]
     assert not [text for text in others if re.match(r"(curl|grpcurl|k6|twins|pip|python) ", text)]
