@@ -11,7 +11,7 @@ from service.processes.worker import Worker
 from service.settings import Settings
 from twins.card import Card
 from twins.errors import NonFiniteOutput
-from twins.running import BackendName
+from twins.running import BackendName, Running
 from twins.runtime.backend import Backend, Device, Finished
 from twins.tasks.sample import Output, Sample
 from twins.zoo import loading
@@ -62,7 +62,7 @@ class NullBackend:
 class NullWorker(Worker):
     """A worker with a null backend."""
 
-    def open_backend(self) -> Backend:
+    def open_backend(self, running: Running) -> Backend:  # noqa: ARG002
         """Return the null backend."""
         return NullBackend()
 

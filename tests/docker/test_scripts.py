@@ -26,7 +26,8 @@ def run(script: str, *arguments: object, **environ: str) -> subprocess.Completed
 def lock(tmp_path) -> Path:
     """Write a file that pins all installed packages."""
     file = tmp_path / "constraints.txt"
-    file.write_text("\n".join(f"{each.name}=={each.version.partition('+')[0]}" for each in distributions()))
+    found = {each.name: each.version.partition("+")[0] for each in reversed(list(distributions()))}  # the first counts
+    file.write_text("\n".join(f"{name}=={version}" for name, version in found.items()))
     return file
 
 

@@ -201,11 +201,11 @@ def test_the_models_are_listed_with_the_backend_that_runs_them(client, server):
 def test_the_models_and_their_cards_are_listed(client):
     entry, *others = client.get("/models").json()["models"]
     card = client.get(f"/models/{entry['name']}").json()
-    shown = {"variant": "svt_nano", "backend": card["backend"]}
+    shown = {"variant": "svt_nano", "version": "1", "backend": card["backend"]}
     assert entry == {"name": "twins_svt_nano", "task": "classify", "classes": 13, **shown}
     assert others == [
         {"name": "twins_svt_nano_fpn", "task": "segment", "classes": 13, **shown},
-        {"name": "twins_svt_nano_maskrcnn", "task": "detect", "classes": 12, "variant": "svt_nano", "backend": "torch"},
+        {"name": "twins_svt_nano_maskrcnn", "task": "detect", "classes": 12, **shown, "backend": "torch"},
     ]
     assert card["labels"][2] == {"name": "cat", "synset": None, "colour": None, "category": None}
     assert card["geometry"] == {"short_side": 124, "crop": 112, "interpolation": "bicubic", "long_side": None}

@@ -76,7 +76,7 @@ def test_a_palette_of_too_many_classes_is_rejected_before_anything_runs():
 
 def test_a_classification_names_its_model_and_leaves_out_missing_synsets():
     found = Classification((Prediction("cat", 2, 0.75), Prediction("dog", 3, 0.25, "n01")))
-    (renderer,) = RENDERERS["classify"].values()
+    renderer = RENDERERS["classify"]["json"]
     assert json.loads(renderer.render(RenderInput(found, CARD, ClassifyOptions())).content) == {
         "model": "city",
         "predictions": [
