@@ -88,11 +88,11 @@ class ModelRepository:
             await asyncio.sleep(every_s)
             try:
                 await self.follow_changes()
-            except (ModelControlFailed, OSError) as error:
+            except ModelControlFailed as error:
                 log.error("the model repository cannot be read", detail=str(error))
 
     async def follow_changes(self) -> None:
-        """Serve the newest versions, and withdraw those whose folders are gone. Raise ModelControlFailed, OSError."""
+        """Serve the newest versions, and withdraw those whose folders are gone. Raise ModelControlFailed."""
         assert self.folder
         found = await in_thread(repository.find, self.folder)
         for name in found.keys() - self.unloaded:
@@ -194,8 +194,8 @@ class ModelRepository:
 
 
 async def in_thread(function: Callable[[*Arguments], Returned], *arguments: *Arguments) -> Returned:
-    """Return what a function of the repository returns. Raise ModelControlFailed for its errors."""
+    """Return what a function of the repository returns. Raise ModelControlFailed for its errors and the disk's."""
     try:
         return await asyncio.to_thread(function, *arguments)
-    except RepositoryError as error:
+    except (RepositoryError, OSError) as error:
         raise ModelControlFailed(str(error)) from error

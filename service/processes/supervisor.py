@@ -8,7 +8,7 @@ from typing import Any
 
 from service import logs, metrics
 from service.cores import shares
-from service.errors import ServiceError
+from service.errors import Internal, ServiceError
 from service.ipc.messages import (
     DeviceChosen,
     Fatal,
@@ -237,6 +237,9 @@ class Supervisor:
             reply = ModelOrderDone(order.id, await self.repository.carry_out(order))
         except ServiceError as error:
             reply = ModelOrderDone(order.id, code=error.code, detail=error.detail)
+        except Exception as error:  # an order that fails must not end the service
+            log.error("model order failed", model=order.name, exc_info=error)
+            reply = ModelOrderDone(order.id, code=Internal.code, detail="see the server's log")
         self.control.send(peer, reply)
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:

@@ -43,6 +43,13 @@ def test_an_encoded_image_is_decoded_and_classified(found, protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_request_above_the_batch_limit_is_split_and_put_together_again(found, protocol):
+    answers = found[protocol]
+    assert answers["rows"] == 20
+    assert [row[0] for row in answers["many"]] == ["cat", "cat"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_bad_image_has_its_own_error_and_leaves_the_others_unharmed(found, protocol):
     answers = found[protocol]
     assert answers["errors"] == ["", f"unsupported_media_type: {NO_IMAGE}"]
