@@ -54,7 +54,7 @@ def control(socket, file):
 
 
 async def load(control: ModelControl, name: str, file: Path) -> list[dict]:
-    """Load a model, and return the log lines."""
+    """Load a model, and return the log lines. Only one may run at a time: two captures that overlap never end."""
     with capture_logs() as lines:
         await control.load(ModelReference(name, file))
     return lines
@@ -119,7 +119,7 @@ async def test_a_path_with_a_null_byte_is_logged_and_ends_nothing(control):
 
 
 async def test_two_models_are_sent_to_a_worker_once_each(control, socket, file):
-    await asyncio.gather(load(control, "first", file), load(control, "second", file))
+    await asyncio.gather(*(control.load(ModelReference(name, file)) for name in ("first", "second")))
     worker = control.slots["worker-0"]
     await control.on_models(worker, WorkerModels(tuple(worker.models.values()), ()))
     assert sorted(message.reference.name for message in socket.sent) == ["first", "second"]
@@ -138,7 +138,7 @@ async def test_a_model_that_is_unloaded_while_a_worker_loads_it_is_unloaded_when
 async def test_a_model_is_unloaded_although_its_weights_are_still_read_when_the_order_comes(control, file, monkeypatch):
     reading, resolve = threading.Event(), hub.resolve
     monkeypatch.setattr(hub, "resolve", lambda reference: reading.wait(30) and resolve(reference))
-    loading = asyncio.create_task(load(control, "other", file))
+    loading = asyncio.create_task(control.load(ModelReference("other", file)))
     await asyncio.sleep(0)
     unloading = asyncio.create_task(control.unload("other"))
     await asyncio.sleep(0)
