@@ -28,6 +28,7 @@ TITLES = {
     "scale-threads": "Threads",
     "scale-clients": "Clients",
     "scale-sizes": "Image sizes",
+    "scale-overlays": "Overlays",
     "scale-batches": "Batch limit",
     "scale-frontends": "Frontends",
     "scale-models": "Models served",

@@ -13,6 +13,7 @@ from bench.result import Result, Row, Target, quick_option
 from bench.service import sweeps
 
 REFUSED_MS = 100.0
+OVERLAY_MEGAPIXELS, OVERLAY_MS = 12, 600.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ def overload_targets(rows: Sequence[Row]) -> list[Target]:
     ]
 
 
+def overlay_targets(rows: Sequence[Row]) -> list[Target]:
+    """Return how long an overlay of 12 megapixels takes."""
+    (large,) = (row for row in rows if row["megapixels"] == OVERLAY_MEGAPIXELS)
+    took_ms = float(large["p50 ms"] or 0)
+    text = f"An overlay of {OVERLAY_MEGAPIXELS} megapixels as a PNG, p50 of one client"
+    return [Target(text, f"under {OVERLAY_MS:.0f} ms", f"{took_ms:.0f} ms", met=0 < took_ms < OVERLAY_MS)]
+
+
 def target(text: str, measured: float, least: float) -> Target:
     """Return a target for a ratio."""
     return Target(text, f"at least {least:.0%}", f"{measured:.0%}", met=measured >= least)
@@ -63,13 +72,14 @@ SWEEPS = {
     "threads": Sweep(sweeps.threads, Columns("threads", "req/s", "p99 ms", "model"), worst_threads),
     "clients": Sweep(sweeps.client_numbers, Columns("clients", "req/s", "p99 ms")),
     "sizes": Sweep(sweeps.sizes, Columns("megapixels", "req/s", "p99 ms")),
+    "overlays": Sweep(sweeps.overlays, Columns("megapixels", "p50 ms", "req/s"), overlay_targets),
     "batches": Sweep(sweeps.batches, Columns("max_batch", "req/s", "p99 ms")),
     "frontends": Sweep(sweeps.frontend_numbers, Columns("frontends", "req/s", "p99 ms")),
     "models": Sweep(sweeps.model_numbers, Columns("models", "req/s", "p99 ms")),
     "overload": Sweep(sweeps.overload, Columns("multiple", "req/s", "429/s"), overload_targets),
 }
 
-QUICK = ("threads", "overload")
+QUICK = ("threads", "overlays", "overload")
 """The sweeps of a short run: those with a target."""
 
 

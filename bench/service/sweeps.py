@@ -18,7 +18,7 @@ from tests.server import Server, wait_until
 from tools.documents import ROOT
 
 IMAGE = (ROOT / "examples" / "cat.jpg").read_bytes()
-NANO, SMALL = "twins_svt_nano", "twins_svt_small"
+NANO, SMALL, SEGMENTER = "twins_svt_nano", "twins_svt_small", "twins_svt_nano_fpn"
 SATURATING = 32  # clients
 WARM_UP_S = 1.5
 START_S = 600.0
@@ -64,9 +64,11 @@ def measure(server: Server, run: Callable[[Sequence[str]], Load], paths: Sequenc
     }
 
 
-def closed(server: Server, seconds: float, *, number: int = SATURATING, body: bytes = IMAGE) -> Row:
+def closed(
+    server: Server, seconds: float, *, number: int = SATURATING, body: bytes = IMAGE, path: str = "/classify"
+) -> Row:
     """Return the figures of a closed loop with that number of clients."""
-    return measure(server, lambda urls: clients.closed(urls, body, clients=number, seconds=seconds))
+    return measure(server, lambda urls: clients.closed(urls, body, clients=number, seconds=seconds), [path])
 
 
 def opened(server: Server, seconds: float, rate: float) -> Row:
@@ -99,6 +101,15 @@ def sizes(seconds: float) -> Iterator[Row]:
         for megapixels in (0.1, 0.5, 1, 3, 6, 12, 24):
             body = enlarged(megapixels)
             row = closed(server, seconds, number=8, body=body)
+            yield {"megapixels": megapixels, "kB": len(body) // 1000, **row}
+
+
+def overlays(seconds: float) -> Iterator[Row]:
+    """Change the size of the image that an overlay is painted on, as a PNG for one client."""
+    with service(models=[NANO, SEGMENTER]) as server:
+        for megapixels in (1, 3, 6, 12, 24):
+            body = enlarged(megapixels)
+            row = closed(server, seconds, number=1, body=body, path="/segment?format=overlay")
             yield {"megapixels": megapixels, "kB": len(body) // 1000, **row}
 
 

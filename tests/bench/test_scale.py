@@ -3,7 +3,7 @@
 import pytest
 
 from bench.service import clients
-from bench.service.scale import overload_targets, worst_threads
+from bench.service.scale import overlay_targets, overload_targets, worst_threads
 from bench.service.sweeps import IMAGE
 from tests.server import Server
 
@@ -55,3 +55,10 @@ def test_the_peak_of_the_closed_loops_counts_for_the_goodput():
 def test_an_overload_is_refused_at_once_and_with_429_only(others, met):
     _, target = overload_targets([{"multiple": 3.0, "req/s": 95.0, **OTHERS, **others}])
     assert target.met == met
+
+
+@pytest.mark.parametrize(("took_ms", "met"), [(599.0, True), (600.0, False), (None, False)])
+def test_an_overlay_of_twelve_megapixels_counts_alone(took_ms, met):
+    rows = [{"megapixels": 1, "p50 ms": 9.0}, {"megapixels": 12, "p50 ms": took_ms}, {"megapixels": 24, "p50 ms": 9e9}]
+    (target,) = overlay_targets(rows)
+    assert target.met is met
