@@ -1,29 +1,16 @@
-"""All settings of the service in one typed object, read from flags, `TWINS_*` variables or a TOML file.
+"""All settings of the service in one typed object. `service.setting_sources` reads them."""
 
-This is the only module that reads the environment. A flag takes precedence over a variable, a variable over the file,
-and the file over the default.
-"""
-
-import difflib
-import os
-import re
-import tomllib
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.setting_problems import describe
 from service.setting_types import Devices, Keys, List, Networks, Port, Route, SpacedList
 from twins.images.decode import Limits
 from twins.preprocessing import SYNTAX
 from twins.running import BackendChoice, Precision
 from twins.zoo.models import DEFAULT_MODELS
-
-PREFIX = "TWINS_"
-CONFIG = "config"  # the path of the settings file, which is not a setting itself
 
 
 class SettingsError(ValueError):
@@ -220,115 +207,3 @@ class Settings(BaseModel):
     def image_limits(self) -> Limits:
         """Return the limits that `twins.images.decode` checks."""
         return Limits(self.max_image_bytes, self.max_pixels, self.max_side, self.max_frames)
-
-
-def load(flags: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from all sources. Raise SettingsError if a name or a value is wrong."""
-    environ = os.environ if environ is None else environ
-    variables = twins_variables(environ)
-    named_file = variables.pop(CONFIG, None)
-    config = flags.get(CONFIG) or named_file
-    file = read_file(Path(str(config))) if config else {}
-    of_platform = {VERTEX_VARIABLES[name]: value for name, value in environ.items() if name in VERTEX_VARIABLES}
-    sources = (
-        (file, lambda name: f"{name} in {config}"),
-        (of_platform, {name: f"the variable {variable}" for variable, name in VERTEX_VARIABLES.items()}.__getitem__),
-        (variables, lambda name: f"the variable {PREFIX}{name.upper()}"),
-        ({name: value for name, value in flags.items() if name != CONFIG}, flag_name),
-    )
-    merged: dict[str, object] = {}
-    origins: dict[str, str] = {}
-    for values, written_as in sources:
-        for name, value in values.items():
-            check_name(name, written_as)
-            merged[name], origins[name] = value, written_as(name)
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as error:
-        names = {name: origins.get(name, flag_name(name)) for name in Settings.model_fields}
-        first = {each["loc"][:1]: each for each in reversed(error.errors())}  # of a setting; later ones follow from it
-        problems = [describe(each, Settings.model_fields, names, secret=SECRET) for each in first.values()]
-        raise SettingsError("\n".join(reversed(problems))) from error
-
-
-VERTEX_VARIABLES = {
-    "AIP_HTTP_PORT": "http_port",
-    "AIP_PREDICT_ROUTE": "predict_route",
-    "AIP_HEALTH_ROUTE": "health_route",
-}
-"""The setting of each variable by which Vertex AI configures a container."""
-
-
-def twins_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that set a setting of this service, by the setting's name."""
-    found = {key[len(PREFIX) :].lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
-    return {name: value for name, value in found.items() if not KUBERNETES_VARIABLES.fullmatch(f"{name}={value}")}
-
-
-KUBERNETES_VARIABLES = re.compile(r"(service_host|service_port\w*|port_\d+_\w+)=.*|port=tcp://.*")
-"""Variables that Kubernetes adds to every container if a Service is called `twins`."""
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Return the values of a TOML file. Raise SettingsError if it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot read the settings: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: cannot read the settings: it is not a text file in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: cannot read the settings: it is not valid TOML: {error}") from error
-
-
-def check_name(name: str, written_as: Any) -> None:
-    """Raise SettingsError if there is no setting of this name, and suggest the closest name."""
-    if name in Settings.model_fields:
-        return
-    close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    hint = f"; did you mean {written_as(close[0])}?" if close else ""
-    raise SettingsError(f"{written_as(name)} is not a setting{hint}")
-
-
-def flag_name(name: str) -> str:
-    """Return the command line flag of a setting."""
-    return "--" + FLAG_NAMES.get(name, name).replace("_", "-")
-
-
-FLAG_NAMES = {"models": "model", "api_keys": "api-key"}
-"""Flags that may be repeated, which have a singular name."""
-
-
-SECRET = {"api_keys"}
-"""Settings whose values are never shown in messages."""
-
-
-COMPILED_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-"""The variable by which PyTorch learns where it keeps what torch.compile has compiled."""
-
-
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which prometheus_client learns where the metric files of all processes are."""
-
-
-PASSIVE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Make the threads of GNU's and LLVM's OpenMP sleep while they wait. By default they spin, on cores that others need.
-
-The libraries read these variables when a process starts.
-"""
-
-
-def child_environment() -> dict[str, str]:
-    """Return the environment for a child process: without our settings, which it receives in another way."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return {**PASSIVE_THREADS, **inherited}
-
-
-def variable(name: str) -> str | None:
-    """Return an environment variable that is not a setting."""
-    return os.environ.get(name)
-
-
-def set_variable(name: str, value: str) -> None:
-    """Set an environment variable, for libraries that read it when they are imported."""
-    os.environ[name] = value

@@ -15,7 +15,7 @@ from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
 from service.rpc import server as rpc_server
 from service.rpc import stream
-from service.settings import load
+from service.setting_sources import load
 from tools import tables
 from tools.documents import (
     ARCHITECTURE,

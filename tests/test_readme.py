@@ -19,7 +19,7 @@ from service.cli.evaluate import evaluate
 from service.cli.main import twins
 from service.cli.serve import serve
 from service.processes.models import parse_references
-from service.settings import load
+from service.setting_sources import load
 from tests import detection, segmentation
 from tests.forward import LONG
 from tests.server import Server

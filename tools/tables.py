@@ -11,15 +11,17 @@ from urllib.parse import urlsplit
 import torch
 from prometheus_client.metrics import MetricWrapperBase
 
-from service import metrics
+from service import metric_series
 from service.cli.models import figures
 from service.cli.serve import default_text
 from service.cores import shares
+from service.environment import PREFIX
 from service.errors import Refused, ServiceError
 from service.rest import problems
 from service.rest.endpoints import ENDPOINTS
 from service.rpc import statuses
-from service.settings import PREFIX, Settings, flag_name
+from service.setting_sources import flag_name
+from service.settings import Settings
 from tests.golden import names
 from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, README, SETTINGS
 from twins.card import HeadName
@@ -56,7 +58,7 @@ def default_of(name: str) -> str:
 
 def metric_rows() -> Iterator[tuple[str, ...]]:
     """Yield the name, type, labels and meaning of every metric."""
-    for collector in vars(metrics).values():
+    for collector in vars(metric_series).values():
         if isinstance(collector, MetricWrapperBase):
             (described,) = collector.describe()
             name = described.name + ("_total" if described.type == "counter" else "")

@@ -7,19 +7,12 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
+from service.environment import METRICS_FOLDER, PREFIX, set_variable
 from service.processes import listening, runtime_folder
 from service.processes.models import parse_references
 from service.processes.runtime_folder import RuntimeFolder
-from service.settings import (
-    CONFIG,
-    FLAG_NAMES,
-    METRICS_FOLDER,
-    PREFIX,
-    Settings,
-    flag_name,
-    load,
-    set_variable,
-)
+from service.setting_sources import CONFIG, FLAG_NAMES, flag_name, load
+from service.settings import Settings
 from twins.runtime.choice import check_installed, check_int8
 from twins.zoo import hub
 from twins.zoo.models import ModelReference

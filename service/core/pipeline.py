@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from service import errors, metrics
+from service import errors, metric_series, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Timing
 from service.core.inputs import ImageTensor, Input, InputTensor
@@ -91,7 +91,7 @@ class Pipeline:
         timing = Timing(
             decode_queue_s, prepared.decode_s, prepared.preprocess_s, pooled.queue_s, pooled.infer_s, finish_s
         )
-        for stage in metrics.STAGES:
+        for stage in metric_series.STAGES:
             metrics.stage(card.key, stage, getattr(timing, stage))
         return Answer(result, timing)
 

@@ -3,7 +3,8 @@
 import errno
 import socket
 
-from service.settings import Settings, SettingsError, flag_name
+from service.setting_sources import flag_name
+from service.settings import Settings, SettingsError
 
 BACKLOG = 2048
 

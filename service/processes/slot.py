@@ -13,9 +13,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from service import logs
+from service.environment import child_environment
 from service.ipc.messages import LoadModel, ModelStatus, UnloadModel, WorkerState
 from service.processes.child import ChildConfig
-from service.settings import Settings, child_environment
+from service.settings import Settings
 from twins.zoo.models import ModelReference
 
 WATCH_S, LATE_S = 0.2, 1.0

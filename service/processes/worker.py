@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from service import logs, metrics
 from service.core.local import LocalPool, Observer
 from service.cores import shares
+from service.environment import COMPILED_FOLDER, set_variable, variable
 from service.ipc.messages import (
     DeviceChosen,
     FrontendGone,
@@ -24,7 +25,7 @@ from service.ipc.transport import ClientSocket
 from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.jobs import Jobs, Tag
-from service.settings import COMPILED_FOLDER, Settings, set_variable, variable
+from service.settings import Settings
 from twins.errors import DeviceLost, TwinsError
 from twins.preprocessing import assumed, describe
 from twins.running import Running

@@ -4,7 +4,7 @@ import msgspec
 
 from service.core.call import Answer
 from service.errors import ServiceError
-from service.metrics import STAGES
+from service.metric_series import STAGES
 from service.rest.problems import Problem
 from twins.card import Card
 

@@ -8,7 +8,8 @@ import yaml
 
 import twins
 from service.processes import supervisor
-from service.settings import Settings, load
+from service.setting_sources import load
+from service.settings import Settings
 from tests.container.engine import compose
 from tests.container.images import CPU_FILES
 from tools.documents import PAGES, ROOT, commands, examples

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import twins
-from service.settings import load
+from service.setting_sources import load
 from tests.container import images
 from tools.documents import OPERATIONS, prose
 from twins.zoo.models import ZOO

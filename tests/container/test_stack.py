@@ -8,7 +8,7 @@ import pytest
 
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
-from service.settings import load
+from service.setting_sources import load
 from tests.container.conftest import DETECTOR, OWN
 from tests.container.stack import NOFILE, Stack
 from tests.server import wait_until

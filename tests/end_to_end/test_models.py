@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from service.settings import load
+from service.setting_sources import load
 from tests.golden import cases, seeded
 from tests.server import Server, wait_until
 from twins.zoo import hub

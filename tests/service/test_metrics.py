@@ -10,10 +10,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metrics
+from service import metric_series
 from twins.images.decode import ImageError
 
-METRICS = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
+METRICS = {name: found for name, found in vars(metric_series).items() if isinstance(found, MetricWrapperBase)}
 FAMILIES = {name: next(iter(found.collect())) for name, found in METRICS.items()}
 NOT_BASE_UNITS = re.compile(
     "_(ms|millis|milliseconds|microseconds|minutes|hours|kb|mb|kilobytes|megabytes|percent)(_|$)"
@@ -81,7 +81,7 @@ def test_every_reason_for_rejecting_an_image_is_an_identifier():
 # ---------------------------------------------------------------------- several processes
 
 FRONTEND = """
-from service import metrics
+from service import metric_series, metrics
 metrics.request("nano", "http", "ok", 0.02)
 metrics.request("nano", "http", "ok", 0.2)
 metrics.in_flight(3)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.environment import PREFIX, child_environment
 from service.processes.child import ChildConfig, decode, settings_with_keys
-from service.settings import PREFIX, Settings, SettingsError, child_environment, flag_name, load
+from service.setting_sources import flag_name, load
+from service.settings import Settings, SettingsError
 from twins.images.decode import Limits
 from twins.zoo.models import ModelReference
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import numpy as np
 import pytest
 
-from service import errors, metrics
+from service import errors, metric_series
 from service.errors import Internal, ServiceError, Unavailable
 from service.ipc.messages import (
     Abandon,
@@ -214,9 +214,9 @@ async def test_a_sample_that_was_in_two_crashes_is_never_sent_again(pool, worker
 
 
 async def test_a_sample_that_was_in_two_crashes_counts_as_sent_again_once(pool, workers):
-    before = counted(metrics.RETRIES, model="nano")
+    before = counted(metric_series.RETRIES, model="nano")
     await asyncio.wait({await lose(pool, workers)})
-    assert counted(metrics.RETRIES, model="nano") - before == MAX_CRASHES - 1
+    assert counted(metric_series.RETRIES, model="nano") - before == MAX_CRASHES - 1
 
 
 async def test_a_sample_that_only_waited_in_two_crashes_is_sent_again(pool, workers):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from service.environment import COMPILED_FOLDER
 from service.errors import Internal, ServiceError
 from service.ipc.messages import (
     Done,
@@ -26,7 +27,7 @@ from service.ipc.transport import ClientSocket, ServerSocket
 from service.processes import child
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
-from service.settings import COMPILED_FOLDER, Settings
+from service.settings import Settings
 from tests.backends import FakeBackend, FakeModel, sample
 from twins.running import AS_THE_OTHERS
 from twins.tasks import encode_params

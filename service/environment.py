@@ -1,0 +1,43 @@
+"""The environment of the process. This is the only module that reads or changes it."""
+
+import os
+from collections.abc import Mapping
+
+PREFIX = "TWINS_"
+"""How the names of variables begin that set a setting."""
+
+
+COMPILED_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""The variable by which PyTorch learns where it keeps what torch.compile has compiled."""
+
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client learns where the metric files of all processes are."""
+
+
+PASSIVE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""Make the threads of GNU's and LLVM's OpenMP sleep while they wait. By default they spin, on cores that others need.
+
+The libraries read these variables when a process starts.
+"""
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for a child process: without our settings, which it receives in another way."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**PASSIVE_THREADS, **inherited}
+
+
+def all_variables() -> Mapping[str, str]:
+    """Return the whole environment."""
+    return os.environ
+
+
+def variable(name: str) -> str | None:
+    """Return an environment variable that is not a setting."""
+    return os.environ.get(name)
+
+
+def set_variable(name: str, value: str) -> None:
+    """Set an environment variable, for libraries that read it when they are imported."""
+    os.environ[name] = value
