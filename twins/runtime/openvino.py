@@ -91,6 +91,15 @@ def save_graph(graph: openvino.Model, path: Path) -> None:
         raise OSError(str(error).strip().rpartition("\n")[2]) from error
 
 
+def prepare_types() -> None:
+    """Make the binding's table of data types before several threads need it.
+
+    The first thread that reads a tensor makes the table, and lets go of Python's lock meanwhile. A second thread that
+    takes the lock and waits for the table stops the process for ever.
+    """
+    openvino.Tensor(openvino.Type.u8, [1]).data  # noqa: B018
+
+
 class OpenVinoBackend:
     """OpenVINO on the CPU."""
 
@@ -107,6 +116,7 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,  # other processes have the same cores
         }
         self.core = openvino.Core()
+        prepare_types()
 
     def load(self, reference: ModelReference) -> "OpenVinoModel":
         """Load a model. Raise TwinsError."""

@@ -226,3 +226,34 @@ def test_a_program_for_any_shape_is_right_after_a_shape_at_which_windows_are_pad
     for size in ((32, 32), (65, 97), (112, 112), (224, 224)):
         given = images(1, size=size)
         assert np.abs(by_class(model.run(given)) - by_class(torch_nano.run(given))).max() < TOLERANCE
+
+
+TWO_AT_ONCE = """
+import threading
+
+from twins.runtime.openvino import OpenVinoBackend
+from twins.runtime.plan import Plan
+from twins.zoo.models import DEFAULT_MODELS, parse_reference
+
+backend = OpenVinoBackend(Plan())
+together = threading.Barrier(2)
+
+
+def serve():
+    model = backend.load(parse_reference(DEFAULT_MODELS["classify"]))
+    compiled = model.program
+    model.program = lambda key, streams: (compiled(key, streams), together.wait(60))[0]
+    model.warm_up(1)
+
+
+threads = [threading.Thread(target=serve) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_models_that_read_their_first_tensors_at_once_do_not_stop_the_process():
+    """Without `prepare_types`, about every third run stops for ever."""
+    subprocess.run([sys.executable, "-c", TWO_AT_ONCE], check=True, timeout=120)
