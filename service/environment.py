@@ -22,10 +22,20 @@ The libraries read these variables when a process starts.
 """
 
 
+DECODER_NAMES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
+"""The variables that a decoder process needs to start. It handles untrusted data and gets nothing else."""
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process: without our settings, which it receives in another way."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return {**PASSIVE_THREADS, **inherited}
+
+
+def decoder_environment() -> dict[str, str]:
+    """Return the environment for a decoder process, which uses one thread and keeps no memory that it has freed."""
+    inherited = {name: os.environ[name] for name in DECODER_NAMES if name in os.environ}
+    return {**inherited, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
 def all_variables() -> Mapping[str, str]:

@@ -11,6 +11,7 @@ class ServiceError(Exception):
     │   ├── NotAcceptable
     │   ├── UnsupportedMedia
     │   ├── UnreadableImage
+    │   │   └── DecodeTimeout
     │   └── ModelControlFailed
     ├── Unauthenticated
     ├── Forbidden
@@ -73,6 +74,13 @@ class UnreadableImage(BadRequest):
 
     code = "unreadable_image"
     title = "The image cannot be decoded"
+
+
+class DecodeTimeout(UnreadableImage):
+    """The image takes longer to decode than the service allows."""
+
+    code = "decode_timeout"
+    title = "The image takes too long to decode"
 
 
 class ModelControlFailed(BadRequest):

@@ -64,6 +64,11 @@ DRAIN_DEADLINE = Gauge(
     multiprocess_mode="livemostrecent",
 )
 REFUSED = Counter("twins_images_refused", "Number of images that were rejected.", ["reason"])
+DECODES_GIVEN_UP = Counter(
+    "twins_decodes_given_up",
+    "Number of large images whose decoding was given up: timeout, crash or cancelled.",
+    ["reason"],
+)
 LOG_LINES_DROPPED = Counter(
     "twins_log_lines_dropped",
     "Number of log lines that were dropped because standard error was not read fast enough.",

@@ -107,6 +107,11 @@ def image_refused(reason: str) -> None:
     metric_series.REFUSED.labels(reason).inc()
 
 
+def decode_given_up(reason: str) -> None:
+    """Count a large image whose decoding was given up."""
+    metric_series.DECODES_GIVEN_UP.labels(reason).inc()
+
+
 def retried(model: str) -> None:
     """Count a sample that is sent to a worker again."""
     metric_series.RETRIES.labels(model).inc()

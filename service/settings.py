@@ -119,6 +119,15 @@ class Settings(BaseModel):
         description="Decode images in this many threads per frontend. "
         "0 means one per core, divided among the frontends.",
     )
+    isolate_pixels: int = Field(
+        16_000_000,
+        ge=0,
+        description="Decode images with more than this many pixels in processes that are killed if one takes too long. "
+        "0 means never.",
+    )
+    decode_timeout_s: float = Field(
+        10.0, gt=0, description="Give up an image that takes more than this many seconds to decode in such a process."
+    )
     frontends: int = Field(
         0,
         ge=0,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import twins
-from service.core import ids, pipeline
+from service.core import ids, pipeline, preparation
 from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
 from service.rpc import server as rpc_server
@@ -167,7 +167,7 @@ SCRAPE = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read
 MODEL = SimpleNamespace(card=SimpleNamespace(task="classify"))
 WARM_UP_SIZES = BatchRunner(MODEL, "cpu", max_batch=8).sizes()
 CLASSES = {name: classes for (_, classes), name in labels.ASSUMED.items()}
-LARGEST_MB = pipeline.PREPARE_BYTES * Limits.max_pixels // 10**6
+LARGEST_MB = preparation.PREPARE_BYTES * Limits.max_pixels // 10**6
 AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
 
 
@@ -182,7 +182,7 @@ AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
         (OPERATIONS, f"batches of {', '.join(map(str, WARM_UP_SIZES[:3]))} and so on"),
         (GRPC, f"while {stream.WIDTH} answers wait"),
         (GRPC, f"more than {rpc_server.FRAMING_BYTES // 2**10} KiB beyond"),
-        (SECURITY, f"{pipeline.PREPARE_BYTES} bytes per pixel are reserved: {LARGEST_MB} MB"),
+        (SECURITY, f"{preparation.PREPARE_BYTES} bytes per pixel are reserved: {LARGEST_MB} MB"),
         (SECURITY, f"While a mask is finished, {pipeline.FINISH_BYTES} bytes per pixel"),
         (CHECKPOINTS, f"`blocks.0.0.norm1.weight` | {TIMM.crop} |"),
         (CHECKPOINTS, f"`stages.0.0.norm1.weight` | {MMPRETRAIN.crop} |"),

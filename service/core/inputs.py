@@ -19,6 +19,11 @@ class ImageTensor:
 
     pixels: NDArray[np.uint8]  # (height, width, 3), RGB
 
+    @property
+    def pixel_count(self) -> int:
+        """Return the number of pixels."""
+        return self.pixels.size // 3
+
     def image(self, limits: Limits) -> InputImage:
         """Return the image. Raise BadRequest for another type or shape, TooLarge for one that exceeds the limits."""
         check_tensor("the image", self.pixels, np.uint8, ("height", "width", 3))

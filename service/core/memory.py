@@ -13,6 +13,7 @@ from typing import Self
 from service.errors import Cancelled, Overloaded, TooLarge
 
 RETRY_AFTER_S = 1
+SPARE_SHARE = 0.25  # of the limit, which large images leave to small ones while several of them are decoded
 
 
 class MemoryBudget:
@@ -22,6 +23,7 @@ class MemoryBudget:
         self.limit_bytes = limit_bytes
         self.reserved_bytes = 0
         self.running = 0  # threads that hold working memory, which they release soon
+        self.running_large = 0  # of these, the ones that work on large images
         self.changed = threading.Condition()
 
     def open(self) -> "MemoryAccount":
@@ -31,6 +33,11 @@ class MemoryBudget:
     def fits(self, size_bytes: int) -> bool:
         """Return whether so many more bytes are within the limit."""
         return self.reserved_bytes + size_bytes <= self.limit_bytes
+
+    def waits(self, size_bytes: int, *, large: bool) -> bool:
+        """Return whether a thread should wait for others. Large images together leave a part to small ones."""
+        spare = int(SPARE_SHARE * self.limit_bytes) if large and self.running_large else 0
+        return self.running > 0 and not self.fits(size_bytes + spare)
 
     def check(self, size_bytes: int, own_bytes: int) -> None:
         """Raise TooLarge for a call that exceeds the limit even alone, Overloaded for what cannot be reserved now."""
@@ -101,25 +108,27 @@ class MemoryAccount:
                 self.release_if_unused()
 
     @contextmanager
-    def working(self, size_bytes: int) -> Iterator[None]:
+    def working(self, size_bytes: int, *, large: bool = False) -> Iterator[None]:
         """Reserve what a thread needs for the moment; block the thread while others hold memory that they release soon.
 
         A thread must not nest this. Raise Overloaded, TooLarge, or Cancelled if the call ends meanwhile.
         """
         budget = self.budget
         with budget.changed:
-            while budget.running and not budget.fits(size_bytes) and not self.ended:
+            while budget.waits(size_bytes, large=large) and not self.ended:
                 budget.changed.wait()
             if self.ended:
                 raise Cancelled("the call ended while it waited for memory")
             budget.check(size_bytes, self.size_bytes)
             self.add(size_bytes)
             budget.running += 1
+            budget.running_large += large
         try:
             yield
         finally:
             with budget.changed:
                 budget.running -= 1
+                budget.running_large -= large
                 self.add(-size_bytes)
 
     def check_used(self) -> None:

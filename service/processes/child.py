@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from service import logs, metrics
+from service import limits, logs, metrics
 from service.ipc.messages import Fatal, Heartbeat, Stop, address
 from service.ipc.transport import ClientSocket
 from service.processes.loop import Loop
@@ -64,6 +64,7 @@ def settings_with_keys(settings: Settings) -> dict[str, Any]:
 
 def start(main: Callable[[ChildConfig, Settings, ClientSocket], Coroutine[Any, Any, None]]) -> None:
     """Run a child process: `main` with its config, the settings and the connection to the supervisor."""
+    limits.forbid_core_dumps()
     config = decode(sys.stdin.buffer.read())
     settings = Settings.model_validate(config.settings)
     logs.configure(settings, process=config.role, on_drop=metrics.log_line_dropped)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from service import logs, metrics
+from service import limits, logs, metrics
 from service.cores import shares
 from service.errors import Internal, ServiceError
 from service.ipc.messages import (
@@ -318,6 +318,8 @@ class Supervisor:
 
 def run(settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> int:
     """Serve resolved models, and return the exit code. Raises SettingsError if a port is taken."""
+    limits.forbid_core_dumps()
+    limits.raise_open_files()
     logs.configure(settings, process="supervisor", on_drop=metrics.log_line_dropped)
     with reserve(settings, "http_port") as http, reserve(settings, "grpc_port") as grpc:
         ports = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}

@@ -21,6 +21,7 @@ CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.TooLarge: (413, grpc.StatusCode.INVALID_ARGUMENT),
     errors.UnsupportedMedia: (415, grpc.StatusCode.INVALID_ARGUMENT),
     errors.UnreadableImage: (422, grpc.StatusCode.INVALID_ARGUMENT),
+    errors.DecodeTimeout: (422, grpc.StatusCode.INVALID_ARGUMENT),
     errors.Overloaded: (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
     errors.Cancelled: (499, grpc.StatusCode.CANCELLED),
     errors.Internal: (500, grpc.StatusCode.INTERNAL),

@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from twins.errors import TwinsError
 from twins.images import structure as blocks
-from twins.images.input_image import InputImage, SmallestSize, reduce
+from twins.images.input_image import Area, InputImage, Size, SmallestSize, reduce
 from twins.images.structure import Block
 
 DecodedImage = Image.Image
@@ -121,6 +121,35 @@ class Limits:
     max_run_pixels: int = 1_000_000  # of a BMP compressed by run lengths, which Pillow decodes in Python
 
 
+@dataclass(frozen=True, eq=False)
+class OpenedImage:
+    """An image file whose structure and header are within the limits. None of its pixels has been decoded yet."""
+
+    image: DecodedImage
+    size: Size  # as the header has it; `image` is smaller if the decoder reduces it
+    area: Area | None  # what the image covers of `image` if the decoder reduces it
+    buffered: bool  # whether the decoder holds all pixels, however far it reduces them
+
+    @property
+    def pixel_count(self) -> int:
+        """Return the number of pixels by the header."""
+        return math.prod(self.size)
+
+    @property
+    def held_pixels(self) -> int:
+        """Return the number of pixels that the decoder holds."""
+        return self.pixel_count if self.buffered else math.prod(self.image.size)
+
+    def decode(self, *, exif_orientation: bool) -> InputImage:
+        """Return the first frame as an RGB image with 8 bits per channel. Raise Undecodable."""
+        with translate_decoder_errors():
+            self.image.load()  # reading the EXIF tag first would load a PNG as well and hide that it is damaged
+            orientation = read_orientation(self.image) if exif_orientation else None
+            rgb = to_rgb(self.image)
+        decoded = InputImage.whole(rgb) if self.area is None else InputImage(rgb, self.size, self.area)
+        return decoded if orientation is None else decoded.transpose(orientation)
+
+
 def decode(
     data: bytes,
     limits: Limits,
@@ -131,9 +160,19 @@ def decode(
 ) -> InputImage:
     """Return the first frame as an RGB image with 8 bits per channel. Raise NotAnImage, TooLarge or Undecodable.
 
-    Transparency is ignored, as in the evaluation of the published models. With `smallest_size`, the decoder may reduce
-    the image as far as that allows; without, it never does. `reserve` is called once, after the header has
-    been checked and before any pixel is decoded; whatever it raises is raised.
+    Transparency is ignored, as in the evaluation of the published models. `smallest_size` is that of `open_image`.
+    `reserve` is called once, after the header has been checked and before any pixel is decoded; whatever it raises is
+    raised.
+    """
+    opened = open_image(data, limits, smallest_size=smallest_size)
+    reserve(opened.held_pixels)
+    return opened.decode(exif_orientation=exif_orientation)
+
+
+def open_image(data: bytes, limits: Limits, *, smallest_size: SmallestSize | None = None) -> OpenedImage:
+    """Return the image in a file, without decoding pixels. Raise NotAnImage, TooLarge or Undecodable.
+
+    With `smallest_size`, the decoder may reduce the image as far as that allows; without, it never does.
     """
     if len(data) > limits.max_bytes:
         raise TooLarge(f"the image has {len(data)} bytes; the limit is {limits.max_bytes}")
@@ -147,12 +186,7 @@ def decode(
         image.seek(0)
         size = image.size
         area = reduce(image, smallest_size) if smallest_size is not None else None
-        reserve(math.prod(size if buffered else image.size))
-        image.load()  # reading the EXIF tag first would load a PNG as well and hide that it is damaged
-        orientation = read_orientation(image) if exif_orientation else None
-        rgb = to_rgb(image)
-    decoded = InputImage.whole(rgb) if area is None else InputImage(rgb, size, area)
-    return decoded if orientation is None else decoded.transpose(orientation)
+    return OpenedImage(image, size, area, buffered)
 
 
 @contextmanager

@@ -165,14 +165,14 @@ async def test_an_image_that_fails_unforeseen_is_not_in_flight_any_more(engine, 
 
 @pytest.mark.parametrize("fault", [MemoryError(), AttributeError("a decoder's bug")], ids=["memory", "decoder"])
 async def test_an_image_that_breaks_the_decoder_leaves_the_other_images_their_answers(engine, monkeypatch, fault):
-    decode, broken = images.decode, png(7)
+    open_image, broken = images.open_image, png(7)
 
     def break_on_one(data, *arguments, **options):
         if data == broken:
             raise fault
-        return decode(data, *arguments, **options)
+        return open_image(data, *arguments, **options)
 
-    monkeypatch.setattr(images, "decode", break_on_one)
+    monkeypatch.setattr(images, "open_image", break_on_one)
     first, error, last = await predict(engine, png(255), broken, png(0))
     assert type(error) is errors.Internal
     assert [answer.result.predictions[0].label for answer in (first, last)] == ["light", "dark"]

@@ -16,13 +16,13 @@ LARGE = encoded("JPEG", image(size=SIZE))
 @pytest.fixture
 def decoded(monkeypatch):
     """The images that were decoded."""
-    found, decode = [], images.decode
+    found, decode = [], images.OpenedImage.decode
 
     def record(*arguments, **options):
         found.append(decode(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(images, "decode", record)
+    monkeypatch.setattr(images.OpenedImage, "decode", record)
     return found
 
 
