@@ -148,6 +148,11 @@ def test_only_workers_import_torch(module):
     assert not reached(module) & importers("torch", late=False)
 
 
+def test_a_decoder_process_imports_neither_torch_nor_a_server():
+    program = reached("service.core.decoder_process")
+    assert not program & importers("torch", *(set(SERVER_LIBRARIES) - {"service"}), late=False)
+
+
 def test_the_command_line_does_not_import_the_metrics_before_their_folder_exists():
     assert "service/metrics.py" not in reached("service.cli")
 

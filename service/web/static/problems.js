@@ -7,6 +7,7 @@ const ADVICE = {
   too_large: "This image is too large for the service. Send a smaller one.",
   unsupported_media_type: "This is not an image that the service can read. Use a JPEG, PNG or WebP file.",
   unreadable_image: "This image is damaged and cannot be read. Try another copy of it.",
+  decode_timeout: "This image takes too long to read. Save it in another format, or send a smaller one.",
   overloaded: "The service is busy with other images. Try again in a moment.",
   unavailable: "The service is starting or stopping. Try again in a moment.",
   deadline_exceeded: "The service took too long and gave up. Try again, or use a smaller image.",
