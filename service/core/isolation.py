@@ -48,7 +48,7 @@ class Decoder:
         self.channel = Channel(ours)
         self.last_used = time.monotonic()
         with theirs:
-            command = [sys.executable, "-m", PROGRAM, str(memory_bytes)]
+            command = [sys.executable, "-W", "ignore", "-m", PROGRAM, str(memory_bytes)]  # damaged images warn
             try:
                 self.process = subprocess.Popen(  # noqa: S603 - the command is ours
                     command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=decoder_environment()

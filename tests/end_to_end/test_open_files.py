@@ -1,10 +1,10 @@
 """A frontend that has no file descriptor left."""
 
-import os
 import resource
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,11 +27,11 @@ def limited():
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_frontend_without_file_descriptors_rests_and_serves_again_when_some_are_free(limited, protocol, cat):
     address = urlsplit(limited.http if protocol == "http" else f"//{limited.grpc}")
-    files = f"/proc/{limited.pid('frontend-0')}/fd"
+    files = Path(f"/proc/{limited.pid('frontend-0')}/fd")
     with ExitStack() as connections:
         for _ in range(2 * OPEN_FILES):
             connections.enter_context(socket.create_connection((address.hostname, address.port)))
-        wait_until(lambda: len(os.listdir(files)) == OPEN_FILES, what="as many open files as are allowed")
+        wait_until(lambda: len(list(files.iterdir())) == OPEN_FILES, what="as many open files as are allowed")
         cpu_s, log = limited.cpu_s("frontend-0"), len(limited.log().splitlines())
         time.sleep(WATCHED_S)  # what a busy loop would use shows only over a time
         assert limited.cpu_s("frontend-0") - cpu_s < WATCHED_S / 2

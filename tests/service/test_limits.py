@@ -31,5 +31,6 @@ def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one(soft):
 
 
 def test_a_process_gets_no_more_memory_than_it_may():
-    act = "limits.bound_memory(2**24)\ntry:\n    bytearray(2**26)\nexcept MemoryError:\n    pass\nelse:\n    raise SystemExit(1)"
-    assert after(act, "NOFILE").endswith("True")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        after("limits.bound_memory(2**24)\nbytearray(2**26)", "AS")
+    assert "MemoryError" in failed.value.stderr

@@ -12,12 +12,13 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 
 from service import metric_series
 from service.core.isolation import Isolation
 from service.core.memory import MemoryBudget
-from service.core.preparation import PREPARE_BYTES, Preparation
+from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.errors import DecodeTimeout, Unavailable, UnreadableImage
 from tests import crafted, hostile
 from tests.server import wait_until
@@ -113,7 +114,11 @@ async def test_a_process_returns_what_a_thread_returns(shared, task, file, way):
     found = await prepare(shared, FILES[file], how)
     assert np.array_equal(found.sample.pixels, expected.sample.pixels)
     assert found.sample.params == expected.sample.params
-    assert found.image == expected.image
+    assert shown_pixels(found) == shown_pixels(expected)
+
+
+def shown_pixels(prepared: Prepared) -> tuple | None:
+    return prepared.image and (prepared.image.mode, prepared.image.size, prepared.image.tobytes())
 
 
 async def test_the_options_of_a_call_reach_the_process(shared):
@@ -221,7 +226,7 @@ async def test_an_image_that_crashes_its_process_is_unreadable_and_the_next_one_
 
 
 async def test_an_image_that_takes_too_much_memory_is_unreadable(make):
-    data = crafted.encoded("PNG", crafted.image(size=(3000, 3000)))
+    data = crafted.encoded("PNG", Image.new("RGB", (3000, 3000)), compress_level=1)
     with capture_logs(), given_up("crash"), pytest.raises(UnreadableImage):
         await prepare(make(memory_bytes=2**24), data)
 
