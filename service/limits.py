@@ -21,7 +21,7 @@ def forbid_core_dumps() -> None:
 
 
 def raise_open_files() -> None:
-    """Allow as many open files as the hard limit does. Each connection is one. Child processes inherit this."""
+    """Set the limit of open files, of which each connection is one, to the hard one. Child processes inherit this."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < allowed:
@@ -29,12 +29,12 @@ def raise_open_files() -> None:
 
 
 def bound_open_files(count: int) -> None:
-    """Allow no more open files than this."""
+    """Set how many files may be open."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 def bound_memory(further_bytes: int) -> None:
-    """Allow only so much memory beyond what is mapped now."""
+    """Set how much memory may be mapped beyond what is mapped now."""
     with suppress(OSError):  # not on Linux
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
         most = pages * resource.getpagesize() + further_bytes
@@ -42,7 +42,7 @@ def bound_memory(further_bytes: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Kill the process when its parent ends."""
+    """End the process when its parent ends."""
     process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -21,11 +21,11 @@ from twins.images.decode import DecodedImage, Limits
 from twins.images.input_image import Size
 from twins.tasks import TASKS, decode_params, encode_params
 from twins.tasks.sample import Params, Sample
-from twins.tasks.strips import strips
 
 LENGTH = struct.Struct("!I")
 MAX_HEADER_BYTES = 2**20
 MAX_SAMPLE_BYTES = 2**28
+STRIP_PIXELS = 2**18  # of an image, of which a copy is sent at a time
 BUFFER_BYTES = 2**20  # of the socket: fewer switches between the processes while an image passes through it
 
 
@@ -121,7 +121,7 @@ class Channel:
         return buffer
 
     def receive_into(self, left: memoryview) -> None:
-        """Fill a buffer of bytes."""
+        """Receive as many bytes as a buffer has."""
         while left:
             self.wait_at_most()
             if not (count := self.connection.recv_into(left)):
@@ -129,7 +129,7 @@ class Channel:
             left = left[count:]
 
     def wait_at_most(self) -> None:
-        """Let the next operation of the socket end at the time limit."""
+        """Set the timeout of the next operation of the socket, which ends at the time limit."""
         if self.deadline is not None:
             left_s = self.deadline - time.monotonic()
             if left_s <= 0:
@@ -190,7 +190,8 @@ class Channel:
 def boxes(size: Size) -> Iterator[tuple[int, int, int, int]]:
     """Yield the strips of an image as Pillow's boxes: left, top, right, bottom."""
     width, height = size
-    return ((0, rows.start, width, min(rows.stop, height)) for rows in strips(height, width))
+    rows = max(1, STRIP_PIXELS // width)
+    return ((0, top, width, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def params_of(task: str, data: bytes) -> Params:

@@ -19,7 +19,7 @@ EXIT_ENDED, EXIT_MEMORY = 0, 1
 
 
 def main() -> NoReturn:
-    """Prepare images until the frontend closes the socket. The argument is the memory that this may take, in bytes."""
+    """Answer jobs until the frontend closes the socket. The argument is the memory that this may take, in bytes."""
     limits.end_with_parent()
     limits.forbid_core_dumps()
     limits.bound_open_files(OPEN_FILES)

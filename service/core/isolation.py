@@ -86,7 +86,7 @@ class Decoder:
                 raise BadReply(str(other))
 
     def end(self) -> int:
-        """Kill the process and return its exit code: the one that it had before, if it ended by itself."""
+        """End the process and return its exit code: the one that it had before, if it ended by itself."""
         self.channel.connection.close()
         self.process.kill()
         return self.process.wait()
@@ -102,7 +102,7 @@ class Attempt:
 
     @contextmanager
     def uses(self, decoder: Decoder) -> Iterator[None]:
-        """Let `cancel` kill the decoder during the block. Raise Cancelled if it did, or was called before."""
+        """Give `cancel` the decoder to kill during the block. Raise Cancelled if it did, or was called before."""
         with self.lock:
             self.check()
             self.decoder = decoder
