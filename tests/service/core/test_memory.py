@@ -24,12 +24,12 @@ def threads():
 class Work:
     """A thread that reserves working memory until the test sets `go_on`."""
 
-    def __init__(self, account, size_bytes: int) -> None:
-        self.account, self.size_bytes = account, size_bytes
+    def __init__(self, account, size_bytes: int, *, large: bool = False) -> None:
+        self.account, self.size_bytes, self.large = account, size_bytes, large
         self.started, self.go_on = threading.Event(), threading.Event()
 
     def __call__(self) -> None:
-        with self.account.in_thread(), self.account.working(self.size_bytes):
+        with self.account.in_thread(), self.account.working(self.size_bytes, large=self.large):
             self.started.set()
             assert self.go_on.wait(10)
 
@@ -118,6 +118,29 @@ def test_a_thread_waits_for_memory_that_another_one_will_release(budget, threads
             each.result(10)
     assert waited
     assert second.started.is_set()
+
+
+def test_large_images_together_leave_a_part_of_the_memory_to_small_ones(budget, threads):
+    with budget.open() as account:
+        first, second, small = Work(account, 40, large=True), Work(account, 40, large=True), Work(account, 40)
+        running = [threads.submit(first)]
+        assert first.started.wait(10)
+        running.append(threads.submit(second))
+        wait_until(lambda: account.users == 3, what="a second thread")
+        running.append(threads.submit(small))
+        assert small.started.wait(10)
+        waited = not second.started.is_set()
+        for each in (first, second, small):
+            each.go_on.set()
+        for each in running:
+            each.result(10)
+    assert waited
+    assert second.started.is_set()
+
+
+def test_a_large_image_alone_may_take_all_memory(budget):
+    with budget.open() as account, account.in_thread(), account.working(100, large=True):
+        assert budget.reserved_bytes == 100
 
 
 def test_a_thread_does_not_wait_for_memory_that_no_thread_will_release(budget):
