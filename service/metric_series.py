@@ -64,6 +64,11 @@ DRAIN_DEADLINE = Gauge(
     multiprocess_mode="livemostrecent",
 )
 REFUSED = Counter("twins_images_refused", "Number of images that were rejected.", ["reason"])
+CONNECTIONS_REFUSED = Counter(
+    "twins_connections_refused",
+    "Number of connections and gRPC calls that were refused because too many are open.",
+    ["protocol", "reason"],
+)
 LOG_LINES_DROPPED = Counter(
     "twins_log_lines_dropped",
     "Number of log lines that were dropped because standard error was not read fast enough.",

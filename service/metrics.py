@@ -107,6 +107,11 @@ def image_refused(reason: str) -> None:
     metric_series.REFUSED.labels(reason).inc()
 
 
+def connection_refused(protocol: str, reason: str) -> None:
+    """Count a connection, or a gRPC call, that was refused by a limit."""
+    series(metric_series.CONNECTIONS_REFUSED, protocol, reason).inc()
+
+
 def retried(model: str) -> None:
     """Count a sample that is sent to a worker again."""
     metric_series.RETRIES.labels(model).inc()
