@@ -66,7 +66,7 @@ DRAIN_DEADLINE = Gauge(
 REFUSED = Counter("twins_images_refused", "Number of images that were rejected.", ["reason"])
 CONNECTIONS_REFUSED = Counter(
     "twins_connections_refused",
-    "Number of connections and gRPC calls that were refused because too many are open.",
+    "Number of connections and gRPC calls that a limit refused or ended.",
     ["protocol", "reason"],
 )
 LOG_LINES_DROPPED = Counter(

@@ -108,7 +108,7 @@ def image_refused(reason: str) -> None:
 
 
 def connection_refused(protocol: str, reason: str) -> None:
-    """Count a connection, or a gRPC call, that was refused by a limit."""
+    """Count a connection, or a gRPC call, that a limit refused or ended."""
     series(metric_series.CONNECTIONS_REFUSED, protocol, reason).inc()
 
 

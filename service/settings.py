@@ -156,8 +156,8 @@ class Settings(BaseModel):
     max_calls_per_address: int = Field(
         0,
         ge=0,
-        description="Reject gRPC calls when more than this many from one address are open in a frontend. "
-        "0 means no limit. Trusted proxies have none.",
+        description="Reject gRPC calls when more than this many from one address, or from one /64 network of IPv6, "
+        "are open in a frontend. 0 means no limit. Trusted proxies have none.",
     )
     max_images: int = Field(64, ge=1, description="Reject requests with more than this many images.")
     max_image_bytes: int = Field(

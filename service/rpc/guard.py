@@ -5,7 +5,7 @@ as one with a stream of requests, and the message of a unary method is read here
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ PROBES = frozenset(
 )
 """Methods that are answered beyond the limits, so that a flood of calls does not look like a dead service."""
 
-Answers: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
+Answers: TypeAlias = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -51,7 +51,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             self.handlers[method] = self.guarded(handler, method)
         return self.handlers[method]
 
-    def guarded(self, handler: Handler, method: str) -> Handler:
+    def guarded(self, handler: Any, method: str) -> Handler:
         """Return a handler that guards another one."""
         serializers = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary:
@@ -100,7 +100,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             call = OpenCall(self.limits, "") if probe else self.limits.admit(peer_host(context.peer()))
         except Overloaded as error:  # a line in the log for each call would be a flood as well
             await refuse(context, error, caller_of(context))
-        context.add_done_callback(lambda _: call.end())
+        context.add_done_callback(lambda _: call.end())  # type: ignore[arg-type]
         return call
 
     async def receive(self, context: Context, call: OpenCall) -> Any:
@@ -121,6 +121,6 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         except TimeoutError:
             raise RequestTimeout("the message of the call did not arrive in time") from None
         call.account.release(size_bytes)
-        if request is grpc.aio.EOF:
+        if request is grpc.aio.EOF:  # type: ignore[attr-defined]
             raise BadRequest("the call ended without a message")
         return request

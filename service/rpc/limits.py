@@ -4,18 +4,21 @@ The library refuses streams, frames and metadata beyond its limits before this p
 hands over are counted here, before their messages are received.
 """
 
+import resource
 from collections import Counter
 from collections.abc import Sequence
 
 from service import metrics
-from service.core.address import Network, is_in, parse
-from service.core.memory import MemoryAccount, MemoryBudget
+from service.core.address import Network, is_in, network_of, parse
+from service.core.memory import MemoryBudget
 from service.errors import Overloaded
 from service.settings import Settings
 
 FRAMING_BYTES = 64 * 2**10  # beyond the image limit, so that the service rejects a large image before the library does
 WINDOW_BYTES = 64 * 2**10  # of a message that arrive before the service asks for it
 RETRY_AFTER_S = 1
+SHARE_OF_FILES = 0.125  # of the open files of a process
+MOST_CONNECTIONS = 2**16  # where files are not limited
 
 CONNECTION_OPTIONS = {
     # Ports and messages
@@ -43,7 +46,18 @@ CONNECTION_OPTIONS = {
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the options of the library."""
-    return [*CONNECTION_OPTIONS.items(), ("grpc.max_receive_message_length", settings.max_body_bytes + FRAMING_BYTES)]
+    options = {
+        **CONNECTION_OPTIONS,
+        "grpc.max_receive_message_length": settings.max_body_bytes + FRAMING_BYTES,
+        "grpc.max_allowed_incoming_connections": max_connections(),
+    }
+    return list(options.items())
+
+
+def max_connections() -> int:
+    """Return how many connections may be open, so that floods of them leave open files for HTTP and the workers."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(int(files * SHARE_OF_FILES), MOST_CONNECTIONS) if files >= 0 else MOST_CONNECTIONS
 
 
 class CallLimits:
@@ -58,11 +72,11 @@ class CallLimits:
     def admit(self, host: str) -> "OpenCall":
         """Return a call from a host that may go on; end it. Raise Overloaded if too many are open."""
         if self.open >= self.limit:
-            raise self.refused("max_calls", f"{self.open} calls are open, which is the limit")
+            raise self.refused("limit", f"{self.open} calls are open, which is the limit")
         address = self.counted_address(host)
         if address and self.of_address[address] >= self.limit_per_address:
             raise self.refused(
-                "max_calls_per_address", f"your address has {self.limit_per_address} open calls, which is the limit"
+                "address_limit", f"your address has {self.limit_per_address} open calls, which is the limit"
             )
         return OpenCall(self, address)
 
@@ -70,7 +84,7 @@ class CallLimits:
         """Return the address under which a call counts; empty if there is no limit for it."""
         if not self.limit_per_address or (address := parse(host)) is None or is_in(address, self.trusted):
             return ""
-        return str(address)
+        return network_of(address)
 
     def refused(self, reason: str, detail: str) -> Overloaded:
         """Count a call that is refused. Return its error."""
@@ -83,7 +97,7 @@ class OpenCall:
 
     def __init__(self, limits: CallLimits, address: str) -> None:
         self.limits, self.address = limits, address
-        self.account: MemoryAccount = limits.memory.open()
+        self.account = limits.memory.open()
         self.account.__enter__()
         limits.open += 1
         if address:
