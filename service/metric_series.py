@@ -64,6 +64,7 @@ DRAIN_DEADLINE = Gauge(
     multiprocess_mode="livemostrecent",
 )
 REFUSED = Counter("twins_images_refused", "Number of images that were rejected.", ["reason"])
+OPEN_CALLS = Gauge("twins_open_calls", "Number of open gRPC calls.", multiprocess_mode="livesum")
 CONNECTIONS_REFUSED = Counter(
     "twins_connections_refused",
     "Number of connections and gRPC calls that a limit refused or ended.",

@@ -107,6 +107,11 @@ def image_refused(reason: str) -> None:
     metric_series.REFUSED.labels(reason).inc()
 
 
+def open_calls(count: int) -> None:
+    """Set the number of open gRPC calls of this frontend."""
+    metric_series.OPEN_CALLS.set(count)
+
+
 def connection_refused(protocol: str, reason: str) -> None:
     """Count a connection, or a gRPC call, that a limit refused or ended."""
     series(metric_series.CONNECTIONS_REFUSED, protocol, reason).inc()

@@ -35,6 +35,7 @@ class Client:
         self.encoder, self.decoder = Encoder(), Decoder()
         self.received = bytearray()
         self.fields: dict[str, str] = {}  # the last headers
+        self.silent = not preface
         if preface:
             self.socket.sendall(PREFACE)
             self.send(
@@ -88,7 +89,9 @@ class Client:
             self.received += data
 
     def acknowledge(self, frame: Frame) -> None:
-        """Answer settings and pings as the protocol asks."""
+        """Answer settings and pings as the protocol asks, unless the client said nothing of HTTP/2."""
+        if self.silent:
+            return
         if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             self.send(SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:

@@ -86,6 +86,11 @@ class CallLimits:
             return ""
         return network_of(address)
 
+    def change_open(self, change: int) -> None:
+        """Change the number of open calls."""
+        self.open += change
+        metrics.open_calls(self.open)
+
     def refused(self, reason: str, detail: str) -> Overloaded:
         """Count a call that is refused. Return its error."""
         metrics.connection_refused("grpc", reason)
@@ -99,7 +104,7 @@ class OpenCall:
         self.limits, self.address = limits, address
         self.account = limits.memory.open()
         self.account.__enter__()
-        limits.open += 1
+        limits.change_open(1)
         if address:
             limits.of_address[address] += 1
 
@@ -112,7 +117,7 @@ class OpenCall:
     def end(self) -> None:
         """Count the call no longer, and release its memory."""
         self.account.__exit__(None, None, None)
-        self.limits.open -= 1
+        self.limits.change_open(-1)
         if self.address:
             self.limits.of_address[self.address] -= 1
             if not self.limits.of_address[self.address]:

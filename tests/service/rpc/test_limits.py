@@ -19,7 +19,7 @@ from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc import limits
 from service.rpc.limits import CallLimits, max_connections
 from service.settings import Settings
-from tests.http2 import Client
+from tests.http2 import PREFACE, Client
 from tests.service.core.engines import png, until
 from tests.service.counting import counted
 
@@ -173,3 +173,43 @@ async def test_answers_that_clients_do_not_fetch_count_as_memory(serve):
         await asyncio.to_thread(client.wait_for, lambda frame: isinstance(frame, HeadersFrame))  # before the message
         assert running.engine.memory.reserved_bytes > 0
     await until(lambda: running.engine.memory.reserved_bytes == 0)
+
+
+# ------------------------------------------------------------------ connections
+
+
+async def test_connections_that_never_complete_the_preface_are_closed(serve, monkeypatch):
+    monkeypatch.setitem(limits.CONNECTION_OPTIONS, "grpc.server_handshake_timeout_ms", 50)
+    running = await serve()
+    for sent in (b"", PREFACE[:5], PREFACE):
+        with Client(running.target, preface=False) as client:
+            client.socket.sendall(sent)
+            await asyncio.to_thread(client.wait_for_end)
+
+
+async def test_a_connection_too_many_is_closed_and_the_others_work(serve, monkeypatch):
+    monkeypatch.setattr(limits, "max_connections", lambda: 2)
+    running = await serve()
+    with Client(running.target) as first, Client(running.target) as second:
+        await asyncio.to_thread(first.round_trip)
+        await asyncio.to_thread(second.round_trip)
+        with Client(running.target, preface=False) as third:
+            await asyncio.to_thread(third.wait_for_end)
+        await asyncio.to_thread(first.round_trip)
+
+
+async def test_a_connection_without_calls_is_closed_in_the_end(serve, monkeypatch):
+    monkeypatch.setitem(limits.CONNECTION_OPTIONS, "grpc.max_connection_idle_ms", 50)
+    running = await serve()
+    with Client(running.target) as client:
+        assert await asyncio.to_thread(client.wait_for_end) == 0
+
+
+async def test_a_client_that_answers_no_ping_is_cut_off(serve, monkeypatch):
+    for option in ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms"):
+        monkeypatch.setitem(limits.CONNECTION_OPTIONS, option, 50)
+    running = await serve()
+    with Client(running.target) as client:
+        client.send(client.headers(1, "/twins.v1.Twins/ClassifyStream"))
+        await until(lambda: running.server.limits.open == 1)
+        await until(lambda: running.server.limits.open == 0)
