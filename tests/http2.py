@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -21,6 +21,7 @@ from hyperframe.frame import (
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 TIMEOUT_S = 20.0
 WIDE = 2**30  # a window that never closes
+FRAME = 2**14  # bytes
 
 Ended = ConnectionError  # the server has closed the connection
 
@@ -66,10 +67,22 @@ class Client:
         ]
         return HeadersFrame(stream, self.encoder.encode(fields), flags=["END_HEADERS"])
 
-    def call(self, stream: int, path: str, message: bytes = b"", *, flags: tuple[str, ...] = ("END_STREAM",)) -> None:
-        """Send a whole call with one message of at most a frame."""
-        body = struct.pack(">BI", 0, len(message)) + message
-        self.send(self.headers(stream, path), DataFrame(stream, body, flags=list(flags)))
+    def call(self, stream: int, path: str, message: bytes = b"") -> None:
+        """Send a whole call with one message."""
+        self.send(self.headers(stream, path))
+        self.message(stream, message, flags=["END_STREAM"])
+
+    def message(self, stream: int, message: bytes, *, flags: Sequence[str] = ()) -> None:
+        """Send a message that the window of the server takes. The flags are those of the last frame."""
+        *parts, last = self.parts(stream, message)
+        for flag in flags:
+            last.flags.add(flag)
+        self.send(*parts, last)
+
+    def parts(self, stream: int, message: bytes) -> list[DataFrame]:
+        """Return the frames of a message."""
+        whole = struct.pack(">BI", 0, len(message)) + message
+        return [DataFrame(stream, whole[first : first + FRAME]) for first in range(0, len(whole), FRAME)]
 
     def frames(self) -> Iterator[Frame]:
         """Yield what the server sends, and acknowledge its settings and pings. Raise Ended at the end."""

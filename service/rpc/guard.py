@@ -106,14 +106,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def receive(self, context: Context, call: OpenCall) -> Any:
         """Return the message of a unary call. Refuse a call without one."""
         try:
-            return await self.message(context, call)
+            request = await self.message(context, call)
         except ServiceError as error:
             caller = caller_of(context)
             self.engine.refused(caller, error.code)
             await refuse(context, error, caller)
+        if request is grpc.aio.EOF:  # type: ignore[attr-defined]
+            # Not counted: the library says the same of a message that is too long and of a client that has left
+            await refuse(context, BadRequest("the call has no message"), caller_of(context))
+        return request
 
     async def message(self, context: Context, call: OpenCall) -> Any:
-        """Return the message of a unary call. Raise Overloaded, RequestTimeout or BadRequest."""
+        """Return the message of a unary call, or EOF. Raise Overloaded or RequestTimeout."""
         size_bytes = call.reserve_window()
         try:
             async with asyncio.timeout(self.receive_s):
@@ -121,6 +125,4 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         except TimeoutError:
             raise RequestTimeout("the message of the call did not arrive in time") from None
         call.account.release(size_bytes)
-        if request is grpc.aio.EOF:  # type: ignore[attr-defined]
-            raise BadRequest("the call ended without a message")
         return request

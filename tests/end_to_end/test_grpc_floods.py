@@ -10,8 +10,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hyperframe.frame import (
     ContinuationFrame,
-    DataFrame,
-    Frame,
     GoAwayFrame,
     HeadersFrame,
     PingFrame,
@@ -161,16 +159,8 @@ def test_a_client_whose_window_is_closed(server, cat):
     with ExitStack() as clients:
         for _ in range(10):
             client = clients.enter_context(Client(server.grpc, window=0))
-            client.send(client.headers(1, CLASSIFY), *message(1, pb.ClassifyRequest(image=cat)))
+            client.call(1, CLASSIFY, pb.ClassifyRequest(image=cat).SerializeToString())
         healthy(server)
-
-
-def message(stream: int, request: pb.ClassifyRequest) -> list[Frame]:
-    """Return the frames of a request, of which the window takes the first."""
-    data = request.SerializeToString()
-    whole = b"\0" + len(data).to_bytes(4, "big") + data
-    parts = [whole[first : first + 16384] for first in range(0, len(whole), 16384)]
-    return [DataFrame(stream, part) for part in parts[:-1]] + [DataFrame(stream, parts[-1], flags=["END_STREAM"])]
 
 
 def test_connections_that_say_nothing(server):
@@ -191,8 +181,11 @@ def test_bytes_that_are_not_http2_end_their_connection(server):
 
 def test_calls_of_a_client_that_goes_away_end(server, cat):
     with Client(server.grpc) as client:
-        client.send(client.headers(1, STREAM), *message(1, pb.ClassifyRequest(image=cat))[:1])
-        client.send(client.headers(3, CLASSIFY), *message(3, pb.ClassifyRequest(image=cat))[:1])
+        for stream, method in ((1, STREAM), (3, CLASSIFY)):
+            client.send(
+                client.headers(stream, method),
+                client.parts(stream, pb.ClassifyRequest(image=cat).SerializeToString())[0],
+            )
         client.send(GoAwayFrame(0, last_stream_id=0, error_code=0))
         wait_until(lambda: server.metric("twins_open_calls") == 2, what="both calls")
         healthy(server)
