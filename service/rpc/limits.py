@@ -35,11 +35,11 @@ CONNECTION_OPTIONS = {
     "grpc.http2.min_ping_interval_without_data_ms": 10_000,
     "grpc.http2.max_ping_strikes": 2,
     "grpc.keepalive_permit_without_calls": 1,
-    # Clients that vanished, never said what they want, or have no calls. Closing for age would disturb long streams
+    # Clients that vanished, or never said what they want. Idle connections stay: the library would close one even if a
+    # call is on its way
     "grpc.keepalive_time_ms": 60_000,
-    "grpc.keepalive_timeout_ms": 20_000,
+    "grpc.http2.ping_timeout_ms": 20_000,
     "grpc.server_handshake_timeout_ms": 10_000,
-    "grpc.max_connection_idle_ms": 600_000,
 }
 """The options of the library that do not depend on settings."""
 
