@@ -69,7 +69,8 @@ REST: dict[str, Callable[[dict], Values]] = {
         [each["class_id"] for each in found["predictions"]], [each["score"] for each in found["predictions"]]
     ),
     "segment": lambda found: segmented(
-        (found["height"], found["width"]), {each["class_id"]: each["rle"]["counts"] for each in found["classes"]}
+        (found["size"]["height"], found["size"]["width"]),
+        {each["class_id"]: each["rle"]["counts"] for each in found["classes"]},
     ),
     "detect": lambda found: detected(
         [each["box"] for each in found["detections"]],
