@@ -204,7 +204,7 @@ def check_same(expected: Values, found: Values) -> None:
     assert expected.keys() == found.keys()
     for name, values in expected.items():
         if name in TOLERANCES:
-            np.testing.assert_allclose(found[name], values, rtol=0, atol=TOLERANCES[name], err_msg=name)
+            np.testing.assert_allclose(found[name].astype(float), values, rtol=0, atol=TOLERANCES[name], err_msg=name)
         else:
             assert np.array_equal(found[name], values), name
 
