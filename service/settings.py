@@ -157,6 +157,17 @@ class Settings(BaseModel):
         ge=1024,
         description="Reject requests with 429 when unanswered requests hold more than this many bytes in a frontend.",
     )
+    max_calls: int = Field(
+        1000,
+        ge=1,
+        description="Reject gRPC calls when more than this many are open in a frontend. A stream is one call.",
+    )
+    max_calls_per_address: int = Field(
+        0,
+        ge=0,
+        description="Reject gRPC calls when more than this many from one address, or from one /64 network of IPv6, "
+        "are open in a frontend. 0 means no limit. Trusted proxies have none.",
+    )
     max_images: int = Field(64, ge=1, description="Reject requests with more than this many images.")
     max_image_bytes: int = Field(
         Limits.max_bytes, ge=1, le=2**30, description="Reject images with more than this many bytes."

@@ -13,7 +13,7 @@ import twins
 from service.core import ids, pipeline, preparation
 from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
-from service.rpc import server as rpc_server
+from service.rpc import limits as rpc_limits
 from service.rpc import stream
 from service.setting_sources import load
 from tools import tables
@@ -181,8 +181,8 @@ AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
         (OPERATIONS, f"The service ends within {AFTER_GRACE_S:g} s of the grace"),
         (OPERATIONS, f"batches of {', '.join(map(str, WARM_UP_SIZES[:3]))} and so on"),
         (GRPC, f"while {stream.WIDTH} answers wait"),
-        (GRPC, f"more than {rpc_server.FRAMING_BYTES // 2**10} KiB beyond"),
         (SECURITY, f"{preparation.PREPARE_BYTES} bytes per pixel are reserved: {LARGEST_MB} MB"),
+        (GRPC, f"more than {rpc_limits.FRAMING_BYTES // 2**10} KiB beyond"),
         (SECURITY, f"While a mask is finished, {pipeline.FINISH_BYTES} bytes per pixel"),
         (CHECKPOINTS, f"`blocks.0.0.norm1.weight` | {TIMM.crop} |"),
         (CHECKPOINTS, f"`stages.0.0.norm1.weight` | {MMPRETRAIN.crop} |"),

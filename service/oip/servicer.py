@@ -28,8 +28,8 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     """The service over an engine."""
 
     def __init__(self, engine: Engine, answering: Answering) -> None:
-        self.engine, self.answering = engine, answering
-        self.stream = Stream(self.answer, stream_response, engine.closing)
+        self.engine = engine
+        self.stream = Stream(self.answer, stream_response, engine.closing, answering)
 
     # ------------------------------------------------------------------ server and models
 
@@ -132,14 +132,12 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
 
     async def answer(self, request: pb.ModelInferRequest, caller: Caller) -> pb.ModelInferResponse:
         """Return the answer to a request. Raise ServiceError."""
-        self.answering.note_call()
         with self.engine.call(caller) as outcome:
             outcome.bytes_in = request.ByteSize()
             check_message(request)
             outcome.memory.reserve(outcome.bytes_in)
             response = to_response(await infer(self.engine, to_request(request), outcome))
             outcome.bytes_out = response.ByteSize()
-        await self.answering.allowed()
         return response
 
     def check_open(self) -> None:

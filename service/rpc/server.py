@@ -14,11 +14,13 @@ from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc.answering import Answering
 from service.rpc.closing import ClosingHealth, ClosingReflection
 from service.rpc.context import CallInfoInterceptor
+from service.rpc.guard import Guard
+from service.rpc.limits import CallLimits, server_options
 from service.rpc.servicer import Servicer
 
-FRAMING_BYTES = 64 * 2**10  # beyond the image limit, so that the service rejects a large image before the library does
 QUIET_S, MAX_QUIET_S = 0.1, 1.5  # time without a new call before the end, and the longest wait for it
 NOTICE_S = 0.02  # time for clients to learn of the end
+FAREWELL_S = 2.0  # time for clients without calls to close their connections; the library would wait for the grace
 SERVICE = pb.DESCRIPTOR.services_by_name["Twins"].full_name
 
 AddService = Callable[[Engine, Answering, grpc.aio.Server], str]
@@ -29,16 +31,13 @@ class Server:
     """The gRPC server with health and reflection."""
 
     def __init__(self, engine: Engine, services: Sequence[AddService] = ()) -> None:
-        limit = engine.settings.max_body_bytes + FRAMING_BYTES
-        self.server = grpc.aio.server(
-            interceptors=[CallInfoInterceptor(engine.trusted_networks)],
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 1),
-            ],
-        )
         self.answering = Answering()
+        self.limits = CallLimits(engine.settings, engine.memory, engine.trusted_networks)
+        guard = Guard(engine, self.answering, self.limits)
+        self.server = grpc.aio.server(
+            interceptors=[CallInfoInterceptor(engine.trusted_networks), guard],
+            options=server_options(engine.settings),
+        )
         self.health = ClosingHealth(engine.closing)
         self.tasks: set[asyncio.Task[None]] = set()
         self.services = [add(engine, self.answering, self.server) for add in (add_twins, *services)]
@@ -51,11 +50,12 @@ class Server:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, self.server)
         engine.on_ready_change.append(self.show_ready)
 
-    async def start(self, host: str, port: int) -> None:
-        """Start listening. The server is not ready until the engine is."""
+    async def start(self, host: str, port: int) -> int:
+        """Start listening, and return the port. The server is not ready until the engine is."""
         await self.set_health(ready=False)
-        self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        port = self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         await self.server.start()
+        return port
 
     async def wait(self) -> None:
         """Return when the server has ended, for whatever reason."""
@@ -74,7 +74,7 @@ class Server:
             await self.health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:
-        """Accept no new calls, and return when the calls in flight are answered.
+        """Accept no new calls, and return when the calls in flight are answered, or the grace has passed.
 
         The library cancels calls that have arrived but have not been passed to a handler. Therefore answers are delayed
         until all calls have been passed on and the clients have been notified. A client that waits for an answer
@@ -85,6 +85,10 @@ class Server:
         stopping = asyncio.create_task(self.server.stop(grace_s))
         await asyncio.sleep(NOTICE_S)
         self.answering.free.set()
+        while self.limits.open and not stopping.done():  # noqa: ASYNC110 - as below
+            await asyncio.sleep(QUIET_S / 10)
+        await asyncio.wait({stopping}, timeout=FAREWELL_S)
+        await self.server.stop(None)
         await stopping
 
     async def wait_for_quiet(self) -> None:

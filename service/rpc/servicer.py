@@ -33,11 +33,17 @@ class Servicer(pb_grpc.TwinsServicer):
     """The service `twins.v1.Twins` over an engine."""
 
     def __init__(self, engine: Engine, answering: Answering) -> None:
-        self.engine, self.answering = engine, answering
-        self.classify_stream = Stream(partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing)
-        self.segment_stream = Stream(partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing)
-        self.detect_stream = Stream(partial(self.answer, DETECT_CODEC), pb.DetectStreamResponse, engine.closing)
-        self.embed_stream = Stream(partial(self.answer, EMBED_CODEC), pb.EmbedStreamResponse, engine.closing)
+        self.engine = engine
+        self.classify_stream = Stream(
+            partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing, answering
+        )
+        self.segment_stream = Stream(
+            partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing, answering
+        )
+        self.detect_stream = Stream(
+            partial(self.answer, DETECT_CODEC), pb.DetectStreamResponse, engine.closing, answering
+        )
+        self.embed_stream = Stream(partial(self.answer, EMBED_CODEC), pb.EmbedStreamResponse, engine.closing, answering)
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """Return the best classes of one image."""
@@ -101,7 +107,6 @@ class Servicer(pb_grpc.TwinsServicer):
 
     async def answer(self, codec: Codec[Request, Response], request: Request, caller: Caller) -> Response:
         """Return the response to a request, whatever the task. Raises ServiceError."""
-        self.answering.note_call()
         with self.engine.call(caller) as outcome:
             outcome.bytes_in = request.ByteSize()
             check_message(request)
@@ -110,7 +115,6 @@ class Servicer(pb_grpc.TwinsServicer):
             answer = await self.engine.predict_one(to_call(request, codec), outcome)
             response = to_response(request, answer, outcome, codec)
             outcome.bytes_out = response.ByteSize()
-        await self.answering.allowed()
         return response
 
     async def stream(

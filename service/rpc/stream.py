@@ -12,6 +12,7 @@ from service.core.ids import ID_LIMIT, choose_id
 from service.core.memory import MemoryAccount
 from service.errors import ServiceError
 from service.pb.twins.v1 import twins_pb2 as pb
+from service.rpc.answering import Answering
 from service.rpc.closing import until
 
 WIDTH = 64  # requests of a stream in flight, or answered and not fetched; then the stream stops reading
@@ -34,6 +35,7 @@ class Stream(Generic[Request, Item]):
     answer: Callable[[Request, Caller], Awaitable[Any]]  # answers one request; raises ServiceError
     item: Callable[..., Item]  # the message with an id, and an answer or an error
     closing: asyncio.Event
+    answering: Answering
 
     async def answers(
         self, requests: AsyncIterator[Request], caller: Caller, memory: MemoryAccount
@@ -63,8 +65,10 @@ class Stream(Generic[Request, Item]):
         """Put an answer to each request into the queue, and None after the last one."""
 
         async def answer(request: Request) -> None:
+            self.answering.note_call()
             item = await self.answer_one(request, caller)
             memory.count(item.ByteSize())
+            await self.answering.allowed()
             ready.put_nowait(item)
 
         try:

@@ -48,7 +48,7 @@ async def answer(request, _):
 @pytest.fixture
 async def asked():
     with MemoryBudget(1).open() as memory:
-        yield Asked(Stream(answer, pb.ClassifyStreamResponse, asyncio.Event()), memory)
+        yield Asked(Stream(answer, pb.ClassifyStreamResponse, asyncio.Event(), Answering()), memory)
 
 
 async def settle(asked):
@@ -147,7 +147,7 @@ async def test_a_stream_whose_client_leaves_gives_all_memory_back(turns, answere
         await asyncio.Event().wait()
 
     async def call():
-        stream = Stream(answer, pb.ClassifyStreamResponse, asyncio.Event())
+        stream = Stream(answer, pb.ClassifyStreamResponse, asyncio.Event(), Answering())
         async for _ in servicer.stream(stream, requests(), Context()):
             await asyncio.Event().wait()  # the client does not fetch it
 

@@ -1,0 +1,128 @@
+"""Let a call begin only within the limits, before its message is received, and hold its answer while the server stops.
+
+The library receives the whole message of a unary method before it runs the method. Therefore every method is registered
+as one with a stream of requests, and the message of a unary method is read here.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import grpc
+
+from service.core.engine import Engine
+from service.errors import BadRequest, Overloaded, RequestTimeout, ServiceError
+from service.rpc.answering import Answering
+from service.rpc.context import Context, Handler, caller_of, peer_host, refuse
+from service.rpc.limits import CallLimits, OpenCall
+
+PROBES = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
+)
+"""Methods that are answered beyond the limits, so that a flood of calls does not look like a dead service."""
+
+Answers: TypeAlias = Callable[[Any, Context], AsyncGenerator[Any, None]]
+
+
+class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Guard the methods of all services."""
+
+    def __init__(self, engine: Engine, answering: Answering, limits: CallLimits) -> None:
+        self.engine, self.answering, self.limits = engine, answering, limits
+        self.receive_s = engine.settings.request_timeout_s
+        self.handlers: dict[str, Handler] = {}  # the guarded methods
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the guarded method, or None if there is no such method."""
+        method = handler_call_details.method
+        if method not in self.handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            self.handlers[method] = self.guarded(handler, method)
+        return self.handlers[method]
+
+    def guarded(self, handler: Any, method: str) -> Handler:
+        """Return a handler that guards another one."""
+        serializers = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            return grpc.stream_unary_rpc_method_handler(self.unary(handler.unary_unary, method), *serializers)
+        if handler.unary_stream:
+            return grpc.stream_stream_rpc_method_handler(self.watch(handler.unary_stream), *serializers)
+        return grpc.stream_stream_rpc_method_handler(self.stream(handler.stream_stream), *serializers)
+
+    def unary(self, answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+        """Return a method that reads one message and returns its answer."""
+
+        async def guarded(_: object, context: Context) -> Any:
+            call = await self.begin(context, probe=method in PROBES)
+            request = await self.receive(context, call)
+            response = await answer(request, context)
+            call.account.count(response.ByteSize())  # until the client has fetched it
+            await self.answering.allowed()
+            return response
+
+        return guarded
+
+    def watch(self, watch: Callable[[Any, Context], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """Return a method that reads one message and writes any number of answers itself."""
+
+        async def guarded(_: object, context: Context) -> None:
+            call = await self.begin(context)
+            await watch(await self.receive(context, call), context)
+
+        return guarded
+
+    def stream(self, answers: Answers) -> Callable[..., Awaitable[None]]:
+        """Return a method that writes the answers of another, and ends it at once if the client leaves."""
+
+        async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
+            await self.begin(context)
+            async with aclosing(answers(requests, context)) as responses:
+                async for response in responses:
+                    await context.write(response)
+
+        return guarded
+
+    async def begin(self, context: Context, *, probe: bool = False) -> OpenCall:
+        """Return a new call, which ends by itself. Refuse it beyond the limits, unless it is a probe."""
+        self.answering.note_call()
+        try:
+            call = OpenCall(self.limits, "") if probe else self.limits.admit(peer_host(context.peer()))
+        except Overloaded as error:  # a line in the log for each call would be a flood as well
+            await refuse(context, error, caller_of(context))
+        context.add_done_callback(lambda _: call.end())  # type: ignore[arg-type]
+        return call
+
+    async def receive(self, context: Context, call: OpenCall) -> Any:
+        """Return the message of a unary call. Refuse a call without one."""
+        try:
+            request = await self.message(context, call)
+        except ServiceError as error:
+            caller = caller_of(context)
+            self.engine.refused(caller, error.code)
+            await refuse(context, error, caller)
+        if request is grpc.aio.EOF:  # type: ignore[attr-defined]
+            # Not counted: the library says the same of a message that is too long and of a client that has left
+            await refuse(context, BadRequest("the call has no message"), caller_of(context))
+        return request
+
+    async def message(self, context: Context, call: OpenCall) -> Any:
+        """Return the message of a unary call, or EOF. Raise Overloaded or RequestTimeout."""
+        size_bytes = call.reserve_window()
+        try:
+            async with asyncio.timeout(self.receive_s):
+                request = await context.read()
+        except TimeoutError:
+            raise RequestTimeout("the message of the call did not arrive in time") from None
+        call.account.release(size_bytes)
+        return request
