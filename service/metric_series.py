@@ -69,6 +69,12 @@ DECODES_GIVEN_UP = Counter(
     "Number of large images whose decoding was given up: timeout, crash or cancelled.",
     ["reason"],
 )
+OPEN_CONNECTIONS = Gauge("twins_open_connections", "Number of open HTTP connections.", multiprocess_mode="livesum")
+CONNECTIONS_REFUSED = Counter(
+    "twins_connections_refused",
+    "Number of connections and gRPC calls that a limit refused or ended.",
+    ["protocol", "reason"],
+)
 LOG_LINES_DROPPED = Counter(
     "twins_log_lines_dropped",
     "Number of log lines that were dropped because standard error was not read fast enough.",

@@ -112,6 +112,16 @@ def decode_given_up(reason: str) -> None:
     metric_series.DECODES_GIVEN_UP.labels(reason).inc()
 
 
+def open_connections(count: int) -> None:
+    """Set the number of open HTTP connections of this frontend."""
+    metric_series.OPEN_CONNECTIONS.set(count)
+
+
+def connection_refused(protocol: str, reason: str) -> None:
+    """Count a connection, or a gRPC call, that a limit refused or ended."""
+    series(metric_series.CONNECTIONS_REFUSED, protocol, reason).inc()
+
+
 def retried(model: str) -> None:
     """Count a sample that is sent to a worker again."""
     metric_series.RETRIES.labels(model).inc()

@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+CLIENT_PREFIX = 64  # bits
+
 
 def client_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
     """Return the address of the client at the other end of a connection from `peer`.
@@ -27,6 +29,13 @@ def client_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str
 def is_in(address: Address, networks: Iterable[Network]) -> bool:
     """Return whether one of the networks has the address."""
     return any(address in network for network in networks)
+
+
+def network_of(address: Address) -> str:
+    """Return what stands for one client: an address, or a network of IPv6, since a client gets 64 bits of addresses."""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, CLIENT_PREFIX), strict=False))
+    return str(address)
 
 
 @lru_cache(maxsize=4096)  # a client sends many requests
