@@ -1,7 +1,10 @@
 """Time limits of one connection: for the headers of a request, and for fetching an answer."""
 
 import asyncio
+import struct
+import termios
 from collections.abc import Callable
+from fcntl import ioctl
 
 SLOWEST_BYTES_PER_S = 1024
 
@@ -42,7 +45,7 @@ class Timer:
 
 
 class SendTimer:
-    """Calls a function if a client fetches too little of what is buffered for it.
+    """Calls a function if a client fetches too little of what waits for it.
 
     Each period must see SLOWEST_BYTES_PER_S. A client that fetches everything needs no further timer.
     """
@@ -50,11 +53,11 @@ class SendTimer:
     def __init__(self, transport: asyncio.Transport, period_s: float, on_slow: Act) -> None:
         self.transport, self.on_slow = transport, on_slow
         self.timer = Timer(period_s, self.check)
-        self.buffered = 0
+        self.waiting = 0
 
     def start(self) -> None:
-        """Watch what is buffered now."""
-        self.buffered = self.transport.get_write_buffer_size()
+        """Watch what waits now."""
+        self.waiting = waiting_bytes(self.transport)
         self.timer.start()
 
     def cancel(self) -> None:
@@ -68,8 +71,21 @@ class SendTimer:
 
     def check(self) -> None:
         """Go on if enough was fetched in this period."""
-        left = self.transport.get_write_buffer_size()
-        if left > max(0, self.buffered - SLOWEST_BYTES_PER_S * self.timer.after_s):
+        if not self.transport.get_write_buffer_size():  # the system has the rest, whose memory is not ours
+            return
+        if waiting_bytes(self.transport) > max(0, self.waiting - SLOWEST_BYTES_PER_S * self.timer.after_s):
             self.on_slow()
-        elif left:
+        else:
             self.start()
+
+
+def waiting_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes the client has not fetched yet, with those in the buffer of the system.
+
+    The buffer of the system takes more only when a good part of it is free, which a slow client needs minutes for.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.fileno() < 0:
+        return transport.get_write_buffer_size()
+    (sent,) = struct.unpack("i", ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return transport.get_write_buffer_size() + int(sent)

@@ -31,6 +31,7 @@ class Frontend:
         self.stopped = asyncio.Event()
         self.started = threading.Event()
         self.thread = threading.Thread(target=self.run, name="frontend")
+        self.tasks: list[asyncio.Task[Any]] = []  # of a test, in the thread of the server
         self.engine: Engine
         self.pool: FakePool
         self.loop: asyncio.AbstractEventLoop

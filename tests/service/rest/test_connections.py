@@ -1,7 +1,9 @@
 """Clients that misbehave cannot hold a frontend: how long a connection may wait, and how many there may be."""
 
+import asyncio
 import resource
 import socket
+import threading
 import time
 from contextlib import ExitStack, suppress
 
@@ -181,14 +183,28 @@ def test_a_client_that_leaves_while_it_uploads_is_counted(frontend):
     assert frontend.engine.memory.reserved_bytes == 0
 
 
-def test_the_image_of_a_client_that_leaves_does_not_stay_with_the_worker(frontend):
-    frontend.do(frontend.pool.gate.clear)
-    before, connection = cancelled(), frontend.connect(classify())
-    wait_until(lambda: frontend.engine.admission.preparing == 0 < frontend.engine.admission.in_flight, what="the image")
+def test_the_image_of_a_client_that_leaves_is_not_decoded(frontend):
+    free, before = threading.Event(), cancelled()
+    frontend.do(lambda: frontend.tasks.append(asyncio.create_task(frontend.engine.pipeline.decoding.run(free.wait))))
+    connection = frontend.connect(classify())
+    wait_until(lambda: frontend.engine.admission.preparing == 1, what="the image in the queue for a thread")
+    asked = len(frontend.pool.asked)
     connection.close()
     wait_until(lambda: cancelled() == before + 1, what="the count")
-    assert frontend.engine.admission.in_flight == 0
-    frontend.do(frontend.pool.gate.set)
+    assert (frontend.engine.admission.in_flight, frontend.engine.memory.reserved_bytes) == (0, 0)
+    free.set()
+    with frontend.connect(classify()) as other:
+        assert status(other) == 200
+    assert len(frontend.pool.asked) == asked + 1
+
+
+def test_the_sample_of_a_client_that_leaves_is_abandoned(frontend):
+    frontend.pool.held, before, abandoned = 1, cancelled(), frontend.pool.abandoned
+    connection = frontend.connect(classify())
+    wait_until(lambda: frontend.pool.held == 0, what="the sample at the worker")
+    connection.close()
+    wait_until(lambda: cancelled() == before + 1, what="the count")
+    assert (frontend.pool.abandoned, frontend.engine.admission.in_flight) == (abandoned + 1, 0)
 
 
 # ---------------------------------------------------------------------- number
@@ -242,9 +258,11 @@ def opened(connections: Connections, *addresses: str) -> list[Named]:
 
 def busy(connections: Connections, *addresses: str) -> list[Named]:
     """Open connections from these addresses, each of which has a request."""
-    found = opened(connections, *addresses)
-    for each in found:
-        connections.stop_waiting(each)
+    found = list[Named]()
+    for address in addresses:
+        for each in opened(connections, address):
+            connections.stop_waiting(each)
+            found.append(each)
     return found
 
 
