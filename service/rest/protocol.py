@@ -21,6 +21,7 @@ from service.rest.scope import MALFORMED, given_id
 from service.rest.timeouts import SendTimer, Timer
 
 MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
+MAX_HEADERS = 128
 MAX_PIPELINED = 100  # requests that wait for the answer to an earlier one
 RESET_S = 0.05  # between two looks at whether a client has gone that has finished sending
 UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
@@ -198,6 +199,9 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. Fields behind the body are dropped, since nothing says that they may replace headers."""
         if self.in_head:
+            if len(self.headers) == MAX_HEADERS:
+                detail = f"the request has more than {MAX_HEADERS} headers"
+                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
