@@ -80,7 +80,7 @@ class Quotas:
         client.updated = now
 
     def forget(self) -> None:
-        """Forget the clients at the front that have their whole share again, and the oldest if there are too many.
+        """Remove the clients at the front that have their whole share again, and the oldest if there are too many.
 
         A client with images in flight stays: the queue bounds their number. Two looks per call keep the table small.
         """

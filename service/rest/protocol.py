@@ -110,7 +110,7 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def on_finished_sending(self) -> None:
-        """Look whether a client that has finished sending has gone, until its answer starts."""
+        """Check whether a client that has finished sending has gone, until its answer starts."""
         if is_reset(self.transport):
             self.transport.abort()
         elif not self.cycle.response_started:
@@ -119,7 +119,7 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------------ the end of a connection
 
     def on_response_complete(self) -> None:
-        """Go on after an answer: with the next request, with waiting for one, or until the client has fetched all."""
+        """Start the next request, or wait for one, or until the client has fetched the last answer."""
         super().on_response_complete()
         if self.transport.is_closing():
             self.send_timer.start()
@@ -151,18 +151,18 @@ class Protocol(HttpToolsProtocol):
         self.send_timer.start()
 
     def pause_writing(self) -> None:
-        """Watch how fast the client fetches its answer."""
+        """Measure how fast the client fetches its answer."""
         super().pause_writing()
         self.send_timer.start()
 
     def resume_writing(self) -> None:
-        """Go on, since the client has fetched most of its answer."""
+        """Resume sending, since the client has fetched most of its answer."""
         super().resume_writing()
         if not self.transport.is_closing():
             self.send_timer.cancel()
 
     def on_slow_reader(self) -> None:
-        """Cut the connection of a client that does not fetch its answer, which frees the memory of the answer."""
+        """End the connection of a client that does not fetch its answer, which frees the memory of the answer."""
         metrics.connection_refused("http", "slow_reader")
         self.transport.abort()
 

@@ -56,7 +56,7 @@ class SendTimer:
         self.waiting = 0
 
     def start(self) -> None:
-        """Watch what waits now."""
+        """Start with what waits now."""
         self.waiting = waiting_bytes(self.transport)
         self.timer.start()
 
@@ -70,7 +70,7 @@ class SendTimer:
         self.on_slow = nothing
 
     def check(self) -> None:
-        """Go on if enough was fetched in this period."""
+        """Check whether enough was fetched in this period."""
         if not self.transport.get_write_buffer_size():  # the system has the rest, whose memory is not ours
             return
         if waiting_bytes(self.transport) > max(0, self.waiting - SLOWEST_BYTES_PER_S * self.timer.after_s):

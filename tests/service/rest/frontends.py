@@ -1,4 +1,4 @@
-"""The HTTP server of a frontend in a thread of this process, over workers that a test controls, and raw sockets to it."""
+"""The HTTP server of a frontend in a thread of this process, over workers that a test controls, with raw sockets."""
 
 import asyncio
 import socket

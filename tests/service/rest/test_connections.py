@@ -212,12 +212,16 @@ def test_the_sample_of_a_client_that_leaves_is_abandoned(frontend):
 
 def test_a_full_frontend_ends_the_connection_that_has_waited_longest():
     before = refused("limit")
-    with Frontend(max_connections=2) as frontend, frontend.connect() as first, frontend.connect() as second:
-        with frontend.connect(LIVE) as third:
-            assert status(third) == 200
-            assert status(first) == 503
-            second.sendall(LIVE)
-            assert status(second) == 200
+    with (
+        Frontend(max_connections=2) as frontend,
+        frontend.connect() as first,
+        frontend.connect() as second,
+        frontend.connect(LIVE) as third,
+    ):
+        assert status(third) == 200
+        assert status(first) == 503
+        second.sendall(LIVE)
+        assert status(second) == 200
     assert refused("limit") == before + 1
 
 
