@@ -19,12 +19,12 @@ from service.rest.peer import INTERIM, PEER, Peer, is_reset
 from service.rest.refusals import Refusal, encode, log_with_sizes, malformed, problem_of
 from service.rest.scope import MALFORMED, given_id
 from service.rest.timeouts import SendTimer, Timer
+from service.rest.upgrade import without_offer
 
 MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
 MAX_HEADERS = 128
 MAX_PIPELINED = 100  # requests that wait for the answer to an earlier one
 RESET_S = 0.05  # between two looks at whether a client has gone that has finished sending
-UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.ERROR)  # a client's faults are counted, not warned of
@@ -147,6 +147,8 @@ class Protocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """Close the connection once the client has fetched everything, or fetches it too slowly."""
+        self.head_timer.cancel()
+        self.account.stop_waiting(self)
         self.transport.close()
         self.send_timer.start()
 
@@ -183,7 +185,7 @@ class Protocol(HttpToolsProtocol):
 
     def ignore_upgrade(self, rest: bytes) -> None:
         """Parse a request again without its offer to change the protocol, behind which the parser reads no body."""
-        kept = [without_offer(header) for header in self.headers if header[0] not in UPGRADE_HEADERS]
+        kept = without_offer(self.headers)
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1", *(b": ".join(pair) for pair in kept)]
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
@@ -288,12 +290,3 @@ class Protocol(HttpToolsProtocol):
         body = bytes(response.body)
         self.transport.write(STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"", body]))
         return len(body)
-
-
-def without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Return a header; of `Connection` only what does not offer to change the protocol."""
-    name, value = header
-    if name != b"connection":
-        return header
-    tokens = (token.strip() for token in value.split(b","))
-    return name, b", ".join(token for token in tokens if token.lower() not in UPGRADE_HEADERS)
