@@ -71,6 +71,7 @@ DETAILS: Mapping[type[ServiceError], str] = {
     errors.UnsupportedMedia: "the Content-Encoding 'gzip' is not supported; send the body uncompressed",
     errors.UnreadableImage: "the image cannot be decoded: image file is truncated",
     errors.Overloaded: "256 images are waiting; the limit is 256",
+    errors.QuotaExceeded: "8 images of this client are in flight; the limit is 8",
     errors.Internal: "see the server's log under this request's id",
     errors.Unavailable: "no worker is ready; models may still be loading",
     errors.DeadlineExceeded: "no answer within 5 s",
