@@ -185,7 +185,9 @@ def test_a_client_that_leaves_while_it_uploads_is_counted(frontend):
 
 def test_the_image_of_a_client_that_leaves_is_not_decoded(frontend):
     free, before = threading.Event(), cancelled()
-    frontend.do(lambda: frontend.tasks.append(asyncio.create_task(frontend.engine.pipeline.decoding.run(free.wait))))
+    frontend.do(
+        lambda: frontend.tasks.append(asyncio.create_task(frontend.engine.pipeline.preparer.small.run(free.wait)))
+    )
     connection = frontend.connect(classify())
     wait_until(lambda: frontend.engine.admission.preparing == 1, what="the image in the queue for a thread")
     asked = len(frontend.pool.asked)
