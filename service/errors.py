@@ -18,6 +18,7 @@ class ServiceError(Exception):
     ├── UnknownModel
     ├── Refused
     │   ├── Overloaded
+    │   │   └── QuotaExceeded
     │   └── Unavailable
     ├── DeadlineExceeded
     │   └── DeadlineAlreadyPassed
@@ -123,6 +124,13 @@ class Overloaded(Refused):
 
     code = "overloaded"
     title = "Too many requests are waiting"
+
+
+class QuotaExceeded(Overloaded):
+    """The client has too many images in flight, or sends too many images per second."""
+
+    code = "quota_exceeded"
+    title = "The client sends too many images"
 
 
 class Unavailable(Refused):

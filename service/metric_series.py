@@ -70,6 +70,7 @@ DECODES_GIVEN_UP = Counter(
     ["reason"],
 )
 OPEN_CALLS = Gauge("twins_open_calls", "Number of open gRPC calls.", multiprocess_mode="livesum")
+OPEN_CONNECTIONS = Gauge("twins_open_connections", "Number of open HTTP connections.", multiprocess_mode="livesum")
 CONNECTIONS_REFUSED = Counter(
     "twins_connections_refused",
     "Number of connections and gRPC calls that a limit refused or ended.",

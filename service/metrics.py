@@ -117,6 +117,11 @@ def open_calls(count: int) -> None:
     metric_series.OPEN_CALLS.set(count)
 
 
+def open_connections(count: int) -> None:
+    """Set the number of open HTTP connections of this frontend."""
+    metric_series.OPEN_CONNECTIONS.set(count)
+
+
 def connection_refused(protocol: str, reason: str) -> None:
     """Count a connection, or a gRPC call, that a limit refused or ended."""
     series(metric_series.CONNECTIONS_REFUSED, protocol, reason).inc()

@@ -151,6 +151,48 @@ class Settings(BaseModel):
         30.0, gt=0, description="Stop a request after this many seconds. This is also the default deadline."
     )
 
+    header_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Close a connection whose next request has not sent all its headers in this many seconds.",
+    )
+    idle_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="Close a connection that has had no request for this many seconds. "
+        "Set more than a load balancer waits, so that it closes first.",
+    )
+    send_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="Cut a connection whose client fetches less than 1 KiB per second of its answer "
+        "over this many seconds.",
+    )
+    max_connections: int = Field(
+        0,
+        ge=0,
+        description="Keep at most this many HTTP connections open in a frontend. Beyond them, close one that waits for "
+        "a request, or answer 503. 0 means three quarters of the limit of open files.",
+    )
+    max_connections_per_address: int = Field(
+        512,
+        ge=0,
+        description="Keep at most this many HTTP connections open from one address, or from one /64 network of IPv6, "
+        "in a frontend. 0 means no limit. Trusted proxies have none.",
+    )
+    client_in_flight: int = Field(
+        0,
+        ge=0,
+        description="Reject a client's requests with 429 when more than this many of its images are in flight in a "
+        "frontend. A client is an API key, or an address without keys. 0 means no limit.",
+    )
+    client_images_per_s: float = Field(
+        0.0,
+        ge=0,
+        description="Reject a client's requests with 429 when it sends more than this many images per second to a "
+        "frontend. 0 means no limit.",
+    )
+
     max_body_bytes: int = Field(64 * 2**20, ge=1, description="Reject request bodies with more than this many bytes.")
     max_held_bytes: int = Field(
         2**30,

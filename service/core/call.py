@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from service.core.address import network_of, parse
 from service.core.batcher import USUAL_PRIORITY
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount
@@ -77,3 +78,11 @@ class Outcome:
     status: str = ""  # in the protocol
     bytes_in: int = 0
     bytes_out: int = 0
+
+    @property
+    def client(self) -> str:
+        """Return what stands for the client in its quotas: the name of its key, or its network."""
+        if self.key_name:
+            return self.key_name
+        address = parse(self.caller.address)
+        return self.caller.address if address is None else network_of(address)

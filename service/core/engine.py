@@ -18,6 +18,7 @@ from service.core.memory import MemoryBudget
 from service.core.orders import Action, IndexEntry, Orders
 from service.core.pipeline import Pipeline
 from service.core.pool import Pool, no_worker
+from service.core.quotas import Quotas
 from service.core.request_log import log_request
 from service.cores import shares
 from service.errors import (
@@ -48,6 +49,7 @@ class Engine:
         self.settings, self.pool, self.orders = settings, pool, orders
         threads = shares(settings).decode_threads
         self.admission = Admission(max_queue=settings.max_queue, decode_threads=threads)
+        self.quotas = Quotas(in_flight=settings.client_in_flight, images_per_s=settings.client_images_per_s)
         self.memory = MemoryBudget(settings.max_held_bytes)
         self.pipeline = Pipeline(settings, pool, self.admission, threads=threads)
         self.trusted_networks = settings.trusted_networks
@@ -105,9 +107,10 @@ class Engine:
             finally:
                 self.record(outcome)
 
-    def check_room(self) -> None:
-        """Raise Overloaded if the queue is full, so that a protocol can refuse a call before it reads its images."""
+    def check_room(self, outcome: Outcome) -> None:
+        """Raise Overloaded if the queue or the client's share is used up, before a protocol reads the call's images."""
         self.admission.check_room(1, workers=self.pool.ready)
+        self.quotas.check(outcome.client, 1)
 
     def failed(self, error: Exception, outcome: Outcome) -> ServiceError:
         """Set the code of a call that failed, and return the error that its client sees."""
@@ -172,7 +175,10 @@ class Engine:
         if not self.pool.available:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
-        with self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers):
+        with (
+            self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers),
+            self.quotas.admitted(outcome.client, images),
+        ):
             answers = await self.answer_all(card, call, outcome)
         late = [answer for answer in answers if isinstance(answer, DeadlineExceeded)]
         if len(late) == len(answers):
@@ -263,9 +269,9 @@ class Engine:
         """Raise BadRequest for a call without images, and TooLarge for too many."""
         if not images:
             raise BadRequest("the request has no image")
-        most = min(self.settings.max_images, self.settings.max_queue)
+        limits = {name: getattr(self.settings, name) for name in ("max_images", "max_queue", "client_in_flight")}
+        setting, most = min(((name, limit) for name, limit in limits.items() if limit), key=lambda pair: pair[1])
         if len(images) > most:
-            setting = "max_images" if most == self.settings.max_images else "max_queue"
             raise TooLarge(f"the request has {len(images)} images; the limit is {most} ({setting})")
 
     def check_options(self, call: Call, card: Card) -> None:

@@ -10,7 +10,7 @@ from service.dialects import huggingface, sagemaker, torchserve, vertex
 from service.errors import ServiceError
 from service.examples import ANSWERS, IMAGE, IMAGE_FILE, MODEL_NAME, example, rendered
 from service.rest import documents, problems
-from service.rest.documents import ANY_IMAGE, BINARY, FILE, FORM, HEADERS, OF_RUNS, TIMING
+from service.rest.documents import ANY_IMAGE, BINARY, FILE, FORM, HEADERS, OF_IMAGES, OF_RUNS, TIMING
 from service.rest.problems import MEDIA_TYPE, Problem
 from service.rest.wire import Failure, Status
 from twins.card import FIRST_VERSION
@@ -132,7 +132,7 @@ SAGEMAKER["parameters"] = [
 VERTEX = operation(
     {JSON: VERTEX_BODY},
     success([VERTEX_SCHEMA], VERTEX_ANSWERS),
-    *(kind for kind in OF_RUNS if kind is not errors.UnreadableImage),  # an image that fails has its error in its place
+    *(kind for kind in OF_RUNS if kind not in OF_IMAGES),  # an image that fails has its error in its place
 )
 PING = {
     "responses": {

@@ -82,7 +82,8 @@ OF_CALLS: Kinds = (errors.BadRequest, errors.Unauthenticated, errors.Internal, e
 OF_MODELS: Kinds = (*OF_CALLS, errors.Unavailable)
 OF_A_MODEL: Kinds = (*OF_MODELS, errors.UnknownModel)
 OF_BODIES: Kinds = (*OF_CALLS, errors.RequestTimeout, errors.TooLarge, errors.UnsupportedMedia, errors.Overloaded)
-OF_RUNS: Kinds = (*OF_A_MODEL, *OF_BODIES, errors.UnreadableImage, errors.DeadlineExceeded)
+OF_IMAGES: Kinds = (errors.UnreadableImage, errors.DecodeTimeout)
+OF_RUNS: Kinds = (*OF_A_MODEL, *OF_BODIES, errors.QuotaExceeded, *OF_IMAGES, errors.DeadlineExceeded)
 """The errors of calls that list models, name a model, have a body, and run a model."""
 
 

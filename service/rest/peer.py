@@ -1,12 +1,14 @@
 """The client at the other end of a connection, and the end of the work for it when it disconnects."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Cancelled
 
 PEER = "peer"  # the key in a request's state
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Peer:
@@ -42,3 +44,13 @@ class Peer:
             raise Cancelled("the client disconnected") from None
         finally:
             self.working = None
+
+
+def is_reset(transport: asyncio.Transport) -> bool:
+    """Return whether the client has reset a connection of which nothing is read any more.
+
+    A client that closes its connection and one that has only finished sending look alike, until they get a byte: the
+    system of the first one then resets the connection. INTERIM is such a byte, which clients skip (RFC 9110, 15.2).
+    """
+    connection = transport.get_extra_info("socket")
+    return connection is not None and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

@@ -7,40 +7,41 @@ from http import HTTPStatus
 from typing import Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.core.call import Caller, Outcome
+from service import metrics
+from service.core.call import Caller
 from service.core.engine import Engine
 from service.core.ids import choose_id
-from service.core.request_log import log_request
 from service.rest import problems
-from service.rest.peer import PEER, Peer
+from service.rest.connections import ANSWERS, Connections, Reason
+from service.rest.peer import INTERIM, PEER, Peer, is_reset
+from service.rest.refusals import Refusal, encode, log_with_sizes, malformed, problem_of
 from service.rest.scope import MALFORMED, given_id
+from service.rest.timeouts import SendTimer, Timer
+from service.rest.upgrade import without_offer
 
 MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
+MAX_HEADERS = 128
 MAX_PIPELINED = 100  # requests that wait for the answer to an earlier one
-MAX_DETAIL = 200  # characters
-UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
+RESET_S = 0.05  # between two looks at whether a client has gone that has finished sending
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.ERROR)  # a client's faults are counted, not warned of
 
 
-class Refusal(Exception):
-    """A request that is refused before it has a handler."""
-
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail[:MAX_DETAIL]
-
-
 class Protocol(HttpToolsProtocol):
-    """The protocol of one connection. It answers what the parser refuses, counts it, and bounds what it collects."""
+    """The protocol of one connection. It answers what the parser refuses, counts it, and bounds what it collects.
 
-    def __init__(self, engine: Engine, **uvicorn: Any) -> None:
+    It ends a connection that waits too long for a request, or for its client to fetch an answer.
+    """
+
+    def __init__(self, engine: Engine, connections: Connections, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self.engine = engine
+        self.engine, self.account = engine, connections
+        self.head_timer = Timer(engine.settings.header_timeout_s, self.on_late_head)
+        self.reset_timer = Timer(RESET_S, self.on_finished_sending)
+        self.send_timer: SendTimer
         self.logger = log
         self.peer = Peer()
         self.head_bytes = 0  # since the last byte of a body: headers, trailers, and what delimits chunks
@@ -53,6 +54,10 @@ class Protocol(HttpToolsProtocol):
         """Start a connection."""
         super().connection_made(transport)
         self.peer = Peer(self.flow.resume_reading)
+        self.send_timer = SendTimer(transport, self.engine.settings.send_timeout_s, self.on_slow_reader)
+        self.head_timer.start()
+        if reason := self.account.open(self, self.client[0] if self.client else ""):
+            self.end(reason)
 
     def data_received(self, data: bytes) -> None:
         """Read what the client sends."""
@@ -67,6 +72,15 @@ class Protocol(HttpToolsProtocol):
                 raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers of the request are too large")
         except Refusal as refusal:
             self.refuse(refusal)
+        if not self.refused and (self.in_head or not (self.has_request or self.timeout_keep_alive_task)):
+            self.head_timer.start()
+        else:
+            self.head_timer.cancel()
+
+    @property
+    def has_request(self) -> bool:
+        """Return whether a request has no answer yet."""
+        return bool(self.cycle and not self.cycle.response_complete)
 
     @property
     def discards_body(self) -> bool:
@@ -79,7 +93,80 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the work for the client."""
         super().connection_lost(exc)
+        for timer in (self.head_timer, self.send_timer, self.reset_timer):
+            timer.close()
+        self.account.close(self)
         self.peer.leave()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection of a client that has only finished sending, until it has its answers."""
+        newest = self.cycle
+        if self.scheme == "https" or self.in_head or not self.has_request or newest.more_body:
+            return False
+        newest.keep_alive = False
+        if not self.pipeline and newest.scope["http_version"] == "1.1" and not newest.response_started:
+            self.transport.write(INTERIM)
+            self.reset_timer.start()
+        return True
+
+    def on_finished_sending(self) -> None:
+        """Check whether a client that has finished sending has gone, until its answer starts."""
+        if is_reset(self.transport):
+            self.transport.abort()
+        elif not self.cycle.response_started:
+            self.reset_timer.start()
+
+    # ------------------------------------------------------------------ the end of a connection
+
+    def on_response_complete(self) -> None:
+        """Start the next request, or wait for one, or until the client has fetched the last answer."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self.send_timer.start()
+        elif self.timeout_keep_alive_task:
+            self.account.wait(self)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that has had no request for a long time."""
+        self.close()
+
+    def on_late_head(self) -> None:
+        """End a connection whose client has not sent the head of a request in time."""
+        if self.has_request:  # until it is answered, reading may pause
+            self.head_timer.start()
+        else:
+            self.end("header_timeout")
+
+    def end(self, reason: Reason) -> None:
+        """End the connection, which has no request, with an answer if its client expects one."""
+        metrics.connection_refused("http", reason)
+        self.refused = True
+        if self.in_head or (self.cycle is None and reason != "header_timeout"):
+            self.transport.write(ANSWERS[reason])
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection once the client has fetched everything, or fetches it too slowly."""
+        self.head_timer.cancel()
+        self.account.stop_waiting(self)
+        self.transport.close()
+        self.send_timer.start()
+
+    def pause_writing(self) -> None:
+        """Measure how fast the client fetches its answer."""
+        super().pause_writing()
+        self.send_timer.start()
+
+    def resume_writing(self) -> None:
+        """Resume sending, since the client has fetched most of its answer."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self.send_timer.cancel()
+
+    def on_slow_reader(self) -> None:
+        """End the connection of a client that does not fetch its answer, which frees the memory of the answer."""
+        metrics.connection_refused("http", "slow_reader")
+        self.transport.abort()
 
     # ------------------------------------------------------------------ parsing
 
@@ -98,7 +185,7 @@ class Protocol(HttpToolsProtocol):
 
     def ignore_upgrade(self, rest: bytes) -> None:
         """Parse a request again without its offer to change the protocol, behind which the parser reads no body."""
-        kept = [without_offer(header) for header in self.headers if header[0] not in UPGRADE_HEADERS]
+        kept = without_offer(self.headers)
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1", *(b": ".join(pair) for pair in kept)]
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
@@ -114,6 +201,9 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. Fields behind the body are dropped, since nothing says that they may replace headers."""
         if self.in_head:
+            if len(self.headers) == MAX_HEADERS:
+                detail = f"the request has more than {MAX_HEADERS} headers"
+                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -124,6 +214,7 @@ class Protocol(HttpToolsProtocol):
         self.check_headers()
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"more than {MAX_PIPELINED} requests wait on the connection")
+        self.account.stop_waiting(self)
         super().on_headers_complete()
 
     def check_headers(self) -> None:
@@ -157,9 +248,9 @@ class Protocol(HttpToolsProtocol):
         if newest is None or (newest.response_complete and not newest.more_body):
             problem = problem_of(refusal, choose_id(given_id(self.headers or [])))
             self.count(problem, self.send_problem(problem))
-            self.transport.close()
+            self.close()
         elif newest.response_complete:  # the body of a request that has its answer
-            self.transport.close()
+            self.close()
         elif not newest.more_body:  # what is refused follows a whole request
             newest.keep_alive = False
             self.count(problem_of(refusal, choose_id("")), 0)
@@ -184,7 +275,7 @@ class Protocol(HttpToolsProtocol):
             request_id = state.setdefault("request_id", choose_id(given_id(self.headers)))
             self.send_problem(problem_of(refusal, request_id))
             running.disconnected = True
-        self.transport.close()
+        self.close()
 
     def count(self, problem: problems.Problem, bytes_out: int) -> None:
         """Count and log a request that has no handler."""
@@ -199,33 +290,3 @@ class Protocol(HttpToolsProtocol):
         body = bytes(response.body)
         self.transport.write(STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"", body]))
         return len(body)
-
-
-def without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Return a header; of `Connection` only what does not offer to change the protocol."""
-    name, value = header
-    if name != b"connection":
-        return header
-    tokens = (token.strip() for token in value.split(b","))
-    return name, b", ".join(token for token in tokens if token.lower() not in UPGRADE_HEADERS)
-
-
-def encode(problem: problems.Problem) -> Response:
-    """Return the last response of a connection."""
-    return problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"})
-
-
-def malformed(why: str) -> Refusal:
-    """Return the refusal of what is not HTTP."""
-    return Refusal(HTTPStatus.BAD_REQUEST, f"the HTTP request is malformed: {why[:1].lower()}{why[1:]}")
-
-
-def problem_of(refusal: Refusal, request_id: str) -> problems.Problem:
-    """Return a refusal as a problem."""
-    return problems.describe_status(refusal.status, request_id, refusal.detail)
-
-
-def log_with_sizes(status: int, bytes_out: int, outcome: Outcome) -> None:
-    """Log a request that the parser refuses."""
-    outcome.status, outcome.bytes_out = str(status), bytes_out
-    log_request(outcome)

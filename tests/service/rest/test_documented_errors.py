@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.core.engine import Engine
+from service.core.quotas import Client, Quotas
 from service.examples import MODEL_NAME
 from service.settings import Settings
 from tests.openapi import ROUTES, Operation, application, assert_refused, first, having
@@ -42,8 +43,15 @@ def block_workers(engine: Engine) -> None:
     engine.pool.gate.clear()
 
 
+def use_up_share(engine: Engine) -> None:
+    """Let the client of the test have as many images in flight as it may."""
+    engine.quotas = Quotas(in_flight=1)
+    engine.quotas.clients["testclient"] = Client(1.0, 0.0, in_flight=1)
+
+
 CAUSES: Mapping[str, Callable[[Engine], None]] = {
     "overloaded": fill,
+    "quota_exceeded": use_up_share,
     "unavailable": lose_workers,
     "internal": break_workers,
     "deadline_exceeded": block_workers,

@@ -7,6 +7,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.core.engine import Engine
+from service.rest.connections import Connections
 from service.rest.protocol import MAX_HEAD_BYTES, Protocol
 from service.settings import Settings
 from tests.service.core.engines import FakePool
@@ -35,6 +36,9 @@ class Transport(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -54,7 +58,8 @@ async def connection():
 
     config = uvicorn.Config(application, lifespan="off", log_config=None)
     config.load()
-    protocol = Protocol(Engine(Settings(), FakePool()), config=config, server_state=ServerState(), app_state={})
+    engine, state = Engine(Settings(), FakePool()), ServerState()
+    protocol = Protocol(engine, Connections(engine.settings), config=config, server_state=state, app_state={})
     protocol.connection_made(Transport())
     yield protocol
     for task in protocol.tasks:

@@ -1,0 +1,167 @@
+"""Each client has a share of the service. Time is a fake clock."""
+
+import asyncio
+
+import pytest
+
+from service.core import quotas
+from service.core.quotas import Quotas
+from service.errors import QuotaExceeded, TooLarge
+from tests import clock
+from tests.service.core.engines import png, predict, refusal, until
+
+
+def send(shares: Quotas, client: str = "one", images: int = 1) -> int | None:
+    """Send images that are answered at once. Return after how many seconds to come back if they are refused."""
+    try:
+        with shares.admitted(client, images):
+            return None
+    except QuotaExceeded as refused:
+        return refused.retry_after_s
+
+
+def later(steps, shares: Quotas) -> list[int | None]:
+    """Return what `send` returns for each (pause in seconds, number of images)."""
+
+    async def run() -> list[int | None]:
+        found = []
+        for pause_s, images in steps:
+            await asyncio.sleep(pause_s)
+            found.append(send(shares, images=images))
+        return found
+
+    return clock.run(run())
+
+
+# ---------------------------------------------------------------------- images per second
+
+
+def test_a_client_may_send_a_second_of_images_at_once():
+    assert later([(0, 1)] * 4, Quotas(images_per_s=3)) == [None, None, None, 1]
+
+
+def test_a_share_returns_with_time():
+    assert later([(0, 2), (0.4, 1), (0.2, 1), (0, 1)], Quotas(images_per_s=2)) == [None, 1, None, 1]
+
+
+def test_unused_time_is_not_saved():
+    assert later([(0, 1), (100, 2), (0, 1)], Quotas(images_per_s=2)) == [None, None, 1]
+
+
+def test_a_slow_share_has_room_for_one_image_and_says_when_the_next_may_come():
+    assert later([(0, 1), (0, 1), (5, 1), (5, 1)], Quotas(images_per_s=0.1)) == [None, 10, 5, None]
+
+
+def test_a_call_with_more_images_than_a_second_brings_leaves_a_debt():
+    assert later([(0, 6), (0, 1), (2, 1), (0.5, 1)], Quotas(images_per_s=2)) == [None, 3, 1, None]
+
+
+# ---------------------------------------------------------------------- images in flight
+
+
+async def test_a_client_may_have_so_many_images_in_flight():
+    shares = Quotas(in_flight=3)
+    with shares.admitted("one", 2):
+        assert send(shares, images=2) == 1
+        assert send(shares, images=1) is None
+    assert send(shares, images=3) is None
+
+
+async def test_a_client_does_not_use_the_share_of_another():
+    shares = Quotas(in_flight=1, images_per_s=1)
+    with shares.admitted("one", 1):
+        assert send(shares, "one") == 1
+        assert send(shares, "two") is None
+
+
+async def test_without_limits_nothing_is_counted():
+    shares = Quotas()
+    with shares.admitted("one", 1000):
+        assert not shares.clients
+
+
+async def test_a_refused_call_uses_nothing():
+    shares = Quotas(in_flight=1)
+    with shares.admitted("one", 1):
+        send(shares, images=5)
+        assert shares.clients["one"].in_flight == 1
+
+
+# ---------------------------------------------------------------------- memory
+
+
+async def test_clients_with_nothing_in_flight_are_forgotten():
+    shares = Quotas(in_flight=2)
+    for number in range(100):
+        send(shares, str(number))
+    assert not shares.clients
+
+
+def test_clients_that_have_their_whole_share_again_are_forgotten():
+    shares = Quotas(images_per_s=1)
+
+    async def run() -> None:
+        for number in range(100):
+            send(shares, str(number))
+            await asyncio.sleep(0.1)
+
+    clock.run(run())
+    assert len(shares.clients) <= 12
+
+
+async def test_a_flood_of_clients_does_not_grow_the_table(monkeypatch):
+    monkeypatch.setattr(quotas, "MAX_CLIENTS", 50)
+    shares = Quotas(in_flight=5, images_per_s=0.001)
+    with shares.admitted("busy", 5):
+        for number in range(500):
+            send(shares, str(number))
+        assert len(shares.clients) <= 51
+        assert send(shares, "busy") == 1
+
+
+# ---------------------------------------------------------------------- the engine
+
+
+async def test_the_engine_refuses_a_client_and_serves_another(make, pool):
+    engine = make(client_in_flight=1, api_keys=("a:one", "b:two"))
+    pool.gate.clear()
+    first = asyncio.create_task(predict(engine, png(), key="one"))
+    await until(lambda: engine.admission.in_flight == 1)
+    refused = await refusal(engine, png(), key="one")
+    assert (refused.code, refused.retry_after_s) == ("quota_exceeded", 1)
+    second = asyncio.create_task(predict(engine, png(), key="two"))
+    await until(lambda: engine.admission.in_flight == 2)
+    pool.gate.set()
+    assert len(await first) == len(await second) == 1
+
+
+async def test_a_call_with_more_images_than_a_client_may_have_is_refused_for_good(make):
+    assert type(await refusal(make(client_in_flight=2), *[png()] * 3)) is TooLarge
+
+
+async def test_images_that_a_full_queue_refuses_do_not_count(make, pool):
+    engine = make(max_queue=1, client_images_per_s=2)
+    pool.gate.clear()
+    first = asyncio.create_task(predict(engine, png()))
+    await until(lambda: engine.admission.in_flight == 1)
+    assert (await refusal(engine, png())).code == "overloaded"
+    pool.gate.set()
+    await first
+    await predict(engine, png())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    ],
+)
+async def test_without_keys_a_client_is_its_address(make, one, other, same):
+    engine = make(client_images_per_s=0.01)
+    await predict(engine, png(), address=one)
+    if same:
+        assert (await refusal(engine, png(), address=other)).code == "quota_exceeded"
+    else:
+        await predict(engine, png(), address=other)
