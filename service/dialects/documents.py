@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from service import errors
 from service.dialects import huggingface, sagemaker, torchserve, vertex
 from service.errors import ServiceError
 from service.examples import ANSWERS, IMAGE, IMAGE_FILE, MODEL_NAME, example, rendered
