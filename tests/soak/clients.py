@@ -1,0 +1,183 @@
+"""Clients of each protocol, which send one image at a time and say what became of it.
+
+`ask` returns OK, the code of the service's error, or a text that starts with LOST: the connection broke, or no answer
+came in time.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+import grpc
+
+from service.pb.twins.v1 import twins_pb2 as pb
+from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
+
+OK, LOST = "ok", "lost"
+PATIENCE_S = 60.0  # after which an answer counts as lost; twice the deadline of a request
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+INPUT = {"name": "image", "shape": [1], "datatype": "BYTES"}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One image for one task."""
+
+    image: bytes
+    task: str = "classify"
+    model: str = ""  # the task's default model
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the service, or what is in front of it, listens."""
+
+    http: str
+    grpc: str
+
+
+class Client(Protocol):
+    """Sends one image at a time."""
+
+    async def ask(self, ask: Ask) -> str:
+        """Send an image and return what became of it."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class Rest:
+    """A client of REST, which keeps its connection or opens one for each request."""
+
+    def __init__(self, address: Address, *, fresh: bool = False) -> None:
+        connector = aiohttp.TCPConnector(limit=1, force_close=fresh)
+        self.session = aiohttp.ClientSession(
+            address.http, connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)
+        )
+
+    async def ask(self, ask: Ask) -> str:
+        path = f"/{ask.task}" + (f"?model={ask.model}" if ask.model else "")
+        return await self.post(path, ask.image)
+
+    async def post(self, path: str, body: bytes) -> str:
+        try:
+            async with self.session.post(path, data=body) as answer:
+                text = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return f"{LOST}: {error!r}"
+        return OK if answer.status == 200 else self.refusal(answer, text)
+
+    def refusal(self, answer: aiohttp.ClientResponse, text: bytes) -> str:
+        """Return the code of an error. One that asks to be tried again must say when."""
+        code = json.loads(text)["code"]
+        return code if answer.status not in (429, 503) or "Retry-After" in answer.headers else f"{code} for ever"
+
+    async def close(self) -> None:
+        await self.session.close()
+
+
+class V2(Rest):
+    """A client of the Open Inference Protocol, which needs the name of a model."""
+
+    async def ask(self, ask: Ask) -> str:
+        image = base64.b64encode(ask.image).decode()
+        body = json.dumps({"inputs": [{**INPUT, "data": [image]}]}).encode()
+        return await self.post(f"/v2/models/{ask.model or MODELS[ask.task]}/infer", body)
+
+
+MODELS = {
+    "classify": "twins_svt_nano",
+    "embed": "twins_svt_nano",
+    "segment": "twins_svt_nano_fpn",
+    "detect": "twins_svt_nano_maskrcnn",
+}
+"""The models that ship, which clients that must name one ask for."""
+
+
+class Unary:
+    """A client of gRPC, which sends each image in a call."""
+
+    def __init__(self, address: Address) -> None:
+        self.channel = grpc.aio.insecure_channel(address.grpc, options=OWN_CONNECTION)
+        self.stub: Any = pb_grpc.TwinsStub(self.channel)
+
+    async def ask(self, ask: Ask) -> str:
+        try:
+            await getattr(self.stub, ask.task.title())(message(ask), timeout=PATIENCE_S)
+        except grpc.aio.AioRpcError as error:
+            return code_of(error)
+        return OK
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+
+class Streaming(Unary):
+    """A client of gRPC, which sends images over one stream for each task.
+
+    The service ends its streams when it drains, and has answered each image that it has read. An image without an
+    answer at the end of a stream is therefore sent again, on the next one.
+    """
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self.calls: dict[str, Any] = {}
+
+    async def ask(self, ask: Ask) -> str:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while (answer := await self.exchange(ask)) is None:
+                    del self.calls[ask.task]
+        except TimeoutError:
+            self.calls.pop(ask.task).cancel()
+            return f"{LOST}: no answer in {PATIENCE_S} s"
+        except grpc.aio.AioRpcError as error:
+            del self.calls[ask.task]
+            return code_of(error)
+        return answer
+
+    async def exchange(self, ask: Ask) -> str | None:
+        """Send an image over the open stream and return its outcome, or None if the stream has ended in order."""
+        if ask.task not in self.calls:
+            self.calls[ask.task] = getattr(self.stub, f"{ask.task.title()}Stream")()
+        call = self.calls[ask.task]
+        try:
+            await call.write(message(ask))
+        except asyncio.InvalidStateError:  # the stream has ended
+            return None if await call.code() == grpc.StatusCode.OK else code_of(await ended(call))
+        item = await call.read()
+        if item is grpc.aio.EOF:
+            return None if await call.code() == grpc.StatusCode.OK else code_of(await ended(call))
+        return item.error.code or OK
+
+
+async def ended(call: Any) -> grpc.aio.AioRpcError:
+    """Return the error with which a stream has ended."""
+    return grpc.aio.AioRpcError(
+        await call.code(), await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
+    )
+
+
+def message(ask: Ask) -> Any:
+    """Return the request of an image."""
+    return getattr(pb, f"{ask.task.title()}Request")(image=ask.image, model=ask.model)
+
+
+def code_of(error: grpc.aio.AioRpcError) -> str:
+    """Return the code that the service gave an error. An error without one is the library's: there was no answer."""
+    given = dict(error.trailing_metadata() or ())
+    return str(given.get("twins-code") or f"{LOST}: {error.code()} {error.details()}")
+
+
+CLIENTS: dict[str, Callable[[Address], Client]] = {
+    "REST, kept connections": Rest,
+    "REST, fresh connections": lambda address: Rest(address, fresh=True),
+    "gRPC": Unary,
+    "gRPC streams": Streaming,
+    "V2": V2,
+}
+"""One of each kind is the smallest load."""

@@ -1,0 +1,187 @@
+"""What a process needs of its machine and does not get: files, descriptors, a clock, a reader of the log."""
+
+import fcntl
+import os
+import resource
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from service.processes.runtime_folder import PREFIX
+from tests.server import Server, wait_until
+from tests.soak.load import Load
+from tests.soak.processes import ENOUGH, NANO, address
+from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
+
+PIPE_BYTES = 4096
+DESCRIPTORS = 160  # of each process; a frontend with the clients of a load has about half
+IDLE = 400  # connections that take the rest
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+HOUR_S = 3600
+KEPT = ("REST, kept connections", "gRPC", "gRPC streams", "V2")
+
+
+def runtime_folder(service: Server) -> Path:
+    """Return the run-time folder, which the supervisor keeps open."""
+    opened = (Path(os.readlink(each)) for each in Path(f"/proc/{service.process.pid}/fd").iterdir())
+    return next(path for path in opened if path.name.startswith(PREFIX) and path.is_dir())
+
+
+def delete_folder(service: Server, rounds: int) -> Report:
+    """Delete the run-time folder."""
+    folder, recoveries = runtime_folder(service), []
+    with Load(address(service)) as load:
+        for _ in range(rounds):
+            load.wait_for_answers(ENOUGH)
+            began = time.monotonic()
+            shutil.rmtree(folder)
+            wait_until(lambda: (folder / "control").exists() and any(folder.glob("worker-0.*")), what="the sockets")
+            recoveries.append(time.monotonic() - began)
+            load.wait_for_answers(ENOUGH)
+    return load.report(recovery_s=max(recoveries))
+
+
+def exhaust_descriptors(service: Server, rounds: int) -> Report:
+    """Open connections until the frontend has no descriptor left, and close them."""
+    at, recoveries = urlsplit(service.http), []
+    with Load(address(service), kinds=KEPT) as load:
+        for _ in range(rounds):
+            load.wait_for_answers(ENOUGH)
+            with ExitStack() as idle:
+                for _ in range(IDLE):
+                    with suppress(OSError):
+                        idle.enter_context(socket.create_connection((at.hostname, at.port), timeout=5))
+                load.wait_for_answers(ENOUGH)
+            began = time.monotonic()
+            with Load(address(service), kinds=("REST, fresh connections",), each=1) as fresh:
+                fresh.wait_for_answers(1)
+            recoveries.append(fresh.recovery_s(began))
+    return load.report(recovery_s=max(recoveries))
+
+
+class SteppedClock(Server):
+    """A service whose clock of the day can be set."""
+
+    def __init__(self, *flags: str) -> None:
+        self.offset = tempfile.NamedTemporaryFile(mode="w", prefix="t-", suffix=".offset")
+        self.step(0)
+        super().__init__(
+            *flags,
+            environ={
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": self.offset.name,
+                "FAKETIME_CACHE_DURATION": "1",  # seconds after which the file is read again
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            },
+        )
+
+    def step(self, seconds: int) -> None:
+        """Set the clock of the day to that many seconds from the true time."""
+        self.offset.seek(0)
+        self.offset.truncate()
+        self.offset.write(f"{seconds:+d}\n")
+        self.offset.flush()
+
+
+def step_clock(service: SteppedClock, seconds: int) -> Report:
+    """Set the clock forward by an hour, back by two, and to the true time."""
+    with Load(address(service), pause_s=0.01) as load:
+        for offset in (HOUR_S, -HOUR_S, 0):
+            service.step(offset)
+            load.wait_for_answers(ENOUGH)
+            time.sleep(seconds)  # what time-outs by a wrong clock would need to show
+        load.wait_for_answers(ENOUGH)
+    return load.report(restarts=service.metric("twins_process_restarts_total"))
+
+
+class PipedServer(Server):
+    """A service whose log goes to a pipe that can be left unread."""
+
+    def __init__(self, *flags: str) -> None:
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self.reading, self.reader = True, reader
+        self.copier = threading.Thread(target=self.copy, daemon=True)
+        try:
+            super().__init__(*flags, stderr=writer, wait=False)
+        finally:
+            os.close(writer)
+        self.copier.start()
+        self.wait_for("ready")
+
+    def copy(self) -> None:
+        """Write what is in the pipe into the log, until the pipe is to be blocked."""
+        while self.reading and (text := os.read(self.reader, PIPE_BYTES)):
+            self.log_file.write(text)
+            self.log_file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        os.close(self.reader)
+
+
+def block_log(service: PipedServer, seconds: int) -> Report:
+    """Stop reading the log."""
+    where = address(service)
+    with Load(where) as load:
+        load.wait_for_answers(ENOUGH)
+        service.reading = False
+        ended = time.monotonic() + seconds
+        wait_until(lambda: time.monotonic() > ended, timeout_s=seconds + 1)
+        wait_until(lambda: service.metric("twins_log_lines_dropped_total") > 0, what="lines that were dropped")
+        load.wait_for_answers(ENOUGH)
+    return load.report(lines_dropped=service.metric("twins_log_lines_dropped_total"))
+
+
+SCENARIOS = (
+    Scenario(
+        "run-time-folder-deleted",
+        "Another program deletes the run-time folder.",
+        "Every request is answered; the folder is there again within a few seconds.",
+        delete_folder,
+        short=2,
+        long=20,
+        limits=(*ALL_ANSWERED, Limit("recovery_s", most=5, loose=30)),
+        flags=(*NANO, "--frontends", "2"),
+    ),
+    Scenario(
+        "descriptors-exhausted",
+        "Idle connections take all file descriptors of the frontend.",
+        "Open connections are served, and new ones again when the idle ones have ended.",
+        exhaust_descriptors,
+        short=1,
+        long=20,
+        limits=(*ALL_ANSWERED, Limit("recovery_s", most=5, loose=30)),
+        flags=NANO,
+        server=partial(Server, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))),
+    ),
+    Scenario(
+        "clock-steps",
+        "The clock of the day steps forward by an hour, back by two, and forward by one.",
+        "Every request is answered, and no process is restarted.",
+        step_clock,
+        short=2,
+        long=60,
+        limits=(*ALL_ANSWERED, Limit("restarts", most=0)),
+        flags=NANO,
+        server=SteppedClock,
+        missing=lambda: "" if FAKETIME.exists() else "Debian's package faketime",
+    ),
+    Scenario(
+        "log-blocked",
+        "Nobody reads the standard error of the service, and the pipe is full.",
+        "Every request is answered. Lines are dropped and counted.",
+        block_log,
+        short=2,
+        long=60,
+        limits=(*ALL_ANSWERED, Limit("lines_dropped", least=1)),
+        flags=NANO,
+        server=PipedServer,
+    ),
+)
