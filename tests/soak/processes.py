@@ -65,7 +65,7 @@ def kill_frontend(service: Server, rounds: int) -> Report:
             connections += sum(each.status == psutil.CONN_ESTABLISHED for each in frontend.net_connections("tcp"))
             began = time.monotonic()
             frontend.kill()
-            wait_until(lambda: not frontend.is_running() or frontend.status() == psutil.STATUS_ZOMBIE, what="its end")
+            service.wait_for("restarting", count=number - 1, role="frontend-0")
             ended = time.monotonic()
             service.wait_for("started", count=number, role="frontend-0")
             wait_until(lambda: listens(service.pid("frontend-0"), service), what="a listening frontend")
@@ -97,7 +97,7 @@ def kill_supervisor(service: Server, _: int) -> Report:
         began = time.monotonic()
         service.process.kill()
         service.process.wait()
-        gone, alive = psutil.wait_procs(children, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=30)
         ended = time.monotonic()
         ports = [each.rpartition(":")[2] for each in (addresses.http, addresses.grpc)]
         with Server(*NANO, "--http-port", ports[0], "--grpc-port", ports[1]):

@@ -29,7 +29,7 @@ KEPT = ("REST, kept connections", "gRPC", "gRPC streams", "V2")
 
 def runtime_folder(service: Server) -> Path:
     """Return the run-time folder, which the supervisor keeps open."""
-    opened = (Path(os.readlink(each)) for each in Path(f"/proc/{service.process.pid}/fd").iterdir())
+    opened = (each.readlink() for each in Path(f"/proc/{service.process.pid}/fd").iterdir())
     return next(path for path in opened if path.name.startswith(PREFIX) and path.is_dir())
 
 

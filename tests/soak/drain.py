@@ -1,0 +1,50 @@
+"""Rolling restarts, as docs/operations.md describes them: a new instance is ready before the old one stops."""
+
+import time
+
+from tests.server import Server
+from tests.soak.balancer import Balancer
+from tests.soak.load import Load
+from tests.soak.processes import ENOUGH, NANO, address
+from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
+
+DRAIN = ("--drain-delay-s", "1")  # longer than the interval of the health checks
+KINDS = ("REST, kept connections", "REST, fresh connections", "gRPC", "gRPC streams")
+EACH = 8  # clients of a kind
+
+
+def restart(service: Server, rounds: int) -> Report:
+    """Replace the instance again and again under load."""
+    balancer, cut_off, took = Balancer(), 0, []
+    with balancer as front:
+        balancer.instances = [address(service)]
+        time.sleep(0.5)  # for the first health checks
+        with Load(front, kinds=KINDS, each=EACH, pause_s=0.01) as load:
+            for _ in range(rounds):
+                load.wait_for_answers(ENOUGH)
+                successor = Server(*NANO, *DRAIN)
+                balancer.instances.append(address(successor))
+                load.wait_for_answers(ENOUGH)
+                began = time.monotonic()
+                cut_off += service.stop() != 0
+                took.append(time.monotonic() - began)
+                del balancer.instances[0]
+                service.__exit__()
+                service = successor
+            load.wait_for_answers(ENOUGH)
+        service.__exit__()
+    return load.report(instances_with_losses=cut_off, longest_drain_s=max(took))
+
+
+SCENARIOS = (
+    Scenario(
+        "rolling-restarts",
+        "Instances behind a load balancer are replaced one after the other, under 32 clients.",
+        "Every request is answered, and each instance ends with exit code 0.",
+        restart,
+        short=3,
+        long=20,
+        limits=(*ALL_ANSWERED, Limit("instances_with_losses", most=0)),
+        flags=(*NANO, *DRAIN),
+    ),
+)

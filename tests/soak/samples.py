@@ -1,0 +1,56 @@
+"""What the processes of a service hold, sampled while it runs.
+
+The resident memory of a process moves up and down with what is in flight. Growth is therefore the difference between
+two medians: that of the last fifth of the samples, and that of the second fifth. The first fifth is the warm-up.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+import psutil
+
+from tests.server import Server
+from tests.soak.resources import runtime_folder
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment. Mappings are by the role of the process."""
+
+    after_s: float
+    requests: int
+    memory_bytes: Mapping[str, int]
+    descriptors: Mapping[str, int]
+    threads: Mapping[str, int]
+    files: int  # in the run-time folder
+    series: int  # of metrics
+
+
+def take(service: Server, after_s: float, requests: int) -> Sample:
+    """Return what the processes hold now."""
+    pids = {event["role"]: event["pid"] for event in service.events("started")}
+    processes = {role: psutil.Process(pid) for role, pid in {"supervisor": service.process.pid, **pids}.items()}
+    metrics = httpx.get(f"{service.http}/metrics", timeout=30).text.splitlines()
+    return Sample(
+        after_s,
+        requests,
+        {role: process.memory_info().rss for role, process in processes.items()},
+        {role: process.num_fds() for role, process in processes.items()},
+        {role: process.num_threads() for role, process in processes.items()},
+        sum(path.is_file() or path.is_socket() for path in runtime_folder(service).rglob("*")),
+        sum(not line.startswith("#") for line in metrics),
+    )
+
+
+def growth(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return by how much of itself each value has grown after the warm-up, at least 0."""
+    fifth = max(1, len(samples) // 5)
+    before, after = samples[fifth : 2 * fifth] or samples[:1], samples[-fifth:]
+    return {role: max(0.0, median(after, role) / median(before, role) - 1) for role in samples[-1]}
+
+
+def median(samples: Sequence[Mapping[str, float]], role: str) -> float:
+    """Return the median of the values of a role."""
+    return statistics.median(sample[role] for sample in samples)
