@@ -38,6 +38,7 @@ class Address:
 
     http: str
     grpc: str
+    key: str = ""  # of the API, which only clients of HTTP send
 
 
 class Client(Protocol):
@@ -56,7 +57,10 @@ class Rest:
     def __init__(self, address: Address, *, fresh: bool = False) -> None:
         connector = aiohttp.TCPConnector(limit=1, force_close=fresh)
         self.session = aiohttp.ClientSession(
-            address.http, connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)
+            address.http,
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=PATIENCE_S),
+            headers={"X-API-Key": address.key} if address.key else {},
         )
 
     async def ask(self, ask: Ask) -> str:
@@ -155,6 +159,27 @@ class Streaming(Unary):
         return item.error.code or OK
 
 
+class HangUp:
+    """A client that closes its connection once it has sent its request."""
+
+    def __init__(self, address: Address) -> None:
+        self.host, _, self.port = address.http.rpartition("/")[2].partition(":")
+
+    async def ask(self, ask: Ask) -> str:
+        try:
+            _, writer = await asyncio.open_connection(self.host, int(self.port))
+            head = f"POST /{ask.task} HTTP/1.1\r\nHost: {self.host}\r\nContent-Length: {len(ask.image)}\r\n\r\n"
+            writer.write(head.encode() + ask.image)
+            await writer.drain()
+            writer.close()
+        except OSError as error:
+            return f"{LOST}: {error!r}"
+        return "cancelled"
+
+    async def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
+
 async def ended(call: Any) -> grpc.aio.AioRpcError:
     """Return the error with which a stream has ended."""
     return grpc.aio.AioRpcError(
@@ -179,5 +204,7 @@ CLIENTS: dict[str, Callable[[Address], Client]] = {
     "gRPC": Unary,
     "gRPC streams": Streaming,
     "V2": V2,
+    "hang-ups": HangUp,
 }
-"""One of each kind is the smallest load."""
+PATIENT = tuple(CLIENTS)[:-1]
+"""The kinds that wait for their answers: one client of each is the smallest usual load."""

@@ -1,47 +1,79 @@
 """Floods: many requests from a process of its own, so that the clients that measure are not slowed down by them."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 
-from bench.service.clients import Clients, measure
+from bench.service.clients import Clients, measure, post
 from bench.service.clients import Load as Flood
 
 
-def paced(url: str, body: bytes, *, clients: int, rate: float, seconds: float) -> Flood:
-    """Return what clients see that together send so many requests a second, or fewer if answers take longer."""
-    interval_s = clients / rate
+@dataclass(frozen=True)
+class Target:
+    """What each request of a flood is."""
 
-    async def repeat(made: Clients, first_s: float) -> None:
-        due = made.began + first_s
-        while due < made.began + seconds:
-            await asyncio.sleep(due - time.perf_counter())
-            await made.ask(due := max(due, time.perf_counter()))
-            due += interval_s
+    url: str
+    body: bytes
+    key: str = ""
 
-    async def work(made: Clients) -> None:
-        await asyncio.gather(*(repeat(made, number / rate) for number in range(clients)))
+    def clients(self) -> Clients:
+        """Return clients that send it."""
+        made = Clients([self.url], self.body)
+        if self.key:
+            request = post(self.url, self.body).replace(b"\r\n", f"\r\nX-API-Key: {self.key}\r\n".encode(), 1)
+            made.requests = itertools.cycle([request])
+        return made
 
-    return asyncio.run(measure(Clients([url], body), seconds, work))
+
+@dataclass(frozen=True)
+class Flooding:
+    """How many clients send requests, and for how long: each sends its next one when the last one is answered.
+
+    With a rate, they together send so many requests a second, or fewer if answers take longer.
+    """
+
+    target: Target
+    clients: int
+    seconds: float
+    rate: float | None = None
+
+    def run(self) -> Flood:
+        """Return what the clients see."""
+        return asyncio.run(measure(self.target.clients(), self.seconds, self.send))
+
+    def send(self, made: Clients) -> Coroutine[None, None, None]:
+        """Send the requests."""
+        return made.closed(self.clients, self.seconds) if self.rate is None else self.send_at_rate(made, self.rate)
+
+    async def send_at_rate(self, made: Clients, rate: float) -> None:
+        async def repeat(due: float) -> None:
+            while due < made.began + self.seconds:
+                await asyncio.sleep(due - time.perf_counter())
+                await made.ask(due := max(due, time.perf_counter()))
+                due += self.clients / rate
+
+        await asyncio.gather(*(repeat(made.began + number / rate) for number in range(self.clients)))
 
 
+@dataclass(frozen=True)
 class Flooder:
     """Runs floods, one at a time."""
 
-    def __init__(self, executor: ProcessPoolExecutor) -> None:
-        self.executor = executor
+    executor: ProcessPoolExecutor
 
-    def start(self, url: str, body: bytes, *, clients: int, rate: float, seconds: float) -> "Future[Flood]":
+    def start(self, flooding: Flooding) -> "Future[Flood]":
         """Start a flood."""
-        return self.executor.submit(paced, url, body, clients=clients, rate=rate, seconds=seconds)
+        return self.executor.submit(flooding.run)
 
 
 @contextmanager
 def flooder() -> Iterator[Flooder]:
     """Yield what runs floods in a process that has started."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        executor.submit(time.monotonic).result()
+        executor.submit(Target, "http://127.0.0.1", b"").result()  # imports this module there
         yield Flooder(executor)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.server import wait_until
-from tests.soak.clients import CLIENTS, LOST, OK, Address, Ask, Client
+from tests.soak.clients import CLIENTS, LOST, OK, PATIENT, Address, Ask, Client
 from tests.soak.images import SMALL
 from tests.soak.scenario import Report
 
@@ -36,7 +36,7 @@ class Load:
         address: Address,
         *,
         each: int = 2,
-        kinds: Iterable[str] = tuple(CLIENTS),
+        kinds: Iterable[str] = PATIENT,
         asks: Sequence[Ask] = (Ask(SMALL),),
         pause_s: float = 0.0,
     ) -> None:

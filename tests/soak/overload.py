@@ -5,16 +5,15 @@ import time
 
 import httpx
 
-from bench.service import clients
 from tests.server import Server
-from tests.soak.clients import Ask
-from tests.soak.flood import flooder
+from tests.soak.flood import Flooding, Target, flooder
 from tests.soak.images import SMALL
 from tests.soak.load import Load, codes
 from tests.soak.processes import NANO, address
 from tests.soak.samples import growth
 from tests.soak.scenario import Limit, Report, Scenario
 
+SATURATING = 32  # clients, with which the service reaches its peak
 CLIENTS, TIMES = 200, 3
 QUEUE = 100  # images, which an overload fills at once
 TIMEOUT_S = 5.0
@@ -54,12 +53,14 @@ class Probe:
 
 def overload(service: Server, seconds: int) -> Report:
     """Measure the peak, and then the goodput beyond it."""
-    url = f"{service.http}/classify"
-    with flooder() as flood:
-        peak = flood.executor.submit(clients.closed, [url], SMALL, clients=32, seconds=max(3, seconds / 10)).result()
-        rate = TIMES * peak.rate(200)
-        with Probe(service) as probe, Load(address(service), kinds=("REST, kept connections", "gRPC"), pause_s=0.2) as load:
-            seen = flood.start(url, SMALL, clients=CLIENTS, rate=rate, seconds=seconds).result()
+    target = Target(f"{service.http}/classify", SMALL)
+    with flooder() as floods:
+        peak = floods.start(Flooding(target, SATURATING, max(3, seconds / 4))).result()
+        with (
+            Probe(service) as probe,
+            Load(address(service), kinds=("REST, kept connections", "gRPC"), pause_s=0.2) as load,
+        ):
+            seen = floods.start(Flooding(target, CLIENTS, seconds, TIMES * peak.rate(200))).result()
     took = [answer.ended_s - answer.due_s for answer in seen.answers if answer.status == 200]
     refused, done = seen.count(429), seen.count(200)
     without_time = sum(number for code, number in codes(load.outcomes).items() if code.endswith("for ever"))

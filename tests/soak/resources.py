@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from service.processes.runtime_folder import PREFIX
 from tests.server import Server, wait_until
 from tests.soak.load import Load
 from tests.soak.processes import ENOUGH, NANO, address
+from tests.soak.samples import runtime_folder
 from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
 
 PIPE_BYTES = 4096
@@ -25,12 +25,6 @@ IDLE = 400  # connections that take the rest
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 HOUR_S = 3600
 KEPT = ("REST, kept connections", "gRPC", "gRPC streams", "V2")
-
-
-def runtime_folder(service: Server) -> Path:
-    """Return the run-time folder, which the supervisor keeps open."""
-    opened = (each.readlink() for each in Path(f"/proc/{service.process.pid}/fd").iterdir())
-    return next(path for path in opened if path.name.startswith(PREFIX) and path.is_dir())
 
 
 def delete_folder(service: Server, rounds: int) -> Report:

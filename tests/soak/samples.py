@@ -7,12 +7,13 @@ two medians: that of the last fifth of the samples, and that of the second fifth
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import psutil
 
+from service.processes.runtime_folder import PREFIX
 from tests.server import Server
-from tests.soak.resources import runtime_folder
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Sample:
     threads: Mapping[str, int]
     files: int  # in the run-time folder
     series: int  # of metrics
+
+
+def runtime_folder(service: Server) -> Path:
+    """Return the run-time folder, which the supervisor keeps open."""
+    opened = (each.readlink() for each in Path(f"/proc/{service.process.pid}/fd").iterdir())
+    return next(path for path in opened if path.name.startswith(PREFIX) and path.is_dir())
 
 
 def take(service: Server, after_s: float, requests: int) -> Sample:

@@ -1,10 +1,11 @@
 """A scenario: a fault or a load, what is promised about it, and what is measured of it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.server import Server
+from tests.soak.samples import Sample
 
 DEADLINE_S = 30.0  # of every request, unless a client or a setting changes it
 
@@ -20,6 +21,7 @@ class Report:
     slowest_s: float  # of the requests that were answered
     recovery_s: float | None = None  # from a fault to the first answer to a request that was sent after it
     figures: Mapping[str, float] = field(default_factory=dict)  # that only this scenario has
+    samples: Sequence[Sample] = ()  # of the processes, while the clients were served
 
     def figure(self, name: str) -> float:
         """Return a figure of this scenario, or a field. What was not measured is NaN."""

@@ -1,10 +1,10 @@
-"""Every fault in its short form keeps its promise."""
+"""Every scenario in its short form keeps its promise."""
 
 import pytest
 
-from tests.soak import processes, resources
+from tests.soak import devices, processes, resources
 
-SCENARIOS = (*processes.SCENARIOS, *resources.SCENARIOS)
+SCENARIOS = (*processes.SCENARIOS, *devices.SCENARIOS, *resources.SCENARIOS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
