@@ -59,7 +59,9 @@ async def ask_all(service: Server, rounds: int) -> list[float]:
         for number in range(rounds):
             numbers = [i for i in range(len(IMAGES)) for _ in range(TOGETHER)] * len(protocols)
             asking = [protocols[n % len(protocols)](IMAGES[i]) for n, i in enumerate(numbers)]
-            differences += [apart(alone[i], found) for i, found in zip(numbers, await asyncio.gather(*asking))]
+            differences += [
+                apart(alone[i], found) for i, found in zip(numbers, await asyncio.gather(*asking), strict=True)
+            ]
             os.kill(service.pid("worker-0"), signal.SIGKILL)
             await asyncio.to_thread(service.wait_for, "worker ready", count=number + 2)
             differences += [apart(alone[i], await way(image)) for way in protocols for i, image in enumerate(IMAGES)]

@@ -1,8 +1,8 @@
 """Devices that run out of memory or are lost, and an image that ends every worker."""
 
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
