@@ -171,7 +171,7 @@ SCENARIOS = (
         kill_supervisor,
         short=1,
         long=1,
-        limits=(Limit("orphans", most=0), Limit("children_ended_s", most=5, loose=30), Limit("refused", most=0)),
+        limits=(Limit("orphans", most=0), Limit("children_ended_s", most=5, loose=30)),
         flags=NANO,
     ),
     Scenario(

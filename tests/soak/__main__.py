@@ -1,0 +1,59 @@
+"""Cause every fault and load, and write docs/reliability.md: `python -m tests.soak`, or `make soak`.
+
+`--only` repeats some scenarios. Their figures replace those in docs/reliability/soak.json if the same machine measured
+those in the same form; otherwise the file begins anew.
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import click
+
+from tests.soak import fuzzing, page, result
+from tests.soak.scenario import Scenario
+from tests.soak.scenarios import SCENARIOS
+
+
+def measure(scenario: Scenario, *, short: bool) -> result.Document:
+    """Measure a scenario, and return its entry."""
+    try:
+        with fuzzing.beside(scenario.name, short=short) as codes:
+            report = scenario.measure(short=short)
+    except Exception as error:  # the other scenarios go on
+        return result.failure(scenario, error, short=short)
+    entry = result.entry(scenario, report, short=short)
+    return {**entry, "broken": [*entry["broken"], *("a fuzzer found something" for code in codes if code)]}
+
+
+def measure_all(names: Sequence[str], *, short: bool) -> Iterator[tuple[str, result.Document]]:
+    """Yield the entries of the scenarios that this machine can run."""
+    for name in names:
+        scenario, began = SCENARIOS[name], time.monotonic()
+        if reason := scenario.missing():
+            click.echo(f"{name}: skipped; it needs {reason}")
+            continue
+        entry = measure(scenario, short=short)
+        shown = {key: value for key, value in entry.items() if key != "samples"}
+        click.echo(f"{name}: {time.monotonic() - began:.0f} s, {shown}")
+        yield name, entry
+
+
+@click.command()
+@click.option("--short", is_flag=True, help="Measure each scenario shortly, as the tests do.")
+@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Run this one; may be repeated.")
+def main(*, short: bool, only: tuple[str, ...]) -> None:
+    """Measure the scenarios one after the other, and write their figures and the page."""
+    command = shlex.join(["python", "-m", "tests.soak", *sys.argv[1:]])
+    broken = False
+    for name, entry in measure_all(only or tuple(SCENARIOS), short=short):
+        new = result.document({name: entry}, short=short, command=command)
+        result.save(result.merged(new))
+        broken |= bool(entry["broken"])
+    page.write()
+    sys.exit(broken)
+
+
+if __name__ == "__main__":
+    main()
