@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.clock_offset import COMPILER, ClockOffset
 from tests.server import Server, wait_until
 from tests.soak.load import Load
 from tests.soak.processes import ENOUGH, NANO, address
@@ -22,7 +23,6 @@ from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
 PIPE_BYTES = 4096
 DESCRIPTORS = 160  # of each process; a frontend with the clients of a load has about half
 IDLE = 400  # connections that take the rest
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 HOUR_S = 3600
 KEPT = ("REST, kept connections", "gRPC", "gRPC streams", "V2")
 
@@ -63,31 +63,16 @@ class SteppedClock(Server):
     """A service whose clock of the day can be set."""
 
     def __init__(self, *flags: str) -> None:
-        self.offset = tempfile.NamedTemporaryFile(mode="w", prefix="t-", suffix=".offset")
-        self.step(0)
-        super().__init__(
-            *flags,
-            environ={
-                "LD_PRELOAD": str(FAKETIME),
-                "FAKETIME_TIMESTAMP_FILE": self.offset.name,
-                "FAKETIME_CACHE_DURATION": "1",  # seconds after which the file is read again
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            },
-        )
-
-    def step(self, seconds: int) -> None:
-        """Set the clock of the day to that many seconds from the true time."""
-        self.offset.seek(0)
-        self.offset.truncate()
-        self.offset.write(f"{seconds:+d}\n")
-        self.offset.flush()
+        self.folder = tempfile.TemporaryDirectory(prefix="t-")
+        self.clock = ClockOffset(Path(self.folder.name))
+        super().__init__(*flags, environ=self.clock.environ)
 
 
 def step_clock(service: SteppedClock, seconds: int) -> Report:
     """Set the clock forward by an hour, back by two, and to the true time."""
     with Load(address(service), pause_s=0.01) as load:
         for offset in (HOUR_S, -HOUR_S, 0):
-            service.step(offset)
+            service.clock.set(offset)
             load.wait_for_answers(ENOUGH)
             time.sleep(seconds)  # what time-outs by a wrong clock would need to show
         load.wait_for_answers(ENOUGH)
@@ -164,7 +149,7 @@ SCENARIOS = (
         limits=(*ALL_ANSWERED, Limit("restarts", most=0)),
         flags=NANO,
         server=SteppedClock,
-        missing=lambda: "" if FAKETIME.exists() else "Debian's package faketime",
+        missing=lambda: "" if COMPILER else "a C compiler",
     ),
     Scenario(
         "log-blocked",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.soak import devices, processes, resources
+from tests.soak import devices, disks, processes, resources
 
-SCENARIOS = (*processes.SCENARIOS, *devices.SCENARIOS, *resources.SCENARIOS)
+SCENARIOS = (*processes.SCENARIOS, *devices.SCENARIOS, *disks.SCENARIOS, *resources.SCENARIOS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
