@@ -104,9 +104,8 @@ async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> Non
 
 
 async def stop_rpc(engine: Engine, rpc_server: rpc.Server) -> None:
-    """Ask streams to end, and answer the calls in flight."""
-    engine.close()
-    await rpc_server.stop(engine.settings.grace_s)
+    """Answer the calls in flight, and ask streams to end."""
+    await rpc_server.stop(engine.settings.grace_s, end_streams=engine.close)
 
 
 if __name__ == "__main__":

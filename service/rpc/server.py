@@ -73,18 +73,20 @@ class Server:
         for name in ("", *self.services):
             await self.health.set(name, status)
 
-    async def stop(self, grace_s: float) -> None:
+    async def stop(self, grace_s: float, *, end_streams: Callable[[], None]) -> None:
         """Accept no new calls, and return when the calls in flight are answered, or the grace has passed.
 
         The library cancels calls that have arrived but have not been passed to a handler. Therefore answers are delayed
         until all calls have been passed on and the clients have been notified. A client that waits for an answer
-        sends no further call.
+        sends no further call. Streams end after the clients have been notified, since a client opens the next one at
+        once, and would be refused on the same connection.
         """
         self.answering.free.clear()
         await self.wait_for_quiet()
         stopping = asyncio.create_task(self.server.stop(grace_s))
         await asyncio.sleep(NOTICE_S)
         self.answering.free.set()
+        end_streams()
         while self.limits.open and not stopping.done():  # noqa: ASYNC110 - as below
             await asyncio.sleep(QUIET_S / 10)
         await asyncio.wait({stopping}, timeout=FAREWELL_S)

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -149,14 +150,13 @@ class Streaming(Unary):
         if ask.task not in self.calls:
             self.calls[ask.task] = getattr(self.stub, f"{ask.task.title()}Stream")()
         call = self.calls[ask.task]
-        try:
+        with suppress(asyncio.InvalidStateError):  # the stream has ended
             await call.write(message(ask))
-        except asyncio.InvalidStateError:  # the stream has ended
-            return None if await call.code() == grpc.StatusCode.OK else code_of(await ended(call))
-        item = await call.read()
-        if item is grpc.aio.EOF:
-            return None if await call.code() == grpc.StatusCode.OK else code_of(await ended(call))
-        return item.error.code or OK
+            if (item := await call.read()) is not grpc.aio.EOF:
+                return item.error.code or OK
+        if await call.code() == grpc.StatusCode.OK:
+            return None
+        raise await ended(call)
 
 
 class HangUp:
