@@ -7,7 +7,7 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -32,6 +32,12 @@ bench: .venv/installed-dev  ## measures the speed beside other runtimes and serv
 
 bench-quick: .venv/installed-dev  ## measures each figure shortly
 	$(BIN)/python -m bench --quick $(BENCH_ONLY)
+
+soak: .venv/installed-dev .venv/exported  ## causes every fault and load for long, in 90 minutes, and writes docs/reliability.md; `make soak ONLY=overload` repeats a part
+	$(BIN)/python -m tests.soak $(BENCH_ONLY)
+
+soak-short: .venv/installed-dev .venv/exported  ## the same in the short forms, which `test` runs too
+	$(BIN)/python -m tests.soak --short $(BENCH_ONLY)
 
 check: .venv/installed-dev  ## lints and type-checks
 	$(BIN)/ruff format --check .

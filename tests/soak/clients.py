@@ -124,8 +124,8 @@ class Unary:
 class Streaming(Unary):
     """A client of gRPC, which sends images over one stream for each task.
 
-    The service ends its streams when it drains, and has answered each image that it has read. An image without an
-    answer at the end of a stream is therefore sent again, on the next one.
+    A service that stops ends its streams with `unavailable` when it has answered each image that it has read. An image
+    that got no answer on an open stream is therefore sent again, on a new one. A refusal on a new stream is final.
     """
 
     def __init__(self, address: Address) -> None:
@@ -133,20 +133,20 @@ class Streaming(Unary):
         self.calls: dict[str, Any] = {}
 
     async def ask(self, ask: Ask) -> str:
+        was_open = ask.task in self.calls
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while (answer := await self.exchange(ask)) is None:
-                    del self.calls[ask.task]
+                return await self.exchange(ask)
         except TimeoutError:
             self.calls.pop(ask.task).cancel()
             return f"{LOST}: no answer in {PATIENCE_S} s"
         except grpc.aio.AioRpcError as error:
             del self.calls[ask.task]
-            return code_of(error)
-        return answer
+            code = code_of(error)
+        return await self.ask(ask) if was_open and code == "unavailable" else code
 
-    async def exchange(self, ask: Ask) -> str | None:
-        """Send an image over the open stream and return its outcome, or None if the stream has ended in order."""
+    async def exchange(self, ask: Ask) -> str:
+        """Send an image over the open stream, or over a new one, and return its outcome."""
         if ask.task not in self.calls:
             self.calls[ask.task] = getattr(self.stub, f"{ask.task.title()}Stream")()
         call = self.calls[ask.task]
@@ -154,9 +154,8 @@ class Streaming(Unary):
             await call.write(message(ask))
             if (item := await call.read()) is not grpc.aio.EOF:
                 return item.error.code or OK
-        if await call.code() == grpc.StatusCode.OK:
-            return None
-        raise await ended(call)
+        trailing = await call.trailing_metadata()
+        raise grpc.aio.AioRpcError(await call.code(), await call.initial_metadata(), trailing, await call.details())
 
 
 class HangUp:
@@ -178,13 +177,6 @@ class HangUp:
 
     async def close(self) -> None:
         """Do nothing: no connection is kept."""
-
-
-async def ended(call: Any) -> grpc.aio.AioRpcError:
-    """Return the error with which a stream has ended."""
-    return grpc.aio.AioRpcError(
-        await call.code(), await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
-    )
 
 
 def message(ask: Ask) -> Any:

@@ -5,6 +5,7 @@ The table and the plot are made from docs/reliability/soak.json. What the page s
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,30 @@ from tools.tables import between, table
 PAGE = DOCS / "reliability.md"
 PLOT = DOCS / "images" / "reliability" / "memory.svg"
 COLUMNS = ("fault or load", "what is promised", "command", "sent", "refused", "lost", "slowest", "recovery", "further")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A row whose tests are not scenarios."""
+
+    fault: str
+    promise: str
+    command: str
+
+
+ELSEWHERE = (
+    Elsewhere(
+        "The hub of weights is slow, answers with errors, or sends a file that is cut off, wrong or of another"
+        " revision.",
+        "No wrong weights are served: the start fails and says why, or goes on when the hub does.",
+        "`pytest tests/twins/zoo/test_hub.py tests/twins/zoo/test_downloads.py`",
+    ),
+    Elsewhere(
+        "Files that lie: damaged, oversized and mislabelled images, checkpoints and requests.",
+        "Each gets an error of its own. No process ends, hangs, or takes more memory than its limits allow.",
+        "`make fuzz`, `pytest tests/end_to_end/test_hostile.py`",
+    ),
+)
 
 
 def row(scenario: Scenario, entry: Mapping[str, Any] | None) -> Sequence[str]:
@@ -45,7 +70,9 @@ def further(entry: Mapping[str, Any]) -> str:
 def rows(document: Document) -> str:
     """Return the table of all scenarios."""
     found = document["scenarios"]
-    return table(COLUMNS, (row(scenario, found.get(name)) for name, scenario in SCENARIOS.items())) + "\n"
+    measured = [row(scenario, found.get(name)) for name, scenario in SCENARIOS.items()]
+    others = [[each.fault, each.promise, each.command, *["–"] * 5, ""] for each in ELSEWHERE]
+    return table(COLUMNS, [*measured, *others]) + "\n"
 
 
 def circumstances(document: Document) -> str:
