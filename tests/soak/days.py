@@ -88,7 +88,7 @@ def leaks(before: Sample, after: Sample) -> dict[str, float]:
 
 def total(after: dict[str, int], before: dict[str, int]) -> int:
     """Return by how much the values of all processes have grown."""
-    return sum(max(0, number - before[role]) for role, number in after.items())
+    return sum(max(0, number - before.get(role, 0)) for role, number in after.items())
 
 
 SCENARIOS = (

@@ -4,6 +4,7 @@ The table and the plot are made from docs/reliability/soak.json. What the page s
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def plot(samples: Iterable[Mapping[str, Any]], path: Path = PLOT) -> None:
     figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     samples = list(samples)
     for role in samples[-1]["memory_bytes"]:
-        line = [sample["memory_bytes"][role] / 1e6 for sample in samples]
+        line = [sample["memory_bytes"].get(role, math.nan) / 1e6 for sample in samples]
         axis.plot([sample["after_s"] / 60 for sample in samples], line, label=role)
     axis.set(xlabel="minutes", ylabel="resident memory in MB", ylim=(0, None))
     axis.legend(fontsize="small")

@@ -5,7 +5,7 @@ two medians: that of the last fifth of the samples, and that of the second fifth
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,25 +37,37 @@ def runtime_folder(service: Server) -> Path:
 
 def take(service: Server, after_s: float, requests: int) -> Sample:
     """Return what the processes hold now."""
-    pids = {event["role"]: event["pid"] for event in service.events("started")}
-    processes = {role: psutil.Process(pid) for role, pid in {"supervisor": service.process.pid, **pids}.items()}
     metrics = httpx.get(f"{service.http}/metrics", timeout=30).text.splitlines()
+    groups = processes(service)
+
+    def each(held: Callable[[psutil.Process], int]) -> dict[str, int]:
+        return {role: sum(map(held, members)) for role, members in groups.items()}
+
     return Sample(
         after_s,
         requests,
-        {role: process.memory_info().rss for role, process in processes.items()},
-        {role: process.num_fds() for role, process in processes.items()},
-        {role: process.num_threads() for role, process in processes.items()},
+        each(lambda process: process.memory_info().rss),
+        each(lambda process: process.num_fds()),
+        each(lambda process: process.num_threads()),
         sum(path.is_file() or path.is_socket() for path in runtime_folder(service).rglob("*")),
         sum(not line.startswith("#") for line in metrics),
     )
+
+
+def processes(service: Server) -> dict[str, list[psutil.Process]]:
+    """Return the processes of each role. Those that a frontend has started for itself share a role."""
+    pids = {event["role"]: event["pid"] for event in service.events("started")}
+    found = {role: [psutil.Process(pid)] for role, pid in {"supervisor": service.process.pid, **pids}.items()}
+    decoders = [child for role in pids if role.startswith("frontend") for child in found[role][0].children()]
+    return found | ({"decoders": decoders} if decoders else {})
 
 
 def growth(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return by how much of itself each value has grown after the warm-up, at least 0."""
     fifth = max(1, len(samples) // 5)
     before, after = samples[fifth : 2 * fifth] or samples[:1], samples[-fifth:]
-    return {role: max(0.0, median(after, role) / median(before, role) - 1) for role in samples[-1]}
+    roles = set.intersection(*(set(sample) for sample in (*before, *after)))
+    return {role: max(0.0, median(after, role) / median(before, role) - 1) for role in sorted(roles)}
 
 
 def median(samples: Sequence[Mapping[str, float]], role: str) -> float:
