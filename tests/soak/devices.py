@@ -42,8 +42,7 @@ def run_out_of_memory(service: Server, seconds: int) -> Report:
         Load(address(service), pause_s=0.005) as load,
         Load(address(service), each=1, asks=(POISON,), pause_s=0.1) as large,
     ):
-        until = time.monotonic() + seconds
-        wait_until(lambda: time.monotonic() > until, timeout_s=seconds + 1)
+        load.go_on(seconds)
         load.wait_for_answers(ENOUGH)
     others = len(large.outcomes) - codes(large.outcomes)["unavailable"]
     restarts = service.metric("twins_process_restarts_total")
@@ -70,8 +69,7 @@ def lose_one(service: FaultyServer, seconds: int) -> Report:
         began = time.monotonic()
         with service.lost():
             service.wait_for("restarting", role="worker-1")
-            until = time.monotonic() + seconds
-            wait_until(lambda: time.monotonic() > until, timeout_s=seconds + 1)
+            load.go_on(seconds)
         load.wait_for_answers(ENOUGH)
         back = time.monotonic()
         wait_until(lambda: service.metric("twins_worker_up") == 2, what="the second worker")

@@ -1,8 +1,9 @@
 """Rolling restarts, as docs/operations.md describes them: a new instance is ready before the old one stops."""
 
 import time
+from contextlib import ExitStack
 
-from tests.server import Server
+from tests.server import Server, wait_until
 from tests.soak.balancer import Balancer
 from tests.soak.load import Load
 from tests.soak.processes import ENOUGH, NANO, address
@@ -16,23 +17,21 @@ EACH = 8  # clients of a kind
 def restart(service: Server, rounds: int) -> Report:
     """Replace the instance again and again under load."""
     balancer, cut_off, took = Balancer(), 0, []
-    with balancer as front:
+    with balancer as front, ExitStack() as instances:
         balancer.instances = [address(service)]
-        time.sleep(0.5)  # for the first health checks
+        wait_until(lambda: balancer.ready, what="the first health check")
         with Load(front, kinds=KINDS, each=EACH, pause_s=0.01) as load:
             for _ in range(rounds):
                 load.wait_for_answers(ENOUGH)
-                successor = Server(*NANO, *DRAIN)
+                successor = instances.enter_context(Server(*NANO, *DRAIN))
                 balancer.instances.append(address(successor))
-                load.wait_for_answers(ENOUGH)
+                wait_until(lambda new=address(successor): new in balancer.ready, what="use of the new instance")
                 began = time.monotonic()
                 cut_off += service.stop() != 0
                 took.append(time.monotonic() - began)
                 del balancer.instances[0]
-                service.__exit__()
                 service = successor
             load.wait_for_answers(ENOUGH)
-        service.__exit__()
     return load.report(instances_with_losses=cut_off, longest_drain_s=max(took))
 
 

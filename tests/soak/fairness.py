@@ -1,10 +1,9 @@
 """One client, model or kind of image that takes more than its share, and what the others notice."""
 
-import time
 from functools import partial
 
 from service.settings import Settings
-from tests.server import Server, wait_until
+from tests.server import Server
 from tests.soak.clients import Address
 from tests.soak.flood import Flooding, Target, flooder
 from tests.soak.images import SMALL, resized
@@ -40,8 +39,7 @@ def polite(service: Server, seconds: int) -> Load:
     """Return what two clients see that send a small image now and then."""
     where = Address(service.http, service.grpc, key="polite")
     with Load(where, kinds=("REST, kept connections", "REST, fresh connections"), each=1, pause_s=0.05) as load:
-        until = time.monotonic() + seconds
-        wait_until(lambda: time.monotonic() > until, timeout_s=seconds + 1)
+        load.go_on(seconds)
     return load
 
 

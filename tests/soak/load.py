@@ -84,6 +84,10 @@ class Load:
         self.outcomes.append(outcome)
         return outcome
 
+    def go_on(self, seconds: float) -> None:
+        """Let the clients send requests for some time."""
+        time.sleep(seconds)  # there is no condition to wait for: that time passes is the point
+
     def wait_for_answers(self, number: int = 50, *, timeout_s: float = 60.0) -> None:
         """Wait until requests that are sent from now on have been answered."""
         now = time.monotonic()
