@@ -33,6 +33,11 @@ class Balancer:
         self.stopped.set()
         self.thread.join()
 
+    def use(self, instance: Address) -> None:
+        """Add an instance, and wait until new connections go there too."""
+        self.instances.append(instance)
+        wait_until(lambda: instance in self.ready, what="a ready instance")
+
     async def serve(self) -> None:
         """Listen on two ports and check the health of the instances."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:

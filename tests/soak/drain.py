@@ -3,7 +3,7 @@
 import time
 from contextlib import ExitStack
 
-from tests.server import Server, wait_until
+from tests.server import Server
 from tests.soak.balancer import Balancer
 from tests.soak.load import Load
 from tests.soak.processes import ENOUGH, NANO, address
@@ -18,14 +18,12 @@ def restart(service: Server, rounds: int) -> Report:
     """Replace the instance again and again under load."""
     balancer, cut_off, took = Balancer(), 0, []
     with balancer as front, ExitStack() as instances:
-        balancer.instances = [address(service)]
-        wait_until(lambda: balancer.ready, what="the first health check")
+        balancer.use(address(service))
         with Load(front, kinds=KINDS, each=EACH, pause_s=0.01) as load:
             for _ in range(rounds):
                 load.wait_for_answers(ENOUGH)
                 successor = instances.enter_context(Server(*NANO, *DRAIN))
-                balancer.instances.append(address(successor))
-                wait_until(lambda new=address(successor): new in balancer.ready, what="use of the new instance")
+                balancer.use(address(successor))
                 began = time.monotonic()
                 cut_off += service.stop() != 0
                 took.append(time.monotonic() - began)
