@@ -16,7 +16,7 @@ EACH = 8  # clients of a kind
 
 def restart(service: Server, rounds: int) -> Report:
     """Replace the instance again and again under load."""
-    balancer, cut_off, took = Balancer(), 0, []
+    balancer, with_losses, took = Balancer(), 0, []
     with balancer as front, ExitStack() as instances:
         balancer.use(address(service))
         with Load(front, kinds=KINDS, each=EACH, pause_s=0.01) as load:
@@ -25,12 +25,12 @@ def restart(service: Server, rounds: int) -> Report:
                 successor = instances.enter_context(Server(*NANO, *DRAIN))
                 balancer.use(address(successor))
                 began = time.monotonic()
-                cut_off += service.stop() != 0
+                with_losses += service.stop() != 0
                 took.append(time.monotonic() - began)
                 del balancer.instances[0]
                 service = successor
             load.wait_for_answers(ENOUGH)
-    return load.report(instances_with_losses=cut_off, longest_drain_s=max(took))
+    return load.report(instances_with_losses=with_losses, longest_drain_s=max(took))
 
 
 SCENARIOS = (

@@ -104,7 +104,7 @@ def kill_supervisor(service: Server, _: int) -> Report:
             load.wait_for_answers(ENOUGH)
             recovery_s = load.recovery_s(began)
             load.stop()
-    return load.report(recovery_s=recovery_s, orphans=len(alive), children_ended_s=ended - began)
+    return load.report(recovery_s=recovery_s, children_left=len(alive), children_ended_s=ended - began)
 
 
 def storm(service: Server, rounds: int) -> Report:
@@ -171,7 +171,7 @@ SCENARIOS = (
         kill_supervisor,
         short=1,
         long=1,
-        limits=(Limit("orphans", most=0), Limit("children_ended_s", most=5, loose=30)),
+        limits=(Limit("children_left", most=0), Limit("children_ended_s", most=5, loose=30)),
         flags=NANO,
     ),
     Scenario(
