@@ -99,13 +99,8 @@ async def drain(engine: Engine, web: rest.Server, rpc_server: rpc.Server) -> Non
     await asyncio.sleep(engine.settings.drain_delay_s)
     async with asyncio.TaskGroup() as group:
         group.create_task(web.stop())
-        group.create_task(stop_rpc(engine, rpc_server))
+        group.create_task(rpc_server.stop(engine.settings.grace_s))
     log.info("drained", in_flight=engine.admission.in_flight)
-
-
-async def stop_rpc(engine: Engine, rpc_server: rpc.Server) -> None:
-    """Answer the calls in flight, and ask streams to end."""
-    await rpc_server.stop(engine.settings.grace_s, end_streams=engine.close)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Server:
     """The gRPC server with health and reflection."""
 
     def __init__(self, engine: Engine, services: Sequence[AddService] = ()) -> None:
-        self.answering = Answering()
+        self.answering, self.end_streams = Answering(), engine.close
         self.limits = CallLimits(engine.settings, engine.memory, engine.trusted_networks)
         guard = Guard(engine, self.answering, self.limits)
         self.server = grpc.aio.server(
@@ -73,7 +73,7 @@ class Server:
         for name in ("", *self.services):
             await self.health.set(name, status)
 
-    async def stop(self, grace_s: float, *, end_streams: Callable[[], None]) -> None:
+    async def stop(self, grace_s: float) -> None:
         """Accept no new calls, and return when the calls in flight are answered, or the grace has passed.
 
         The library cancels calls that have arrived but have not been passed to a handler. Therefore answers are delayed
@@ -86,7 +86,7 @@ class Server:
         stopping = asyncio.create_task(self.server.stop(grace_s))
         await asyncio.sleep(NOTICE_S)
         self.answering.free.set()
-        end_streams()
+        self.end_streams()
         while self.limits.open and not stopping.done():  # noqa: ASYNC110 - as below
             await asyncio.sleep(QUIET_S / 10)
         await asyncio.wait({stopping}, timeout=FAREWELL_S)

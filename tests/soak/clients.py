@@ -143,7 +143,8 @@ class Streaming(Unary):
         except grpc.aio.AioRpcError as error:
             del self.calls[ask.task]
             code = code_of(error)
-        return await self.ask(ask) if was_open and code == "unavailable" else code
+        has_ended = code == "unavailable" or error_is_of_a_write(code)
+        return await self.ask(ask) if was_open and has_ended else code
 
     async def exchange(self, ask: Ask) -> str:
         """Send an image over the open stream, or over a new one, and return its outcome."""
@@ -177,6 +178,11 @@ class HangUp:
 
     async def close(self) -> None:
         """Do nothing: no connection is kept."""
+
+
+def error_is_of_a_write(code: str) -> bool:
+    """Return whether the library reports that it wrote to a stream while the service ended it."""
+    return code.startswith(f"{LOST}: {grpc.StatusCode.INTERNAL}")
 
 
 def message(ask: Ask) -> Any:
