@@ -1,6 +1,7 @@
 """The import rules, which keep torch out of the frontends and each library in one place."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +156,12 @@ def test_a_decoder_process_imports_neither_torch_nor_a_server():
 
 def test_the_command_line_does_not_import_the_metrics_before_their_folder_exists():
     assert "service/metrics.py" not in reached("service.cli")
+
+
+@pytest.mark.parametrize("module", ["bench.service.null_service", "tests.faulty.__main__"])
+def test_programs_that_replace_the_worker_import_no_metrics_before_their_folder_exists(module):
+    code = f"import {module}, sys; sys.exit('service.metrics' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 ONE_PLACE = {

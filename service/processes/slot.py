@@ -16,13 +16,13 @@ from service import logs
 from service.environment import child_environment
 from service.ipc.messages import LoadModel, ModelStatus, UnloadModel, WorkerState
 from service.processes.child import ChildConfig
+from service.processes.programs import PROGRAMS
 from service.settings import Settings
 from twins.zoo.models import ModelReference
 
 WATCH_S, LATE_S = 0.2, 1.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 STABLE_S = 60.0  # of service, after which earlier exits are forgotten
-PROGRAMS = {"worker": "service.processes.worker", "frontend": "service.processes.frontend"}
 MAX_EARLY_EXITS = 5  # in a row before the process was ready, after which its slot counts as failed
 
 log = logs.get()
