@@ -182,7 +182,7 @@ ONE_PLACE = {
     ("zmq",): ["service/ipc/transport.py"],
     ("uvloop",): ["service/processes/loop.py"],
     ("httptools",): ["service/rest/protocol.py"],
-    ("prometheus_client",): ["service/metrics.py", "service/metric_series.py"],
+    ("prometheus_client",): ["service/metrics.py", "service/metric_series.py", "service/metric_storage.py"],
     ("pynvml",): ["service/processes/gpu.py"],
     ("click",): ["service/cli/*.py"],
 }
