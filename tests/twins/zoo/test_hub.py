@@ -120,6 +120,21 @@ def test_a_broken_download_is_resumed(fetch, server):
     assert fetch().content == CONTENT
 
 
+def test_a_hub_that_recovers_is_asked_again(fetch, server):
+    server.refusals = [503, 500]
+    assert fetch().content == CONTENT
+
+
+@pytest.mark.parametrize(("status", "requests"), [(503, 3), (403, 1)])
+def test_a_hub_that_stays_down_is_asked_three_times_and_one_that_refuses_once(
+    fetch, server, tmp_path, status, requests
+):
+    server.refuse_with = status
+    assert fetch().exit_code == 3
+    assert len(server.requests) == requests
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
 def test_a_file_with_another_hash_is_rejected(fetch):
     refused = fetch(sha256="0" * 64)
     assert (refused.exit_code, "its sha256 is" in refused.text) == (3, True)
