@@ -273,6 +273,24 @@ def test_the_environment_is_read_in_one_module():
     assert readers == {"service/environment.py"}
 
 
+WALL_CLOCK = {
+    "service/metrics.py",  # when a request was answered, as Prometheus wants it
+    "service/processes/supervisor.py",  # until when a shutdown lasts, likewise
+    "twins/runtime/exports.py",  # the age of a file
+}
+
+
+def test_no_deadline_and_no_duration_uses_the_wall_clock_which_can_jump():
+    readers = {
+        str(path.relative_to(ROOT))
+        for folder in ("twins", "service")
+        for path in sources(folder)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.time", "time.time_ns", "datetime.now")
+    }
+    assert readers == WALL_CLOCK
+
+
 def test_the_rules_name_existing_files():
     named = [pattern for pattern in TORCH if not list(ROOT.glob(pattern))]
     assert not named
