@@ -96,7 +96,7 @@ class Storage(mmap_dict.MmapedDict):
 
 
 def return_to_files() -> bool:
-    """Move what is in memory back to its files. Return whether everything is in a file."""
+    """Write what is in memory to its files again. Return whether everything is in a file."""
     try:
         for storage in list(Storage.in_memory):
             storage.return_to_file()
