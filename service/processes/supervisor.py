@@ -260,6 +260,8 @@ class Supervisor:
             self.model_control.notify()
             await self.model_control.update(slot)
             metrics.worker_up(slot.role, up=True)
+        elif self.stopping.is_set():  # the signal may have come before the process could handle it
+            slot.send(signal.SIGTERM)
         await self.publish()
         self.announce()
 
