@@ -128,11 +128,13 @@ def from_hub(repo: str, file: str, revision: str | None) -> Path:
     """Return a file of the hub, from its cache if it is there. Raise any error of huggingface_hub."""
     # imported here, since only downloads need it, and since a malformed HF_ENDPOINT raises on import
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     def download() -> Path:
         return Path(hf_hub_download(repo, file, revision=revision, library_name="twins-serving"))
 
-    return retry.repeatedly(download)
+    # which the library raises after several tries of its own
+    return retry.repeatedly(download, final=LocalEntryNotFoundError)
 
 
 def reason(error: Exception) -> str:

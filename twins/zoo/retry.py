@@ -20,13 +20,13 @@ Returned = TypeVar("Returned")
 log = logging.getLogger(__name__)
 
 
-def repeatedly(download: Callable[[], Returned]) -> Returned:
+def repeatedly(download: Callable[[], Returned], *, final: type[Exception]) -> Returned:
     """Return what the function returns. Raise its last error after several tries, or the first one that is final."""
     for tries in range(1, TRIES):
         try:
             return download()
         except Exception as error:
-            if not may_pass(error):
+            if isinstance(error, final) or not may_pass(error):
                 raise
             wait(error, tries)
     return download()

@@ -125,13 +125,13 @@ def test_a_hub_that_recovers_is_asked_again(fetch, server):
     assert fetch().content == CONTENT
 
 
-@pytest.mark.parametrize(("status", "requests"), [(503, 3), (403, 1)])
-def test_a_hub_that_stays_down_is_asked_three_times_and_one_that_refuses_once(
-    fetch, server, tmp_path, status, requests
+@pytest.mark.parametrize(("status", "is_asked_again"), [(503, True), (403, False)])
+def test_a_hub_that_is_down_is_asked_a_few_times_and_one_that_refuses_once(
+    fetch, server, tmp_path, status, is_asked_again
 ):
     server.refuse_with = status
     assert fetch().exit_code == 3
-    assert len(server.requests) == requests
+    assert (1 < len(server.requests) < 10) is is_asked_again
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
