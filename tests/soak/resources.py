@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.clock_offset import COMPILER, ClockOffset
 from tests.server import Server, wait_until
 from tests.soak.load import Load
-from tests.soak.processes import ENOUGH, NANO, address
+from tests.soak.processes import ENOUGH, FRESH, KEPT, NANO, address
 from tests.soak.samples import runtime_folder
 from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
 
@@ -24,7 +24,6 @@ PIPE_BYTES = 4096
 DESCRIPTORS = 160  # of each process; a frontend with the clients of a load has about half
 IDLE = 400  # connections that take the rest
 HOUR_S = 3600
-KEPT = ("REST, kept connections", "gRPC", "gRPC streams", "V2")
 
 
 def delete_folder(service: Server, rounds: int) -> Report:
@@ -53,7 +52,7 @@ def exhaust_descriptors(service: Server, rounds: int) -> Report:
                         idle.enter_context(socket.create_connection((at.hostname, at.port), timeout=5))
                 load.wait_for_answers(ENOUGH)
             began = time.monotonic()
-            with Load(address(service), kinds=("REST, fresh connections",), each=1) as fresh:
+            with Load(address(service), kinds=FRESH, each=1) as fresh:
                 fresh.wait_for_answers(1)
             recoveries.append(fresh.recovery_s(began))
     return load.report(recovery_s=max(recoveries))
