@@ -59,7 +59,7 @@ def merged(new: Document, path: Path = FILE) -> Document:
     old = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if any(old.get(part) != new[part] for part in ("short", "machine", "versions")):
         return new
-    return {**new, "command": old["command"], "scenarios": {**old["scenarios"], **new["scenarios"]}}
+    return {**new, "scenarios": {**old["scenarios"], **new["scenarios"]}}
 
 
 def save(new: Document, path: Path = FILE) -> None:
