@@ -42,7 +42,7 @@ ELSEWHERE = (
     Elsewhere(
         "Files that lie: damaged, oversized and mislabelled images, checkpoints and requests.",
         "Each gets an error of its own. No process ends, hangs, or takes more memory than its limits allow.",
-        "`make fuzz`, `pytest tests/end_to_end/test_hostile.py`",
+        "`python -m tests.fuzz`, `pytest tests/end_to_end/test_hostile.py`",
     ),
 )
 
