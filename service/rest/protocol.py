@@ -16,6 +16,7 @@ from service.core.ids import choose_id
 from service.core.request_log import log_request
 from service.rest import problems
 from service.rest.peer import PEER, Peer
+from service.rest.protection import protect
 from service.rest.scope import MALFORMED, given_id
 
 MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
@@ -212,7 +213,7 @@ def without_offer(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 
 def encode(problem: problems.Problem) -> Response:
     """Return the last response of a connection."""
-    return problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"})
+    return protect(problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"}))
 
 
 def malformed(why: str) -> Refusal:
