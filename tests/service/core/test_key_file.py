@@ -57,7 +57,7 @@ BROKEN = {
 @pytest.mark.parametrize(("text", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_is_refused_with_the_reason_and_without_its_values(path, text, reason):
     path.write_text(text)
-    with pytest.raises(SettingsError, match="keys.toml") as caught:
+    with pytest.raises(SettingsError, match=r"keys\.toml") as caught:
         key_file.read(path)
     assert reason in str(caught.value)
     assert "s3cret" not in str(caught.value)
