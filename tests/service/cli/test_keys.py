@@ -1,5 +1,7 @@
 """`twins keys`: keys are shown once, and their hashes are in the file."""
 
+import re
+import shlex
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +9,9 @@ from click.testing import CliRunner, Result
 
 from service.cli.keys import keys
 from service.core import key_file
-from service.core.keys import digest
+from service.core.keys import SCOPES, digest
+from service.rest.protection import DEFAULTS
+from tools.documents import SECURITY
 
 
 @pytest.fixture
@@ -61,3 +65,39 @@ def test_a_removed_key_is_gone_and_an_unknown_one_is_refused(run):
     assert run("remove", "one").exit_code == 0
     assert [key.name for key in key_file.read(run.path)] == ["two"]
     assert "has no key one; it has two" in run("remove", "one").output
+
+
+# ---------------------------------------------------------------------- the page about it
+
+
+def test_the_commands_of_the_page_work_in_their_order(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line)[2:] for line in SECURITY.read_text().splitlines() if line.startswith("twins keys")]
+    assert [command[0] for command in commands] == ["add", "add", "add", "list", "remove"]
+    for command in commands:
+        result = CliRunner().invoke(keys, command)
+        assert result.exit_code == 0, result.output
+    assert [key.name for key in key_file.read(tmp_path / "keys.toml")] == ["operator", "prometheus"]
+
+
+def test_the_file_of_the_page_is_read(tmp_path):
+    (example,) = re.findall(r"```toml\n(.*?)```", SECURITY.read_text(), re.DOTALL)
+    (tmp_path / "keys.toml").write_text(example)
+    (key,) = key_file.read(tmp_path / "keys.toml")
+    assert (key.name, key.scopes) == ("team-a", ("infer", "models"))
+
+
+def test_the_page_describes_every_scope():
+    assert tuple(re.findall(r"^\| `(\w+)` \|", section("In a file"), re.MULTILINE)) == SCOPES
+
+
+def test_the_page_has_the_headers_of_the_code():
+    found = dict(re.findall(r"^\| `([\w-]+)` \| `(.*?)` \|", section("Headers"), re.MULTILINE))
+    assert {name.lower(): value for name, value in found.items()} == {
+        name.decode(): value.decode() for name, value in DEFAULTS
+    }
+
+
+def section(title: str) -> str:
+    """Return the text below a heading of the page."""
+    return re.split(r"^#+ ", SECURITY.read_text().partition(f"# {title}\n")[2], flags=re.MULTILINE)[0]
