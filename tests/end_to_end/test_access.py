@@ -68,11 +68,11 @@ def answers() -> list[str]:
 def client(server, answers) -> Iterator[httpx.Client]:
     """Return a client that keeps what it is answered."""
 
-    def keep(response: httpx.Response) -> None:
+    def record(response: httpx.Response) -> None:
         response.read()
         answers.append(f"{response.headers}{response.content!r}")
 
-    with httpx.Client(base_url=server.http, timeout=60, event_hooks={"response": [keep]}) as made:
+    with httpx.Client(base_url=server.http, timeout=60, event_hooks={"response": [record]}) as made:
         yield made
 
 
