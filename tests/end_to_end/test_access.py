@@ -267,7 +267,7 @@ def used(server, client, channel, cat):
 def test_no_key_is_in_the_log_an_answer_a_file_a_command_line_or_an_environment(server, folder, answers):
     children = psutil.Process(server.process.pid).children(recursive=True)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(children) == 3
+    assert len(children) >= 3
     assert files
     seen = {
         "log": server.log(),
