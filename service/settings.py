@@ -77,6 +77,12 @@ class Settings(BaseModel):
         description="API keys, each given as KEY or NAME:KEY. If any are set, every request must carry one. "
         "The log shows the name, or key-1 for the first key.",
     )
+    keys_file: Path | None = Field(
+        None,
+        description="Accept the API keys in this file as well, which `twins keys` writes. "
+        "A change takes effect within seconds.",
+    )
+    protect_metrics: bool = Field(default=False, description="Require an API key with the scope metrics for /metrics.")
     cors_origins: List = Field(
         (),
         description="Let pages of these origins call the service from a browser, such as https://example.org, "
@@ -253,6 +259,8 @@ class Settings(BaseModel):
         """Check the settings that depend on each other."""
         if self.http_port == self.grpc_port != 0:
             raise ValueError(f"{{http_port}} and {{grpc_port}} are both {self.http_port}; choose two different ports")
+        if self.protect_metrics and not (self.api_keys or self.keys_file):
+            raise ValueError("{protect_metrics} needs a key that allows to read them; set {api_keys} or {keys_file}")
         if self.max_held_bytes < self.max_body_bytes:
             raise ValueError(
                 "{max_held_bytes} is less than {max_body_bytes}, so the largest request would never be accepted; "

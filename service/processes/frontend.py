@@ -52,6 +52,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
         "worker states": asyncio.create_task(follow(control, engine, pool, orders)),
         "HTTP server": asyncio.create_task(web.wait()),
         "gRPC server": asyncio.create_task(rpc_server.wait()),
+        "keys file": asyncio.create_task(engine.keys.follow()),
     }
     await wait_for_stop(stop, running)
     await drain(engine, web, rpc_server)
