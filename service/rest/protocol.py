@@ -286,7 +286,7 @@ class Protocol(HttpToolsProtocol):
     def send_problem(self, problem: problems.Problem) -> int:
         """Send a problem as the last response of the connection. Return the size of the body."""
         response = encode(problem)
-        lines = [b": ".join(header) for header in response.raw_headers]
+        lines = [b": ".join(header) for header in (*self.server_state.default_headers, *response.raw_headers)]
         body = bytes(response.body)
         self.transport.write(STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"", body]))
         return len(body)
