@@ -1,14 +1,20 @@
-"""The credentials of the gRPC server: none, or TLS with certificates that may be replaced."""
+"""The port of the gRPC server: in plain text, or over TLS with certificates that may be replaced."""
 
 import grpc
 
 from service.tls import Certificates, Identity
 
 
-def credentials(certificates: Certificates | None) -> grpc.ServerCredentials:
-    """Return the credentials of a server, without TLS if there are no certificates."""
+def add_port(server: grpc.aio.Server, address: str, certificates: Certificates | None) -> None:
+    """Let a server listen, over TLS if there are certificates. Raises RuntimeError."""
     if certificates is None:
-        return grpc.insecure_server_credentials()
+        server.add_insecure_port(address)
+    else:
+        server.add_secure_port(address, credentials(certificates))
+
+
+def credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Return credentials that follow the certificates."""
     first = certificates.current
     return grpc.dynamic_ssl_server_credentials(
         configuration(first), Fetcher(certificates), require_client_authentication=first.client_ca is not None
@@ -16,7 +22,7 @@ def credentials(certificates: Certificates | None) -> grpc.ServerCredentials:
 
 
 class Fetcher:
-    """Returns a new certificate to the library, which asks before every handshake in a thread of its own."""
+    """Gives a new certificate to the library, which asks before every handshake, from a thread of its own."""
 
     def __init__(self, certificates: Certificates) -> None:
         self.certificates, self.shown = certificates, certificates.current
