@@ -293,6 +293,14 @@ WRONG = {
         {"http_port": "8001"},
         "--http-port and --grpc-port are both 8001; choose two different ports",
     ),
+    "a certificate without its key": (
+        {"tls_certificate": "a.crt"},
+        "--tls-certificate and --tls-key belong together; give both or none",
+    ),
+    "an authority of clients without TLS": (
+        {"tls_client_ca": "ca.pem"},
+        "--tls-client-ca needs TLS; give --tls-certificate and --tls-key as well",
+    ),
     "less memory than a request": (
         {"max_held_bytes": "2000"},
         "--max-held-bytes is less than --max-body-bytes, so the largest request would never be accepted; "
