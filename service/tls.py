@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from service import logs
-from service.changes import Watched
+from service.changes import EVERY_S, WatchedFiles
 from service.setting_sources import flag_name
 from service.settings import Settings, SettingsError
 
-CHECK_S = 1.0  # between two looks at the files
 HANDSHAKE_S = 10.0  # after which a connection without a complete handshake is closed
 FILES = ("tls_certificate", "tls_key", "tls_client_ca")
 KEY_PROBLEMS = {
@@ -44,7 +43,7 @@ class Certificates:
     def __init__(self, settings: Settings) -> None:
         """Raise SettingsError if the files are broken."""
         self.settings = settings
-        self.watched = Watched(path for name in FILES if (path := getattr(settings, name)))
+        self.files = WatchedFiles(*(path for name in FILES if (path := getattr(settings, name))))
         self.current = read(settings)
 
     def reload(self) -> bool:
@@ -52,7 +51,7 @@ class Certificates:
 
         Broken files are logged once, and the old identity stays: the files may be in the middle of being replaced.
         """
-        if not self.watched.changed():
+        if not self.files.have_changed():
             return False
         try:
             self.current = read(self.settings)
@@ -65,7 +64,7 @@ class Certificates:
     async def follow(self, apply: Callable[[ssl.SSLContext], Awaitable[None]]) -> None:
         """Call a function with the context of every new identity, until cancelled."""
         while True:
-            await asyncio.sleep(CHECK_S)
+            await asyncio.sleep(EVERY_S)
             if await asyncio.to_thread(self.reload):  # in a thread, since a file system over the network may stall
                 await apply(self.current.context)
 
