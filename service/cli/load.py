@@ -21,16 +21,15 @@ from rich.live import Live
 from rich.table import Table
 
 from service.cli.images import EXIT_SOME_FAILED, expand
+from service.cli.tls import tls_options
 from service.load.generator import Generator
 from service.load.report import PERCENTILES, Report, Requests, percentiles, requests_after, summarise
 from service.load.schedule import Closed, Open, Schedule
 from service.load.target import SUCCEEDED, RequestPlan, Target
-from service.load.tls import ClientTls
 from twins.errors import BadOption
 
 REFRESH_S = 0.5
 DEFAULT_PATH = "/classify"
-PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 INSTALL = "it is not installed; install it with pip install 'twins-serving[load]'"
 
 
@@ -92,9 +91,7 @@ def read_option(_: click.Context, __: click.Parameter, values: Sequence[str]) ->
     show_default=True,
     help="Count a request as failed after this time",
 )
-@click.option("--ca", metavar="FILE", type=PEM, help="Trust the authorities in this PEM file, over TLS")
-@click.option("--certificate", metavar="FILE", type=PEM, help="Show the service the certificate in this PEM file")
-@click.option("--key", metavar="FILE", type=PEM, help="Use the private key in this PEM file for --certificate")
+@tls_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for programs")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a plot to this SVG, PNG or PDF")
 def load(  # noqa: PLR0913 - one for each flag
@@ -106,9 +103,6 @@ def load(  # noqa: PLR0913 - one for each flag
     seed: int,
     seconds: float,
     warm_up_s: float,
-    ca: Path | None,
-    certificate: Path | None,
-    key: Path | None,
     as_json: bool,
     plot: Path | None,
     **request: Any,
@@ -124,8 +118,7 @@ def load(  # noqa: PLR0913 - one for each flag
     twins load grpc://localhost:8001/classify --clients 32 --json
     """  # noqa: D301 - click wants the control character
     schedule = Open(rate, seed) if rate else Closed(clients)
-    tls = ClientTls(ca, certificate, key)
-    plan = RequestPlan(with_task(url), connections=max(clients, RequestPlan.connections), tls=tls, **request)
+    plan = RequestPlan(with_task(url), connections=max(clients, RequestPlan.connections), **request)
     run = Run(plan, schedule, seconds, warm_up_s)
     drawing = import_plot() if plot else None
     found, report = asyncio.run(measure(run, read(images), Console(stderr=True, quiet=as_json)))

@@ -1,4 +1,4 @@
-"""TLS of the load generator: whom it trusts, and the certificate that it shows."""
+"""TLS of the commands that call a service: whom they trust, and the certificate that they show."""
 
 import ssl
 from collections.abc import Sequence
@@ -34,4 +34,4 @@ class ClientTls:
     def contents(self) -> Sequence[bytes | None]:
         """Return the files as gRPC takes them: the authorities, the key and the certificate. Raise BadOption."""
         self.context()  # which finds broken files; gRPC would fail without saying why
-        return [file and file.read_bytes() for file in (self.ca, self.key, self.certificate)]
+        return [file.read_bytes() if file else None for file in (self.ca, self.key, self.certificate)]

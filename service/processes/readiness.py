@@ -1,7 +1,7 @@
 """Tells the health check of the container whether a frontend is ready, without TLS.
 
-With mutual TLS, `/readyz` needs a client's certificate, which the health check does not have. It asks here instead, over
-an abstract Unix socket: the other programs of the container, or of the machine, may connect, and learn nothing else.
+With mutual TLS, `/readyz` needs a client's certificate, which the health check does not have. It asks over an abstract
+Unix socket instead: the other programs of the container, or of the machine, may connect, and learn nothing else.
 """
 
 import asyncio

@@ -31,9 +31,7 @@ AddRoutes = Callable[[FastAPI, Engine], None]
 class Server(uvicorn.Server):
     """The HTTP server of one frontend."""
 
-    def __init__(
-        self, engine: Engine, routes: Sequence[AddRoutes] = (), context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, routes: Sequence[AddRoutes] = (), context: ssl.SSLContext | None = None) -> None:
         app = build(engine)
         for add in routes:
             add(app, engine)
@@ -81,7 +79,7 @@ class Server(uvicorn.Server):
             await asyncio.wait({self.serving})
             await self.serving
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Accept connections, and let `start` return. uvicorn's own method sets no time limits for TLS."""
         await self.lifespan.startup()
         self.servers = [await self.accept()]
@@ -148,7 +146,7 @@ class Server(uvicorn.Server):
         return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
 
     def protocol(self) -> asyncio.Protocol:
-        """Return the protocol for a connection that was accepted here instead of by the event loop."""
+        """Return the protocol of a new connection."""
         return self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )

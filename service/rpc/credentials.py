@@ -17,7 +17,9 @@ def credentials(certificates: Certificates) -> grpc.ServerCredentials:
     """Return credentials that follow the certificates."""
     first = certificates.current
     return grpc.dynamic_ssl_server_credentials(
-        configuration(first), Fetcher(certificates), require_client_authentication=first.client_ca is not None
+        configuration(first),
+        Fetcher(certificates),  # type: ignore[arg-type]  # it may return None, as the stubs do not say
+        require_client_authentication=first.client_ca is not None,
     )
 
 
