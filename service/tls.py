@@ -105,7 +105,7 @@ def content(settings: Settings, name: str) -> bytes:
 
 
 def load_authorities(context: ssl.SSLContext, settings: Settings, name: str, pem: bytes) -> None:
-    """Trust the certificates of a file in a context. Raise SettingsError if there are none or broken ones."""
+    """Add the certificates of a file to those that a context trusts. Raise SettingsError if there are none or broken ones."""
     try:
         context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))  # comments may have any letters
     except (ssl.SSLError, ValueError) as error:
@@ -115,7 +115,7 @@ def load_authorities(context: ssl.SSLContext, settings: Settings, name: str, pem
 
 
 def load_pair(context: ssl.SSLContext, settings: Settings) -> None:
-    """Use the certificate and its key in a context. Raise SettingsError if they do not work together."""
+    """Add the certificate and its key to a context. Raise SettingsError if they do not work together."""
     certificate, key = str(settings.tls_certificate), str(settings.tls_key)
 
     def refuse_password() -> NoReturn:

@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         return await loop.create_server(self.protocol, sock=self.listener.dup(), backlog=BACKLOG, **self.tls)
 
     async def renew(self, context: ssl.SSLContext) -> None:
-        """Use another context for new connections.
+        """Replace the context for new connections.
 
         A server of the event loop keeps its context and therefore gets a successor. Both have duplicates of one
         socket, so no connection is lost that waits to be accepted.

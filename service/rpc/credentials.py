@@ -6,7 +6,7 @@ from service.tls import Certificates, Identity
 
 
 def add_port(server: grpc.aio.Server, address: str, certificates: Certificates | None) -> None:
-    """Let a server listen, over TLS if there are certificates. Raises RuntimeError."""
+    """Add a port to a server, with TLS if there are certificates. Raises RuntimeError."""
     if certificates is None:
         server.add_insecure_port(address)
     else:
