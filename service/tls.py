@@ -105,7 +105,7 @@ def content(settings: Settings, name: str) -> bytes:
 
 
 def load_authorities(context: ssl.SSLContext, settings: Settings, name: str, pem: bytes) -> None:
-    """Add the certificates of a file to those that a context trusts. Raise SettingsError if there are none or broken ones."""
+    """Add the certificates of a file to those that a context trusts. Raise SettingsError if one is broken."""
     try:
         context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))  # comments may have any letters
     except (ssl.SSLError, ValueError) as error:

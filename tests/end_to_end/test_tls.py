@@ -129,6 +129,7 @@ def test_a_client_is_accepted_if_and_only_if_the_authority_of_clients_issued_its
     assert accepted(secure, port, client) == (issuer == "clients")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
 @BOTH
 def test_tls_1_1_is_refused(secure, port):
     context = secure.context
@@ -291,7 +292,7 @@ def test_a_connection_over_which_nothing_is_sent_is_closed(secure, port):
     assert read(silent) == b""
 
 
-def test_a_stop_does_not_wait_for_clients_that_keep_connections(secure):
+def test_a_stop_ends_connections_that_clients_keep_open_without_a_request(secure):
     with connect(secure.address("http"), secure.context) as idle, socket.create_connection(secure.address("http")):
         idle.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")
