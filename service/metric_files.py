@@ -1,6 +1,7 @@
 """The memory-mapped files that hold the metrics of this process, and their restoration after deletion."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 DELETED = " (deleted)"  # what Linux appends to the name of an open file that has no name any more
@@ -45,6 +46,16 @@ class MetricFiles:
             return
         path = Path(name.removesuffix(DELETED))
         if name.endswith(DELETED) and path.parent == self.folder:
-            part = path.with_suffix(".part")  # readers never see a file that is half written
-            part.write_bytes(descriptor.read_bytes())
-            part.replace(path)
+            write_whole(path, descriptor.read_bytes())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under its name, completely or not at all. Raise OSError."""
+    part = path.with_suffix(".part")  # readers never see a file that is half written
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram, values
 
 from service.environment import METRICS_FOLDER, variable
 from service.metric_files import MetricFiles
+from service.metric_storage import Storage
 
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -13,6 +14,7 @@ STAGES = ("decode_queue", "decode", "preprocess", "queue", "infer", "postprocess
 
 FILES = MetricFiles(Path(folder)) if (folder := variable(METRICS_FOLDER)) else None
 if FILES:  # before the first metric is made
+    values.MmapedDict = Storage  # type: ignore[attr-defined, assignment]
     values.ValueClass = values.MultiProcessValue(lambda: FILES.generation)  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter(

@@ -15,7 +15,7 @@ from typing import TypeVar
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service import metric_series
+from service import metric_series, metric_storage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -183,8 +183,8 @@ def version(text: str) -> None:
 
 
 def restore_files() -> None:
-    """Write the files of this process again if they have been deleted."""
-    if metric_series.FILES:
+    """Write the files of this process again if they have been deleted, or could not be written on a full disk."""
+    if metric_series.FILES and metric_storage.return_to_files():
         metric_series.FILES.restore()
 
 

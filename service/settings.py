@@ -256,6 +256,12 @@ class Settings(BaseModel):
         ge=2,
         description="Kill a worker that sends no heartbeat, or runs one batch, for more than this many seconds.",
     )
+    canary_s: float = Field(
+        10.0,
+        ge=0,
+        description="Run a blank image when no batch of a worker has succeeded for this many seconds. After three "
+        "times as long without success, or two failures, the worker does not count as ready. 0 means never.",
+    )
 
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log as console or json. auto means console on a terminal and json elsewhere."

@@ -21,6 +21,7 @@ class Hub:
     url: str = ""
     missing: set[str] = field(default_factory=set)  # files that no repository has
     refuse_with: int | None = None  # answer with this status
+    refusals: list[int] = field(default_factory=list)  # answer the next requests with these statuses
     token: str | None = None  # require this token
     break_after: int | None = None  # end the first download after this many bytes
     requests: list[str] = field(default_factory=list)  # paths, or whole URLs for requests through a proxy
@@ -52,7 +53,9 @@ def running(content: bytes) -> Iterator[Hub]:
                 self.refuse(404)
                 return
             hub.requests.append(self.path)
-            if hub.refuse_with:
+            if hub.refusals:
+                self.refuse(hub.refusals.pop(0))
+            elif hub.refuse_with:
                 self.refuse(hub.refuse_with)
             elif found["file"] in hub.missing:
                 self.refuse(404, "EntryNotFound")

@@ -1,6 +1,7 @@
 """The import rules, which keep torch out of the frontends and each library in one place."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,12 @@ def test_the_command_line_does_not_import_the_metrics_before_their_folder_exists
     assert "service/metrics.py" not in reached("service.cli")
 
 
+@pytest.mark.parametrize("module", ["bench.service.null_service", "tests.faulty.__main__"])
+def test_programs_that_replace_the_worker_import_no_metrics_before_their_folder_exists(module):
+    code = f"import {module}, sys; sys.exit('service.metrics' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 ONE_PLACE = {
     ("fastapi", "starlette"): [
         "service/rest/*.py",
@@ -175,7 +182,7 @@ ONE_PLACE = {
     ("zmq",): ["service/ipc/transport.py"],
     ("uvloop",): ["service/processes/loop.py"],
     ("httptools",): ["service/rest/protocol.py"],
-    ("prometheus_client",): ["service/metrics.py", "service/metric_series.py"],
+    ("prometheus_client",): ["service/metrics.py", "service/metric_series.py", "service/metric_storage.py"],
     ("pynvml",): ["service/processes/gpu.py"],
     ("click",): ["service/cli/*.py"],
 }
@@ -264,6 +271,26 @@ def test_the_environment_is_read_in_one_module():
         if reads_the_environment(path)
     }
     assert readers == {"service/environment.py"}
+
+
+WALL_CLOCK = {
+    "service/core/keys.py",  # when a key expires
+    "service/logs.py",  # the times of log lines
+    "service/metrics.py",  # when a request was answered, as Prometheus wants it
+    "service/processes/supervisor.py",  # until when a shutdown lasts, likewise
+    "twins/runtime/exports.py",  # the age of a file
+}
+
+
+def test_no_deadline_and_no_duration_uses_the_wall_clock_which_can_jump():
+    readers = {
+        str(path.relative_to(ROOT))
+        for folder in ("twins", "service")
+        for path in sources(folder)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.time", "time.time_ns", "datetime.now")
+    }
+    assert readers == WALL_CLOCK
 
 
 def test_the_rules_name_existing_files():

@@ -4,11 +4,12 @@ A worker process is this pool behind a socket; the command line uses it directly
 """
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from service import logs
 from service.core.batcher import USUAL_PRIORITY, Batcher
@@ -23,7 +24,23 @@ from twins.runtime.batches import BatchRunner, SampleError
 from twins.tasks.sample import Layout, Output, Sample
 from twins.zoo.models import ModelReference
 
-Key = tuple[str, Layout]  # the key of a model, and the layout of the samples
+SHARED, CANARY = 0, -1
+
+
+class Key(NamedTuple):
+    """What the samples of a batch have in common."""
+
+    model: str  # its key
+    layout: Layout
+    lone: int = (
+        SHARED  # or CANARY, which no observer sees, or a number of `LocalPool.alone`: of a sample that runs alone
+    )
+
+    @property
+    def turn(self) -> str | int:
+        """Return what takes turns on the device: models, whatever the layouts of their samples, and the canary."""
+        return self.lone if self.lone == CANARY else self.model
+
 
 log = logs.get()
 
@@ -91,12 +108,14 @@ class LocalPool:
         self.on_change: list[Callable[[], None]] = []
         self.threads = DeviceThreads()
         self.lost = False
+        self.succeeded = -math.inf  # when a batch last succeeded, or a warm-up did; time of the event loop
+        self.alone = itertools.count(1)  # a number for each sample that runs alone
         self.batcher: Batcher[Key, Queued, SampleResult] = Batcher(
             self.run_batch,
             max_batch=self.max_batch,
             max_delay_s=self.max_delay_s,
             has_upcoming=has_upcoming,
-            group=lambda key: key[0],  # models take turns, whatever the layouts of their samples
+            group=lambda key: key.turn,
         )
 
     # ------------------------------------------------------------------ models
@@ -125,6 +144,7 @@ class LocalPool:
             for size in runner.sizes() if warm_up else ():
                 if not await warm_up_thread(runner.warm_up, size):
                     break
+                self.succeeded = asyncio.get_running_loop().time()
         except BaseException:
             await self.threads.call(runner.unload)
             raise
@@ -171,6 +191,11 @@ class LocalPool:
         return int(bool(self.models) and not self.lost)
 
     @property
+    def problems(self) -> dict[str, str]:
+        """Return nothing: no supervisor watches this pool."""
+        return {}
+
+    @property
     def available(self) -> bool:
         """Return whether a sample that is submitted now will run."""
         return self.ready > 0
@@ -185,31 +210,32 @@ class LocalPool:
         priority: int = USUAL_PRIORITY,
     ) -> PoolOutput:
         """Return one sample's output of one model. Cancel the call to abandon the sample. Raise ServiceError."""
-        answer = self.start(model, sample, expires=expires, priority=priority)
+        answer = self.start(Key(model, sample.layout), sample, expires=expires, priority=priority)
         with service_errors():
             await answer
         return output_of(answer)
 
     def start(
-        self, model: str, sample: Sample, *, expires: float, tag: Any = None, priority: int = USUAL_PRIORITY
+        self, key: Key, sample: Sample, *, expires: float, tag: Any = None, priority: int = USUAL_PRIORITY
     ) -> "asyncio.Future[SampleResult]":
         """Return the future of one sample, for `output_of`. Cancel it to abandon the sample."""
         queued = Queued(sample, tag, asyncio.get_running_loop().time())
-        return self.batcher.submit((model, sample.layout), queued, expires=expires, priority=priority)
+        return self.batcher.submit(key, queued, expires=expires, priority=priority)
 
     def waiting(self) -> dict[str, int]:
         """Return how many samples wait for the device, by model."""
-        return {str(model): count for model, count in self.batcher.waiting().items()}
+        return {str(turn): count for turn, count in self.batcher.waiting().items() if turn != CANARY}
 
     def max_batch(self, key: Key) -> int:
         """Return the largest batch of a model's samples of one layout."""
-        model, layout = key
-        runner = self.models.get(model)
-        return runner.max_batch(layout) if runner else 1  # samples of an unloaded model are refused one by one
+        runner = self.models.get(key.model)
+        if key.lone != SHARED or runner is None:  # samples of an unloaded model are refused one by one
+            return 1
+        return runner.max_batch(key.layout)
 
     def max_delay_s(self, key: Key) -> float:
         """Return how long a batch of a model waits to become full."""
-        return self.delays_s.get(key[0], self.configured_delay_s)
+        return self.delays_s.get(key.model, self.configured_delay_s)
 
     @property
     def longest_delay_s(self) -> float:
@@ -218,11 +244,11 @@ class LocalPool:
 
     async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleResult]:
         """Run one batch on the device."""
-        model, _ = key
-        runner = self.models.get(model)
+        runner = self.models.get(key.model)
         if self.lost or runner is None:
-            raise Unavailable(f"the model {model} is not loaded here", retry_after_s=RETRY_AFTER_S)
-        self.observer.batch_starts([queued.tag for queued in batch])
+            raise Unavailable(f"the model {key.model} is not loaded here", retry_after_s=RETRY_AFTER_S)
+        if key.lone != CANARY:
+            self.observer.batch_starts([queued.tag for queued in batch])
         try:
             ran = await self.threads.run(
                 runner, [queued.sample for queued in batch], overlap=self.backend.device.in_flight > 1
@@ -232,7 +258,10 @@ class LocalPool:
             self.notify()
             self.observer.device_lost(error)
             raise
-        self.observer.batch_ended(model, len(batch), ran.took_s)
+        if not all(isinstance(output, DeviceOutOfMemory) for output in ran.outputs):
+            self.succeeded = asyncio.get_running_loop().time()
+        if key.lone != CANARY:
+            self.observer.batch_ended(key.model, len(batch), ran.took_s)
         return [
             SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch))
             for queued, output in zip(batch, ran.outputs, strict=True)

@@ -41,6 +41,10 @@ class Pool(Protocol):
         """Return the number of workers that can take samples now."""
 
     @property
+    def problems(self) -> Mapping[str, str]:
+        """Return why workers that are running do not count as ready, by worker."""
+
+    @property
     def expected(self) -> int:
         """Return the number of workers that should be ready."""
 

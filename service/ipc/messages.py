@@ -29,6 +29,7 @@ class Job(Message, frozen=True):
     expires: float  # on the machine's monotonic clock, seconds
     upcoming: int  # further samples this frontend is preparing at the moment
     priority: int
+    alone: bool = False  # in a batch of its own, since a worker died with it on the device
 
 
 class Abandon(Message, frozen=True):
@@ -69,9 +70,11 @@ class Failed(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """Child to supervisor, at regular intervals: the process is alive. `busy_s` is the time in the current batch."""
+    """Child to supervisor, at regular intervals: the process is alive. A worker also reports on its batches."""
 
-    busy_s: float = 0.0
+    busy_s: float = 0.0  # in the current batch
+    succeeded: float = 0.0  # when a batch last succeeded, on the machine's monotonic clock, seconds
+    canary_failed: bool = False
 
 
 class DeviceChosen(Message, frozen=True):
@@ -160,6 +163,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     address: str
     state: WorkerState
     models: tuple[ModelStatus, ...] = ()
+    problem: str = ""  # why a worker whose process is ready does not count as ready
 
 
 class WorkerStates(Message, frozen=True):

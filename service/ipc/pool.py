@@ -146,12 +146,17 @@ class ProcessPool:
     @property
     def ready(self) -> int:
         """Return the number of workers that can take samples now."""
-        return len(self.connections)
+        return len(self.connections) - len(self.problems)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Return why workers that are connected do not count as ready."""
+        return {role_of(each.name): each.info.problem for each in self.connections.values() if each.info.problem}
 
     @property
     def available(self) -> bool:
         """Return whether a sample that is admitted now will find a worker soon."""
-        return self.ready > 0 or self.recovering
+        return bool(self.connections) or self.recovering
 
     def update(self, states: WorkerStates) -> None:
         """Connect to new workers, and close the connections to those that are gone."""
@@ -191,7 +196,8 @@ class ProcessPool:
             if losses:
                 metrics.retried(model)
             try:
-                job = Job(next(self.ids), model, sample.task, params, expires, upcoming, priority)
+                # alone after a crash, since only the sample that is the cause may fail
+                job = Job(next(self.ids), model, sample.task, params, expires, upcoming, priority, crashes > 0)
                 return await connection.ask(job, sample)
             except WorkerLost as lost:
                 log.warning(
@@ -203,18 +209,26 @@ class ProcessPool:
         raise Internal("the worker crashed repeatedly while it processed this image")
 
     async def least_busy(self, model: str) -> WorkerConnection:
-        """Return the worker of a model with the fewest samples in flight; wait if one recovers. Raise Unavailable."""
+        """Return the worker of a model with the fewest samples in flight, rather one without a problem.
+
+        Wait if there is none and one recovers. Raise Unavailable.
+        """
         while not (serving := [connection for connection in self.connections.values() if connection.serves(model)]):
             if not self.recovering:
                 raise no_worker()
             await self.changed.wait()
-        return min(serving, key=lambda connection: len(connection.pending))
+        return min(serving, key=lambda connection: (bool(connection.info.problem), len(connection.pending)))
 
     def close(self) -> None:
         """Close all connections."""
         for connection in self.connections.values():
             connection.close()
         self.connections.clear()
+
+
+def role_of(name: str) -> str:
+    """Return the process slot of a worker, as logs and metrics name it."""
+    return name.partition(".")[0]
 
 
 def worker_error(failed: Failed) -> ServiceError:

@@ -123,7 +123,7 @@ class Attempt:
 
 
 async def send_heartbeats(
-    config: ChildConfig, control: ClientSocket, busy_s: Callable[[], float] = lambda: 0.0
+    config: ChildConfig, control: ClientSocket, heartbeat: Callable[[], Heartbeat] = Heartbeat
 ) -> None:
     """Send heartbeats to the supervisor until cancelled. End the process if the supervisor has exited."""
     attempt = Attempt("the metric files cannot be restored")
@@ -133,5 +133,5 @@ async def send_heartbeats(
         with attempt:
             metrics.restore_files()
         metrics.process_memory(config.role)
-        control.send(Heartbeat(busy_s()))
+        control.send(heartbeat())
         await asyncio.sleep(HEARTBEAT_S)

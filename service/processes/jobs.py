@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from service import logs
-from service.core.local import LocalPool, SampleResult, output_of
+from service.core.local import SHARED, Key, LocalPool, SampleResult, output_of
 from service.core.pool import PoolOutput
 from service.errors import Internal, ServiceError
 from service.ipc.messages import IDENTITY_SEPARATOR, Abandon, Done, Failed, Job, Result, Running
@@ -66,7 +66,9 @@ class Jobs:
         tag = (peer, job.id)
         try:
             sample = Sample(cast(Pixels, arrays[0]), decode_params(job.task, job.params))
-            answer = self.pool.start(job.model, sample, expires=job.expires, tag=tag, priority=job.priority)
+            lone = next(self.pool.alone) if job.alone else SHARED
+            key = Key(job.model, sample.layout, lone)
+            answer = self.pool.start(key, sample, expires=job.expires, tag=tag, priority=job.priority)
         except Exception as error:
             self.fail(tag, job.model, error)
             return

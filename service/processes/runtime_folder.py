@@ -36,7 +36,9 @@ class RuntimeFolder:
         """Create the metrics folder and the marker file if they are missing."""
         self.metrics.mkdir(exist_ok=True)
         if not (marker := self.path / MARKER).exists():
-            marker.write_text(f"{os.getpid()}\n", "ascii")
+            marker.touch()
+            with suppress(OSError):  # the disk is full, and the number is for people
+                marker.write_text(f"{os.getpid()}\n", "ascii")
 
     def restore(self) -> None:
         """Create the folder again if it has been deleted. Raises OSError."""

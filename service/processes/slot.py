@@ -14,15 +14,16 @@ from msgspec.structs import replace
 
 from service import logs
 from service.environment import child_environment
-from service.ipc.messages import LoadModel, ModelStatus, UnloadModel, WorkerState
+from service.ipc.messages import Heartbeat, LoadModel, ModelStatus, UnloadModel, WorkerState
 from service.processes.child import ChildConfig
+from service.processes.programs import PROGRAMS
 from service.settings import Settings
 from twins.zoo.models import ModelReference
 
 WATCH_S, LATE_S = 0.2, 1.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 STABLE_S = 60.0  # of service, after which earlier exits are forgotten
-PROGRAMS = {"worker": "service.processes.worker", "frontend": "service.processes.frontend"}
+STALE_INTERVALS = 3  # between canaries, without a batch that succeeds, after which a worker does not count as ready
 MAX_EARLY_EXITS = 5  # in a row before the process was ready, after which its slot counts as failed
 
 log = logs.get()
@@ -40,6 +41,9 @@ class ProcessSlot:
     started: float = 0.0
     last_heartbeat: float = 0.0
     busy_s: float = 0.0
+    succeeded: float = 0.0  # of a worker: when a batch last succeeded
+    canary_failed: bool = False
+    problem: str = ""  # why a worker that is ready does not compute, as frontends know it
     ready: bool = False
     ready_since: float = 0.0
     has_served: bool = False  # whether any process in this slot has been ready
@@ -82,7 +86,7 @@ class ProcessSlot:
         """Start the next process."""
         self.generation += 1
         config = ChildConfig(self.name, str(folder), os.getpid(), self.number, settings, models, self.device)
-        self.ready, self.busy_s = False, 0.0
+        self.ready, self.busy_s, self.canary_failed, self.problem = False, 0.0, False, ""
         self.models, self.released = {}, set()
         self.started = self.last_heartbeat = time.monotonic()
         process = await asyncio.create_subprocess_exec(
@@ -123,8 +127,24 @@ class ProcessSlot:
             return "slow start" if now - self.started > settings.start_timeout_s else None
         return "hang" if max(now - self.last_heartbeat, self.busy_s) > settings.hang_timeout_s else None
 
+    def record(self, heartbeat: Heartbeat) -> None:
+        """Record what a process reports of its batches."""
+        self.busy_s, self.canary_failed = heartbeat.busy_s, heartbeat.canary_failed
+        self.succeeded = max(self.succeeded, heartbeat.succeeded)
+
+    def stale_reason(self, settings: Settings) -> str:
+        """Return why a worker whose process is ready does not compute; empty if it does."""
+        if not settings.canary_s:
+            return ""
+        if self.canary_failed:
+            return "its device failed twice in a row on a blank image; the log says how"
+        limit_s = STALE_INTERVALS * settings.canary_s
+        is_stale = time.monotonic() - self.succeeded > limit_s
+        return f"no batch has succeeded for {limit_s:g} s" if is_stale else ""
+
     def mark_ready(self) -> None:
         """Record that the process serves."""
+        self.succeeded = time.monotonic()  # the warm-up
         self.ready, self.ready_since, self.early_exits, self.state = True, time.monotonic(), 0, "ready"
         self.has_served, self.cannot_start, self.failure = True, False, ""
 
@@ -136,7 +156,7 @@ class ProcessSlot:
         self.cannot_start = self.cannot_start or self.early_exits >= MAX_EARLY_EXITS
         known_good = self.state in ("ready", "recovering") and self.early_exits < 2
         self.state = "recovering" if known_good else "broken" if self.early_exits > 1 else "loading"
-        self.ready = False
+        self.ready, self.problem = False, ""
 
     def record_change(self, message: LoadModel | UnloadModel) -> None:
         """Record a change that is sent to the worker, so that it is sent only once."""

@@ -27,6 +27,7 @@ from service.ipc.messages import (
     address,
 )
 from service.ipc.transport import ServerSocket
+from service.processes import health
 from service.processes.child import CONTROL, Attempt, settings_with_keys
 from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
@@ -78,7 +79,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(kind, self.on_signal)
-        jobs = [self.listen(), self.keep_folder()]
+        jobs = [self.listen(), self.keep_folder(), health.watch(lambda: self.workers, self.settings, self.publish)]
         if self.settings.model_repository and self.settings.model_poll_s:
             jobs.append(self.repository.poll(self.settings.model_poll_s))
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -209,7 +210,7 @@ class Supervisor:
                 continue  # from a process that has exited since
             slot.last_heartbeat = time.monotonic()
             if isinstance(message, Heartbeat):
-                slot.busy_s = message.busy_s
+                slot.record(message)
             elif isinstance(message, DeviceChosen):
                 self.on_device(slot, message)
             elif isinstance(message, Ready):
@@ -259,6 +260,8 @@ class Supervisor:
             self.model_control.notify()
             await self.model_control.update(slot)
             metrics.worker_up(slot.role, up=True)
+        elif self.stopping.is_set():  # the signal may have come before the process could handle it
+            slot.send(signal.SIGTERM)
         await self.publish()
         self.announce()
 
@@ -272,7 +275,13 @@ class Supervisor:
     async def publish(self) -> None:
         """Send every frontend the states of all workers."""
         infos = tuple(
-            WorkerInfo(w.name, address(self.folder.path, w.name), w.state, self.models.seen_by_frontends(w.models))
+            WorkerInfo(
+                w.name,
+                address(self.folder.path, w.name),
+                w.state,
+                self.models.seen_by_frontends(w.models),
+                w.problem,
+            )
             for w in self.workers
         )
         states = WorkerStates(infos, self.models.announced, tuple(self.models.draining))

@@ -6,12 +6,14 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, NoReturn
 
 from service import logs, metrics
+from service.core.canary import Canary
 from service.core.local import LocalPool, Observer
 from service.cores import shares
 from service.environment import COMPILED_FOLDER, set_variable, variable
 from service.ipc.messages import (
     DeviceChosen,
     FrontendGone,
+    Heartbeat,
     LoadModel,
     ModelState,
     ModelStatus,
@@ -57,6 +59,7 @@ class Worker(Observer):
             has_upcoming=lambda: self.jobs.has_upcoming(self.pool.longest_delay_s),
             observer=self,
         )
+        self.canary = Canary(self.pool, settings.canary_s)
         self.jobs = Jobs(address(config.folder, config.name), self.pool)
 
     def open_backend(self, running: Running) -> Backend:
@@ -80,7 +83,7 @@ class Worker(Observer):
 
     async def run(self) -> None:
         """Load the models, report ready, and serve until the supervisor sends Stop."""
-        heartbeats = asyncio.create_task(child.send_heartbeats(self.config, self.control, self.pool.busy_s))
+        heartbeats = asyncio.create_task(child.send_heartbeats(self.config, self.control, self.heartbeat))
         try:
             await self.pool.open()
             device = self.pool.backend.device
@@ -92,13 +95,20 @@ class Worker(Observer):
             await child.report_fatal(self.control, str(error))
         self.control.send(Ready(tuple(self.pool.cards.values())))
         log.info("worker ready", device=device.name, backend=self.pool.backend.name, models=list(self.pool.cards))
-        serving = [asyncio.create_task(job) for job in (self.pool.serve(), self.jobs.receive(), self.gauges())]
+        jobs = [self.pool.serve(), self.jobs.receive(), self.gauges()]
+        if self.settings.canary_s:
+            jobs.append(self.canary.run())
+        serving = [asyncio.create_task(job) for job in jobs]
         stopping = asyncio.create_task(self.follow())
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
             child.exit_process(child.EXIT_BROKEN, next(iter(done)).exception())
         # Nothing is in flight, and a normal exit of an interpreter that holds a device is slow.
         child.exit_process(0)
+
+    def heartbeat(self) -> Heartbeat:
+        """Return the state of the batches."""
+        return Heartbeat(self.pool.busy_s(), max(0.0, self.pool.succeeded), self.canary.has_failed)
 
     async def load_all(self) -> None:
         """Load the models that are served from the start, several at once if the device allows it. Raise TwinsError."""

@@ -155,8 +155,10 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         openapi_extra=documents.READY,
     )
     async def ready() -> Response:
-        word = "stopping" if engine.stopping else "ready" if engine.ready else "loading"
-        body = Readiness(word, WorkerCount(engine.pool.ready, engine.pool.expected))
+        problems = dict(engine.pool.problems)
+        waiting = "failing" if problems else "loading"
+        word = "stopping" if engine.stopping else "ready" if engine.ready else waiting
+        body = Readiness(word, WorkerCount(engine.pool.ready, engine.pool.expected), problems)
         return Response(msgspec.json.encode(body), 200 if engine.ready else 503, media_type=JSON)
 
     @app.get(

@@ -253,8 +253,9 @@ READY: dict[str, Any] = {
         "200": answer(Readiness, "The service is ready for requests", ready=Readiness("ready", WorkerCount(2, 2))),
         "503": answer(
             Readiness,
-            "The service is loading or stopping",
+            "The service is loading, failing or stopping",
             loading=Readiness("loading", WorkerCount(0, 2)),
+            failing=Readiness("failing", WorkerCount(0, 1), {"worker-0": "no batch has succeeded for 30 s"}),
             stopping=Readiness("stopping", WorkerCount(2, 2)),
         ),
     }

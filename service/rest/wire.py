@@ -45,11 +45,12 @@ class WorkerCount(msgspec.Struct, frozen=True):
     expected: int
 
 
-class Readiness(msgspec.Struct, frozen=True):
-    """The state of the service: ready, loading or stopping."""
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The state of the service: ready, loading, failing or stopping; and why workers that run are not ready."""
 
     status: str
     workers: WorkerCount
+    problems: dict[str, str] = {}
 
 
 def listed(card: Card) -> ModelEntry:

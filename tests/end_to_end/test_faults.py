@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -196,6 +197,9 @@ def test_children_do_not_outlive_a_supervisor_that_was_killed():
         server.process.kill()
         server.process.wait()
         wait_until(lambda: not any(alive(pid) for pid in pids), what="the children's end")
+        for address in (server.http, server.grpc):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", int(address.rpartition(":")[2])))
 
 
 def alive(pid: int) -> bool:

@@ -6,6 +6,7 @@ all windows are known when it is compiled. This module does not import PyTorch; 
 Legend: B batch · C channels · H W image
 """
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -87,8 +88,9 @@ def save_graph(graph: openvino.Model, path: Path) -> None:
     """Write a graph, and its weights beside it. Raise OSError."""
     try:
         openvino.save_model(graph, path, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise OSError(str(error).strip().rpartition("\n")[2]) from error
+    except RuntimeError as error:  # of a full disk it says only "iostream error"
+        why = str(error).strip().rpartition("\n")[2]
+        raise OSError(f"{why}; {shutil.disk_usage(path.parent).free >> 20} MiB are free") from error
 
 
 def prepare_types() -> None:

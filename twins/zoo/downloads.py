@@ -3,6 +3,7 @@
 urllib reads the usual proxy variables. Only HTTPS is allowed, except for the loopback interface.
 """
 
+import errno
 import hashlib
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -12,8 +13,9 @@ from urllib.request import BaseHandler, Request, build_opener
 
 from filelock import FileLock
 
+from twins.zoo import retry
+
 TIMEOUT_S = 30.0  # without a byte
-ATTEMPTS = 4  # attempts in a row without new bytes
 CHUNK = 1 << 20  # bytes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PARTIAL, TOO_FAR = 206, 416  # HTTP statuses: the rest of the file; a range after its end
@@ -40,18 +42,23 @@ def fetch(url: str, path: Path, *, sha256: str) -> None:
 
 
 def complete(url: str, part: Path) -> None:
-    """Resume the download of `part` until it is complete. Give up after several attempts without new bytes."""
+    """Resume the download of `part` until it is complete. Give up after several attempts without new bytes.
+
+    A part that the disk has no space for is deleted.
+    """
     idle = 0
     while True:
         before = size(part)
         try:
             return continue_once(url, part)
-        except HTTPError:
-            raise
-        except (OSError, HTTPException):
+        except (OSError, HTTPException) as error:
             idle = idle + 1 if size(part) <= before else 0
-            if idle >= ATTEMPTS:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                part.unlink(missing_ok=True)
+            if idle >= retry.TRIES or not retry.may_pass(error):
                 raise
+            if idle:
+                retry.wait(error, idle)
 
 
 def continue_once(url: str, part: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from twins.checkpoints.facts import TIMM_CONFIG
 from twins.checkpoints.file_kind import WEIGHT_FILES, advice_for_directory
 from twins.errors import WeightsUnavailable
-from twins.zoo import downloads
+from twins.zoo import downloads, retry
 from twins.zoo.models import ModelReference, find_entry
 from twins.zoo.sources import HubCheckpoint, HubFile, Packaged, Unpublished, Url
 
@@ -67,12 +67,11 @@ def hub_file(name: str, source: HubCheckpoint, file: str) -> Path | None:
     Raises WeightsUnavailable if the hub cannot be reached, or has no such repository.
     """
     try:
-        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except Exception as error:  # a malformed HF_ENDPOINT
         raise WeightsUnavailable(f"cannot fetch the weights of {name} ({source}): {reason(error)}") from error
     try:
-        return Path(hf_hub_download(source.repo, file, revision=source.revision, library_name="twins-serving"))
+        return from_hub(source.repo, file, source.revision)
     except LocalEntryNotFoundError as error:
         if file.endswith(TIMM_CONFIG):
             return None
@@ -120,12 +119,22 @@ def packaged(source: Packaged) -> Path:
 def download(name: str, source: HubFile) -> Path:
     """Return a file of the hub, from the cache of the hub if it is there. Raises WeightsUnavailable."""
     try:
-        # imported here, since only downloads need it, and since a malformed HF_ENDPOINT raises on import
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(source.repo, source.file, revision=source.revision, library_name="twins-serving"))
+        return from_hub(source.repo, source.file, source.revision)
     except Exception as error:  # a full disk, or any error of the HTTP library of huggingface_hub
         raise unavailable(name, source, reason(error)) from error
+
+
+def from_hub(repo: str, file: str, revision: str | None) -> Path:
+    """Return a file of the hub, from its cache if it is there. Raise any error of huggingface_hub."""
+    # imported here, since only downloads need it, and since a malformed HF_ENDPOINT raises on import
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def download() -> Path:
+        return Path(hf_hub_download(repo, file, revision=revision, library_name="twins-serving"))
+
+    # which the library raises after several tries of its own
+    return retry.repeatedly(download, final=LocalEntryNotFoundError)
 
 
 def reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ import { plot, readable } from "./plots.js";
 
 const PERIOD_MS = 2000, MINUTES = 5, WINDOW_MS = 10_000; // rates are those of the last ten seconds
 const DURATION = "twins_request_duration_seconds";
-const WORDS = { ready: "Ready", loading: "Loading", stopping: "Stopping" };
+const WORDS = { ready: "Ready", loading: "Loading", failing: "Failing", stopping: "Stopping" };
 
 // `of` returns the values of the lines between two readings that are `seconds` apart.
 const PLOTS = [

@@ -33,6 +33,7 @@ class FakePool:
 
     def __init__(self) -> None:
         self.ready, self.expected, self.recovering = 1, 1, False
+        self.problems: dict[str, str] = {}
         self.cards = {card.name: card for card in CARDS}
         self.on_change: list[Callable[[], None]] = []
         self.asked: list[tuple[str, float, int]] = []

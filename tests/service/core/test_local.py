@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.core.local import LocalPool, Observer
+from service.core.local import Key, LocalPool, Observer
 from service.errors import DeadlineExceeded, Internal, Unavailable
 from tests.backends import FakeBackend, FakeModel, sample
 from twins.errors import DeviceLost, DeviceMissing, NonFiniteOutput
@@ -119,7 +119,9 @@ async def test_an_expired_sample_never_reaches_the_device(model):
 async def test_the_observer_is_called_with_a_batch_and_its_tags(model):
     recorder = Recorder()
     async with serving(model, observer=recorder) as pool:
-        await asyncio.gather(*(pool.start("a", sample(i), expires=math.inf, tag=i) for i in range(3)))
+        await asyncio.gather(
+            *(pool.start(Key("a", sample(i).layout), sample(i), expires=math.inf, tag=i) for i in range(3))
+        )
     assert (recorder.started, recorder.ended) == ([[0, 1, 2]], [("a", 3)])
 
 

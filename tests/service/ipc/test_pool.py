@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from service import errors, metric_series
 from service.errors import Internal, ServiceError, Unavailable
@@ -400,3 +401,48 @@ async def test_an_answer_says_what_waits_in_the_worker_for_other_frontends(pool,
     answer = await first
     second.cancel()
     assert (answer.worker, answer.queued_for_others) == ("a", {"nano": 3, "masks": 3})
+
+
+async def until(condition) -> None:
+    """Poll until the condition is true."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def with_problem(worker: FakeWorker) -> WorkerInfo:
+    """Return a worker that does not compute."""
+    return replace(worker.info, problem="no batch has succeeded for 30 s")
+
+
+async def test_a_worker_with_a_problem_gets_samples_only_if_there_is_no_other(workers, pool):
+    failing, healthy, _ = workers
+    pool.update(states(with_problem(failing), healthy))
+    async with serving(healthy, value=0.25), serving(failing, value=0.75):
+        outputs = [await submit(pool) for _ in range(3)]
+        assert {output.output.arrays[1].item() for output in outputs} == {0.25}
+        pool.update(states(with_problem(failing)))
+        assert (await submit(pool)).output.arrays[1].item() == 0.75
+
+
+async def test_a_worker_with_a_problem_does_not_count_as_ready_until_it_is_solved(workers, pool):
+    failing = workers[0]
+    pool.update(states(with_problem(failing)))
+    assert (pool.ready, pool.available) == (0, True)
+    assert pool.problems == {failing.name: "no batch has succeeded for 30 s"}
+    pool.update(states(failing))
+    assert (pool.ready, pool.problems) == (1, {})
+
+
+async def test_a_sample_that_was_in_a_crash_is_sent_again_to_run_alone(workers, pool):
+    first, second, _ = workers
+    pool.update(states(first))
+    answer = submit(pool)
+    peer, job, _ = await first.job()
+    first.listener.send(peer, Running((job.id,)))
+    await until(lambda: pool.connections[first.name].running)
+    pool.update(states(second))
+    peer, again, _ = await second.job()
+    assert (job.alone, again.alone) == (False, True)
+    await second.answer(peer, again)
+    await answer

@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.ipc.messages import Heartbeat
 from service.processes import slot
 from service.processes.slot import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, MAX_EARLY_EXITS, STABLE_S, ProcessSlot
 from service.settings import Settings
@@ -104,3 +105,19 @@ def test_no_signal_is_sent_without_a_process(worker, monkeypatch):
 @pytest.mark.parametrize(("code", "words"), [(0, "exit 0"), (3, "exit 3"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
 def test_an_exit_has_a_readable_reason(code, words):
     assert slot.describe_exit(code) == words
+
+
+@pytest.mark.parametrize(("canary_s", "after_s", "stale"), [(10, 29, False), (10, 31, True), (0, 999, False)])
+def test_a_worker_without_success_for_three_canaries_does_not_compute(worker, clock, canary_s, after_s, stale):
+    worker.mark_ready()
+    clock[0] += after_s
+    assert bool(worker.stale_reason(Settings(canary_s=canary_s))) is stale
+
+
+def test_a_success_or_the_end_of_failures_makes_a_worker_compute_again(worker, clock):
+    worker.mark_ready()
+    worker.record(Heartbeat(0, clock[0], canary_failed=True))
+    assert "failed twice" in worker.stale_reason(Settings())
+    clock[0] += 100
+    worker.record(Heartbeat(0, clock[0]))
+    assert worker.stale_reason(Settings()) == ""

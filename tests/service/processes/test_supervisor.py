@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 
 from service.ipc.messages import DeviceChosen, Fatal, LoadModel, ModelStatus, Ready, UnloadModel
 from service.processes import runtime_folder
+from service.processes.slot import ProcessSlot
 from service.processes.supervisor import EXIT_BROKEN, EXIT_MODEL, Supervisor
 from service.settings import Settings
 from tests.backends import card
@@ -231,3 +233,14 @@ async def test_a_file_in_place_of_the_runtime_folder_is_logged_once_and_ends_not
                 await asyncio.sleep(0.01)
     keeping.cancel()
     assert logged == ["the run-time folder cannot be restored"]
+
+
+async def test_a_frontend_that_starts_while_the_service_stops_is_told_to_stop_when_it_can_hear_it(
+    supervise, monkeypatch
+):
+    sent = []
+    monkeypatch.setattr(ProcessSlot, "send", lambda slot, number: sent.append((slot.role, number)))
+    supervisor = supervise(frontends=1)
+    supervisor.stopping.set()
+    await supervisor.on_ready(supervisor.slots["frontend-0"], Ready())
+    assert sent == [("frontend-0", signal.SIGTERM)]

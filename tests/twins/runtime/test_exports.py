@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import segmentation
+from tests.disk import fill, small_disk
 from twins.errors import ExportFailed, WeightsUnavailable
 from twins.runtime import exports
 from twins.zoo.models import ModelReference
@@ -130,6 +131,15 @@ def test_a_network_is_exported_at_each_start_if_it_cannot_be_stored(folder, refe
         exports.load_exported(reference, each)
     assert each.exported == 2
     assert "every start exports them" in caplog.text
+
+
+def test_a_full_disk_costs_an_export_at_each_start_and_keeps_no_half_of_one(folder, reference, caplog):
+    folder.mkdir()
+    with small_disk(folder) as disk:
+        fill(disk)
+        assert exports.load_exported(reference, Numbers())
+        assert "No space left on device" in caplog.text
+        assert not [path for path in disk.iterdir() if path.is_dir()]
 
 
 def test_an_export_that_fails_leaves_nothing(folder, reference):

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
+from tests.disk import small_disk
 from twins.errors import WeightsUnavailable
-from twins.zoo import downloads, hub
+from twins.zoo import downloads, hub, retry
 from twins.zoo.models import ZOO, ModelReference, ade20k
 from twins.zoo.sources import Url
 
@@ -25,6 +26,9 @@ class Site:
     def __init__(self) -> None:
         self.content, self.ranges, self.cut_after, self.takes_ranges = CONTENT, [], None, True
         self.redirect = None
+        self.refusals, self.retry_after = [], None  # the statuses of the next answers
+        self.stall = threading.Event()  # until which the body does not come, if `stalls` is set
+        self.stalls = False
 
 
 @pytest.fixture
@@ -35,6 +39,11 @@ def site():
         def do_GET(self):
             wanted = self.headers.get("Range")
             state.ranges.append(wanted)
+            if state.refusals:
+                self.send_response(state.refusals.pop(0))
+                if state.retry_after:
+                    self.send_header("Retry-After", state.retry_after)
+                return self.end_headers()
             if state.redirect:
                 self.send_response(302)
                 self.send_header("Location", state.redirect)
@@ -47,6 +56,8 @@ def site():
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            if state.stalls:
+                return state.stall.wait()
             return self.wfile.write(body if state.cut_after is None else body[: state.cut_after])
 
         def log_message(self, *_):
@@ -56,8 +67,17 @@ def site():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     state.url = f"http://127.0.0.1:{server.server_port}/{NAME}"
     yield state
+    state.stall.set()
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Return the pauses between the tries, which take no time."""
+    taken = []
+    monkeypatch.setattr(retry.time, "sleep", taken.append)
+    return taken
 
 
 @pytest.fixture
@@ -113,7 +133,7 @@ def test_a_server_that_sends_nothing_is_given_up(site, model, tmp_path):
     site.cut_after = 0
     with pytest.raises(WeightsUnavailable, match="the connection ended after 0 of"):
         hub.fetch(model)
-    assert len(site.ranges) == downloads.ATTEMPTS
+    assert len(site.ranges) == retry.TRIES
 
 
 def test_a_damaged_file_is_rejected_and_removed(site, model, tmp_path):
@@ -164,3 +184,52 @@ def test_concurrent_downloads_download_a_file_once(site, model):
         thread.join()
     assert len(set(paths)) == 1
     assert site.ranges == [None]
+
+
+# ---------------------------------------------------------------------- a site that is down, slow or refuses
+
+
+def test_a_site_that_recovers_is_asked_again_after_longer_and_longer_pauses(site, model, pauses):
+    site.refusals = [503, 500]
+    assert hub.fetch(model).read_bytes() == CONTENT
+    assert 1 <= pauses[0] < 2 <= pauses[1] < 4
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("86400", retry.LONGEST_PAUSE_S)])
+def test_the_pause_that_a_site_asks_for_is_kept_up_to_a_limit(site, model, pauses, asked, waited):
+    site.refusals, site.retry_after = [503], asked
+    assert hub.fetch(model).read_bytes() == CONTENT
+    assert pauses == [waited]
+
+
+def test_a_site_that_stays_down_is_asked_three_times(site, model, tmp_path):
+    site.refusals = [502] * 10
+    with pytest.raises(WeightsUnavailable, match="502"):
+        hub.fetch(model)
+    assert len(site.ranges) == retry.TRIES
+    assert not list((tmp_path / "twins").glob("*.part"))
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429])
+def test_a_refusal_is_not_tried_again(site, model, pauses, status):
+    site.refusals = [status]
+    with pytest.raises(WeightsUnavailable, match=str(status)):
+        hub.fetch(model)
+    assert pauses == []
+
+
+def test_a_site_that_sends_nothing_any_more_is_given_up(site, model, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.1)
+    site.stalls = True
+    with pytest.raises(WeightsUnavailable, match="timed out"):
+        hub.fetch(model)
+    assert len(site.ranges) == retry.TRIES
+
+
+def test_a_full_disk_is_reported_at_once_and_leaves_no_part(site, model, pauses, tmp_path):
+    (tmp_path / "twins").mkdir()
+    with small_disk(tmp_path / "twins", size="1m") as disk:
+        with pytest.raises(WeightsUnavailable, match="No space left on device"):
+            hub.fetch(model)
+        assert [path.name for path in disk.iterdir()] == [f"{NAME}.lock"]
+    assert pauses == []

@@ -120,6 +120,21 @@ def test_a_broken_download_is_resumed(fetch, server):
     assert fetch().content == CONTENT
 
 
+def test_a_hub_that_recovers_is_asked_again(fetch, server):
+    server.refusals = [503, 500]
+    assert fetch().content == CONTENT
+
+
+@pytest.mark.parametrize(("status", "is_asked_again"), [(503, True), (403, False)])
+def test_a_hub_that_is_down_is_asked_a_few_times_and_one_that_refuses_once(
+    fetch, server, tmp_path, status, is_asked_again
+):
+    server.refuse_with = status
+    assert fetch().exit_code == 3
+    assert (1 < len(server.requests) < 10) is is_asked_again
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
 def test_a_file_with_another_hash_is_rejected(fetch):
     refused = fetch(sha256="0" * 64)
     assert (refused.exit_code, "its sha256 is" in refused.text) == (3, True)

@@ -1,0 +1,66 @@
+"""The metrics of a process on a disk that is full: nothing kills the process, and nothing is lost but for a time."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.disk import small_disk
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.disk import fill
+folder = Path(sys.argv[1])
+{before}
+filler = fill(folder.parent)
+from service import metric_storage, metrics
+
+def values():
+    found = [each for each in metrics.read() if each.name == "twins_requests_total"]
+    return len(found), sum(each.value for each in found)
+
+for number in range(500):  # which fit in no file of the first size
+    metrics.request(f"model-{{number}}", "http", "ok", 0.02)
+metrics.restore_files()
+full = values()
+in_memory = len(metric_storage.Storage.in_memory)
+filler.unlink()
+metrics.restore_files()
+metrics.request("model-0", "http", "ok", 0.02)
+assert not metric_storage.Storage.in_memory
+assert in_memory
+print(*full, *values())
+"""
+
+
+def run(folder, *, before: str) -> list[str]:
+    """Return the number and the sum of the request counters on the full disk and after that."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(before=before), str(folder)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.stdout.splitlines()[-1].split()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with small_disk(tmp_path, size="16m") as disk:
+        (disk / "metrics").mkdir()
+        yield disk / "metrics"
+
+
+def test_a_process_that_starts_on_a_full_disk_writes_its_metrics_when_there_is_space(folder):
+    assert run(folder, before="") == ["0", "0", "500", "501.0"]
+
+
+def test_files_that_cannot_grow_keep_what_they_have_until_there_is_space(folder):
+    shown, total, *after = run(folder, before="from service import metrics; metrics.request('first', 'http', 'ok', 1)")
+    assert 1 < int(shown) < 500
+    assert int(shown) == float(total)
+    assert after == ["501", "502.0"]
