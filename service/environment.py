@@ -26,10 +26,14 @@ DECODER_NAMES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYT
 """The variables that a decoder process needs to start. It handles untrusted data and gets nothing else."""
 
 
+QUIET = {"GRPC_VERBOSITY": "ERROR"}
+"""Keep gRPC from writing a line for every TLS handshake that a client gets wrong."""
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process: without our settings, which it receives in another way."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return {**PASSIVE_THREADS, **inherited}
+    return {**PASSIVE_THREADS, **QUIET, **inherited}
 
 
 def decoder_environment() -> dict[str, str]:

@@ -92,14 +92,14 @@ class ModelControlFailed(BadRequest):
 
 
 class Unauthenticated(ServiceError):
-    """The request carries no API key, or a wrong one."""
+    """The request carries no API key, or one that is wrong or has expired."""
 
     code = "unauthenticated"
     title = "A valid API key is required"
 
 
 class Forbidden(ServiceError):
-    """The service does not let clients do this."""
+    """The API key lacks the scope for this, or the service lets no client do it."""
 
     code = "forbidden"
     title = "This is not allowed"

@@ -63,7 +63,7 @@ DETAILS: Mapping[type[ServiceError], str] = {
     errors.BadRequest: "the request's timeout must be a number of seconds above 0",
     errors.ModelControlFailed: "version 2 of pets is not served; load it first",
     errors.Unauthenticated: "send a key as `Authorization: Bearer KEY`",
-    errors.Forbidden: "clients cannot load or unload models; start the service with --allow-model-control",
+    errors.Forbidden: "the key prometheus has no scope infer; it has metrics",
     errors.UnknownModel: "no model 'cats' is served; served: twins_svt_nano",
     errors.NotAcceptable: "the answer is available as application/json; the Accept header 'text/html' matches none",
     errors.RequestTimeout: "the deadline passed before the whole body had arrived",

@@ -11,7 +11,7 @@ KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "a string",
-    Path | None: "the path of a folder",
+    Path | None: "the path of a file or folder",
 }
 
 

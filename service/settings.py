@@ -63,6 +63,16 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Listen on this address.")
     http_port: Port = Field(8000, description="Serve REST and /metrics on this port.")
     grpc_port: Port = Field(8001, description="Serve gRPC on this port.")
+    tls_certificate: Path | None = Field(
+        None,
+        description="Serve HTTPS and gRPC over TLS with the certificate in this PEM file, followed by its intermediate "
+        "certificates. The file is read again when it changes.",
+    )
+    tls_key: Path | None = Field(None, description="Use the private key in this PEM file for the certificate.")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="Require a certificate of clients that is signed by an authority in this PEM file (mutual TLS).",
+    )
     triton_metrics: bool = Field(
         default=False, description="Add the metrics of models and GPUs to /metrics in Triton's names (nv_…) as well."
     )
@@ -77,6 +87,12 @@ class Settings(BaseModel):
         description="API keys, each given as KEY or NAME:KEY. If any are set, every request must carry one. "
         "The log shows the name, or key-1 for the first key.",
     )
+    keys_file: Path | None = Field(
+        None,
+        description="Accept the API keys in this file as well, which `twins keys` writes. "
+        "A change takes effect within seconds.",
+    )
+    protect_metrics: bool = Field(default=False, description="Require an API key with the scope metrics for /metrics.")
     cors_origins: List = Field(
         (),
         description="Let pages of these origins call the service from a browser, such as https://example.org, "
@@ -259,11 +275,17 @@ class Settings(BaseModel):
         """Check the settings that depend on each other."""
         if self.http_port == self.grpc_port != 0:
             raise ValueError(f"{{http_port}} and {{grpc_port}} are both {self.http_port}; choose two different ports")
+        if self.protect_metrics and not (self.api_keys or self.keys_file):
+            raise ValueError("{protect_metrics} needs a key that allows to read them; set {api_keys} or {keys_file}")
         if self.max_held_bytes < self.max_body_bytes:
             raise ValueError(
                 "{max_held_bytes} is less than {max_body_bytes}, so the largest request would never be accepted; "
                 "raise the first or lower the second"
             )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("{tls_certificate} and {tls_key} belong together; give both or none")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("{tls_client_ca} needs TLS; give {tls_certificate} and {tls_key} as well")
         return self
 
     @property

@@ -274,6 +274,7 @@ def test_the_environment_is_read_in_one_module():
 
 
 WALL_CLOCK = {
+    "service/core/keys.py",  # when a key expires
     "service/logs.py",  # the times of log lines
     "service/metrics.py",  # when a request was answered, as Prometheus wants it
     "service/processes/supervisor.py",  # until when a shutdown lasts, likewise

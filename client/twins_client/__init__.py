@@ -10,6 +10,7 @@ from twins_client.errors import TwinsError
 from twins_client.http import AsyncClient, Client
 from twins_client.results import Classification, Detection, Detections, Embedding, Prediction, Region, Segmentation
 from twins_client.retry import Retry
+from twins_client.tls import Tls
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Region",
     "Retry",
     "Segmentation",
+    "Tls",
     "TwinsError",
 ]
 

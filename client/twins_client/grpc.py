@@ -23,6 +23,7 @@ from twins_client.results import (
     Segmentation,
 )
 from twins_client.retry import Retry, repeated, repeated_async
+from twins_client.tls import Tls
 
 LARGEST = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 REQUESTS: Mapping[str, Callable[..., Any]] = {
@@ -134,10 +135,18 @@ class Target:
         key: str | None = None,
         timeout: float = TIMEOUT_S,
         retry: Retry | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        """`timeout` is the deadline of a call in seconds, with all its attempts."""
+        """`timeout` is the deadline of a call in seconds, with all its attempts. Without `tls`, it is plain text."""
         self.address, self.timeout, self.retry = address, timeout, retry or Retry()
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self.tls = tls
+
+    def channel_of(self, library: Any) -> Any:
+        """Return a channel of `grpc` or `grpc.aio`."""
+        if self.tls is None:
+            return library.insecure_channel(self.address, LARGEST)
+        return library.secure_channel(self.address, grpc.ssl_channel_credentials(*self.tls.contents()), LARGEST)
 
 
 class GrpcClient(Target, Methods):
@@ -150,7 +159,7 @@ class GrpcClient(Target, Methods):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.channel = grpc.insecure_channel(self.address, LARGEST)
+        self.channel = self.channel_of(grpc)
         self.stub = pb_grpc.TwinsStub(self.channel)
 
     def run(self, task: str, image: Image, options: dict[str, Any]) -> Result:
@@ -183,7 +192,7 @@ class AsyncGrpcClient(Target, AsyncMethods):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.channel = grpc.aio.insecure_channel(self.address, LARGEST)
+        self.channel = self.channel_of(grpc.aio)
         self.stub = pb_grpc.TwinsStub(self.channel)
 
     async def run(self, task: str, image: Image, options: dict[str, Any]) -> Result:

@@ -11,6 +11,7 @@ from twins_client.images import Image, encoded
 from twins_client.methods import AsyncMethods, Methods
 from twins_client.results import Result
 from twins_client.retry import Retry, repeated, repeated_async
+from twins_client.tls import Tls
 
 TIMEOUT_S = 30.0
 BINARY = "application/octet-stream"
@@ -26,10 +27,12 @@ class Connection:
         key: str | None = None,
         timeout: float = TIMEOUT_S,
         retry: Retry | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        """`timeout` is the deadline of a call in seconds, with all its attempts."""
+        """`timeout` is the deadline of a call in seconds, with all its attempts. `tls` is for an https address."""
         self.address, self.timeout, self.retry = address.rstrip("/"), timeout, retry or Retry()
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.verify = tls.context() if tls else True
 
     def request(self, task: str, image: bytes, options: dict[str, Any], left_s: float) -> dict[str, Any]:
         """Return a request as httpx takes it. The service learns how much time is left, and never works in vain."""
@@ -66,7 +69,7 @@ class Client(Connection, Methods):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connections = httpx.Client()
+        self.connections = httpx.Client(verify=self.verify)
 
     def run(self, task: str, image: Image, options: dict[str, Any]) -> Result:
         """Return the result of an image, with as many attempts as it takes. Raise TwinsError."""
@@ -113,7 +116,7 @@ class AsyncClient(Connection, AsyncMethods):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connections = httpx.AsyncClient()
+        self.connections = httpx.AsyncClient(verify=self.verify)
 
     async def run(self, task: str, image: Image, options: dict[str, Any]) -> Result:
         """Return the result of an image, with as many attempts as it takes. Raise TwinsError."""

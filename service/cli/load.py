@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from service.cli.images import EXIT_SOME_FAILED, expand
+from service.cli.tls import tls_options
 from service.load.generator import Generator
 from service.load.report import PERCENTILES, Report, Requests, percentiles, requests_after, summarise
 from service.load.schedule import Closed, Open, Schedule
@@ -90,6 +91,7 @@ def read_option(_: click.Context, __: click.Parameter, values: Sequence[str]) ->
     show_default=True,
     help="Count a request as failed after this time",
 )
+@tls_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, for programs")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a plot to this SVG, PNG or PDF")
 def load(  # noqa: PLR0913 - one for each flag
@@ -107,7 +109,8 @@ def load(  # noqa: PLR0913 - one for each flag
 ) -> None:
     """Measure the service at URL: its throughput, its latency and its errors.
 
-    URL is http://HOST:PORT/TASK or grpc://HOST:PORT/TASK. Without --images, one generated image is sent.
+    URL is http://HOST:PORT/TASK or grpc://HOST:PORT/TASK, over TLS https://… or grpcs://…. Without --images, one
+    generated image is sent.
 
     \b
     twins load http://localhost:8000/classify
@@ -150,7 +153,7 @@ def open_rpc(plan: RequestPlan) -> Target:
     return RpcTarget(plan)
 
 
-TARGETS = {"http": open_rest, "https": open_rest, "grpc": open_rpc}
+TARGETS = {"http": open_rest, "https": open_rest, "grpc": open_rpc, "grpcs": open_rpc}
 """By the scheme of the URL."""
 
 

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "embed": "service.cli.embed:embed",
     "evaluate": "service.cli.evaluate:evaluate",
     "load": "service.cli.load:load",
+    "keys": "service.cli.keys:keys",
     "repository": "service.cli.repository:repository",
     "models": "service.cli.models:models",
     "pull": "service.cli.models:pull",

@@ -7,6 +7,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.tls import tls_options
+from service.load.tls import ClientTls
+
 DEFAULT_URL = "http://localhost:8000"
 TIMEOUT_S = 600.0  # large models take minutes
 
@@ -14,9 +17,10 @@ TIMEOUT_S = 600.0  # large models take minutes
 class Service:
     """A running service, as seen by an operator."""
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, tls: ClientTls) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.client = httpx.Client(base_url=f"{url.rstrip('/')}/v2/repository/", headers=headers, timeout=TIMEOUT_S)
+        base_url = f"{url.rstrip('/')}/v2/repository/"
+        self.client = httpx.Client(base_url=base_url, headers=headers, timeout=TIMEOUT_S, verify=tls.context())
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Return the answer to an order. Raise ClickException with the reason of the service."""
@@ -45,8 +49,9 @@ def reason(response: httpx.Response) -> str:
 @click.group()
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="Use the service at this address.")
 @click.option("--api-key", envvar="TWINS_API_KEY", help="Send this API key. [TWINS_API_KEY]")
+@tls_options
 @click.pass_context
-def repository(context: click.Context, url: str, api_key: str | None) -> None:
+def repository(context: click.Context, url: str, api_key: str | None, tls: ClientTls) -> None:
     """List, load and unload the models of a running service.
 
     All but `index` need a service that was started with --allow-model-control.
@@ -58,7 +63,7 @@ def repository(context: click.Context, url: str, api_key: str | None) -> None:
     twins repository default pets 1
     twins repository unload pets
     """  # noqa: D301 - click wants the control character
-    context.obj = Service(url, api_key)
+    context.obj = Service(url, api_key, tls)
 
 
 @repository.command()

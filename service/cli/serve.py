@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
+from service import tls
+from service.core import key_file
 from service.environment import METRICS_FOLDER, PREFIX, set_variable
 from service.processes import listening, runtime_folder
 from service.processes.models import parse_references
@@ -65,6 +67,8 @@ def serve(**flags: object) -> None:
         check_int8(settings.calibration)
     if settings.backend != "auto":
         check_installed(settings.backend)
+    key_file.load(settings)  # fail here if the file is broken, and not in a frontend
+    tls.check(settings)
     listening.check(settings)  # fail before any download if a port is taken
     # resolved once, with a progress bar, so that all workers and their restarts serve the same bytes
     models = tuple(hub.resolve(reference) for reference in parse_references(settings))

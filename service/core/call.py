@@ -9,6 +9,7 @@ from service.core.address import network_of, parse
 from service.core.batcher import USUAL_PRIORITY
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount
+from service.core.orders import Requested
 from service.errors import ServiceError
 from twins.render.renderer import Renderer
 from twins.tasks.options import Options
@@ -75,6 +76,7 @@ class Outcome:
     image_codes: Counter[str] = field(default_factory=Counter)  # of the images that have an answer or an error
     code: str = "ok"
     key_name: str = ""
+    order: Requested | None = None  # of a call that changes what is served
     status: str = ""  # in the protocol
     bytes_in: int = 0
     bytes_out: int = 0

@@ -13,9 +13,11 @@ from service import logs, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Caller, Outcome
 from service.core.inputs import Input
-from service.core.keys import ApiKeys
+from service.core.key_file import CurrentKeys
+from service.core.keys import Scope, check_scope
 from service.core.memory import MemoryBudget
-from service.core.orders import Action, IndexEntry, Orders
+from service.core.order_log import log_order
+from service.core.orders import Action, IndexEntry, Orders, Requested
 from service.core.pipeline import Pipeline
 from service.core.pool import Pool, no_worker
 from service.core.quotas import Quotas
@@ -53,7 +55,7 @@ class Engine:
         self.memory = MemoryBudget(settings.max_held_bytes)
         self.pipeline = Pipeline(settings, pool, self.admission, threads=threads)
         self.trusted_networks = settings.trusted_networks
-        self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
+        self.keys = CurrentKeys(settings)
         self.stopping = False  # not ready, but still serving
         self.closing = asyncio.Event()  # set when streams have to end
         self.on_ready_change: list[Callable[[bool], None]] = []
@@ -83,14 +85,17 @@ class Engine:
     # ------------------------------------------------------------------ calls
 
     @contextmanager
-    def call(self, caller: Caller) -> Iterator[Outcome]:
-        """Cover a call from its headers to its answer; count and log it once. Raise only ServiceError."""
+    def call(self, caller: Caller, scope: Scope, order: Requested | None = None) -> Iterator[Outcome]:
+        """Cover a call from its headers to its answer; count and log it once. Raise only ServiceError.
+
+        `scope` is what the caller's key has to allow, `order` what is logged of a call that changes what is served.
+        """
         longest_s = self.settings.request_timeout_s
         timeout_s = longest_s if caller.timeout_s is None else min(caller.timeout_s, longest_s)
         with self.memory.open() as memory:
-            outcome = Outcome(caller, caller.arrived + timeout_s, memory)
+            outcome = Outcome(caller, caller.arrived + timeout_s, memory, order=order)
             try:
-                outcome.key_name = self.authenticate(caller.key)
+                self.check_key(caller, scope, outcome)
                 if math.isnan(timeout_s):
                     raise BadRequest("the request's timeout must be a number of seconds above 0")
                 if timeout_s < SHORTEST_TIMEOUT_S:
@@ -142,13 +147,17 @@ class Engine:
             self.record(Outcome(caller, caller.arrived, memory, code=code))
 
     @contextmanager
-    def count_refusal(self, caller: Caller) -> Iterator[None]:
-        """Count and log a stream that is rejected. The requests of an accepted stream are separate calls."""
-        try:
-            yield
-        except ServiceError as error:
-            self.refused(caller, error.code)
-            raise
+    def admit(self, caller: Caller, scope: Scope) -> Iterator[None]:
+        """Check the key of what is not a call itself, such as a stream, whose requests are. Count and log a refusal."""
+        with self.memory.open() as memory:
+            outcome = Outcome(caller, caller.arrived, memory)
+            try:
+                self.check_key(caller, scope, outcome)
+                yield
+            except ServiceError as error:
+                outcome.code = error.code
+                self.record(outcome)
+                raise
 
     def record(self, outcome: Outcome) -> None:
         """Count and log a call. Images without a code of their own are counted under its code."""
@@ -161,6 +170,8 @@ class Engine:
             metrics.images(outcome.model, protocol, code, count)
         report = outcome.caller.report or log_request
         report(outcome)
+        if outcome.order:
+            log_order(outcome)
 
     async def predict(self, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
         """Return the answer or error of every image, in order. Raise ServiceError if the whole call fails.
@@ -221,17 +232,20 @@ class Engine:
             return await self.orders.carry_out("index")
         return tuple(IndexEntry(card.name, card.version, "READY", default=True) for card in self.served())
 
-    async def order(self, action: Action, name: str, version: str = "") -> tuple[IndexEntry, ...]:
+    async def order(self, outcome: Outcome, action: Action, name: str, version: str = "") -> tuple[IndexEntry, ...]:
         """Load or unload a model, or choose its default version. Return its versions. Raise ServiceError."""
+        outcome.order = Requested(action, name, version)
         if self.orders is None or not self.settings.allow_model_control:
             raise Forbidden("clients cannot load or unload models; start the service with --allow-model-control")
         return await self.orders.carry_out(action, name, version)
 
     # ------------------------------------------------------------------ rules
 
-    def authenticate(self, key: str | None) -> str:
-        """Return the name of a caller's key. Raise Unauthenticated if keys are set and this is none of them."""
-        return self.keys.name_of(key)
+    def check_key(self, caller: Caller, scope: Scope, outcome: Outcome) -> None:
+        """Record whose key a caller has. Raise Unauthenticated for none that is known, Forbidden without the scope."""
+        key = self.keys.identify(caller.key)
+        outcome.key_name = key.name if key else ""
+        check_scope(key, scope)
 
     def served(self) -> list[Card]:
         """Return the cards of all models. Raise Unavailable while loading.

@@ -20,6 +20,15 @@ class IndexEntry:
     default: bool = False  # whether it answers calls that name no version
 
 
+@dataclass(frozen=True)
+class Requested:
+    """The order that a call has, for the log."""
+
+    action: Action
+    model: str
+    version: str = ""
+
+
 class Orders(Protocol):
     """Carries out the orders of operators."""
 

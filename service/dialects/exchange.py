@@ -74,7 +74,7 @@ class Exchange:
 @contextmanager
 def opened(request: Request, engine: Engine) -> Iterator[Exchange]:
     """Cover a request from its headers to its answer; count and log it once. Raise only ServiceError."""
-    with engine.call(caller_of(request, engine)) as outcome:
+    with engine.call(caller_of(request, engine), "infer") as outcome:
         yield Exchange(request, engine, outcome)
 
 

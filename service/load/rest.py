@@ -25,7 +25,7 @@ class RestTarget:
         if plan.accept:
             headers["Accept"] = plan.accept
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=plan.connections),
+            connector=aiohttp.TCPConnector(limit=plan.connections, ssl=plan.tls.context()),
             timeout=aiohttp.ClientTimeout(total=plan.timeout_s),
             headers=headers,
         )

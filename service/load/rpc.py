@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,7 +40,11 @@ class RpcTarget:
         self.timeout_s = min(plan.timeout_s, plan.deadline_s or plan.timeout_s)
         self.metadata = (("authorization", f"Bearer {plan.api_key}"),) if plan.api_key else ()
         options = [("grpc.max_receive_message_length", MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
-        self.channels = [grpc.aio.insecure_channel(parts.netloc, options=options) for _ in range(CHANNELS)]
+        connect = partial(grpc.aio.insecure_channel, parts.netloc, options=options)
+        if parts.scheme == "grpcs":
+            credentials = grpc.ssl_channel_credentials(*plan.tls.contents())
+            connect = partial(grpc.aio.secure_channel, parts.netloc, credentials, options=options)
+        self.channels = [connect() for _ in range(CHANNELS)]
         self.methods = itertools.cycle([method_of(channel, task) for channel in self.channels])
 
     async def send(self, image: bytes) -> str:

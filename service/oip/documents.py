@@ -186,9 +186,7 @@ DONE = {
     "description": "It is done",
     "content": {JSON: {"schema": {"type": "object"}, "examples": {"answer": example({})}}},
 }
-OF_ORDERS = refused(
-    *(*OF_BODIES, errors.ModelControlFailed, errors.Forbidden, errors.UnknownModel, errors.DeadlineExceeded)
-)
+OF_ORDERS = refused(*(*OF_BODIES, errors.ModelControlFailed, errors.UnknownModel, errors.DeadlineExceeded))
 
 SERVER = {"responses": {"200": answer(forms.ServerMetadata, "The server", models.SERVER)}}
 LIVE = {"responses": {"200": answer(forms.ServerLive, "The process is alive", forms.ServerLive(live=True))}}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from service.core.call import Outcome
 from service.core.engine import Engine
 from service.core.orders import IndexEntry
 from service.errors import BadRequest
@@ -23,19 +24,19 @@ def form(entry: IndexEntry) -> dict[str, str]:
     return {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
 
 
-async def load(engine: Engine, name: str, given: Mapping[str, Any]) -> None:
+async def load(engine: Engine, outcome: Outcome, name: str, given: Mapping[str, Any]) -> None:
     """Load the newest versions of a model, or one version, and perhaps make it the default. Raise ServiceError."""
     version, default = read(given, LOAD_PARAMETERS).get(VERSION, ""), given.get(DEFAULT, False)
     if default and not version:
         raise BadRequest(f"the parameter {DEFAULT} needs the parameter {VERSION}")
-    await engine.order("load", name, version)
+    await engine.order(outcome, "load", name, version)
     if default:
-        await engine.order("default", name, version)
+        await engine.order(outcome, "default", name, version)
 
 
-async def unload(engine: Engine, name: str, given: Mapping[str, Any]) -> None:
+async def unload(engine: Engine, outcome: Outcome, name: str, given: Mapping[str, Any]) -> None:
     """Unload a version of a model, or all. Raise ServiceError."""
-    await engine.order("unload", name, read(given, UNLOAD_PARAMETERS).get(VERSION, ""))
+    await engine.order(outcome, "unload", name, read(given, UNLOAD_PARAMETERS).get(VERSION, ""))
 
 
 def read(given: Mapping[str, Any], known: Mapping[str, type]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service import metrics
 from service.core.call import Outcome
 from service.core.engine import Engine
+from service.core.orders import Requested
 from service.errors import BadRequest, ServiceError
 from service.oip import documents, models, repository, statistics, triton_metrics
 from service.oip.forms import Control, Index, Refusal
@@ -99,39 +100,39 @@ async def show_ready(request: Request, engine: Engine) -> Response:  # noqa: ARG
 
 async def show_index(request: Request, engine: Engine) -> Response:
     """Return all models and their states."""
-    with engine.call(caller_of(request, engine)) as outcome:
+    with engine.call(caller_of(request, engine), "models") as outcome:
         wanted = await parameters(request, engine, outcome, Index)
         return respond(await repository.index(engine, ready=wanted.ready))
 
 
 async def list_models(request: Request, engine: Engine) -> Response:
     """Return the names of the models, as KServe lists them."""
-    with engine.call(caller_of(request, engine)):
+    with engine.call(caller_of(request, engine), "models"):
         return respond({"models": list(dict.fromkeys(card.name for card in engine.served()))})
 
 
 async def show_model(request: Request, engine: Engine) -> Response:
     """Return the inputs and outputs of a model."""
-    with engine.call(caller_of(request, engine)):
+    with engine.call(caller_of(request, engine), "models"):
         return respond(models.metadata(named(request, engine), engine.served()))
 
 
 async def show_model_ready(request: Request, engine: Engine) -> Response:
     """Return whether a model is ready: 200 or 503."""
-    with engine.call(caller_of(request, engine)):
+    with engine.call(caller_of(request, engine), "models"):
         card = named(request, engine)
         return respond({"name": card.name, "ready": engine.ready}, 200 if engine.ready else 503)
 
 
 async def show_configuration(request: Request, engine: Engine) -> Response:
     """Return the configuration of a model."""
-    with engine.call(caller_of(request, engine)):
+    with engine.call(caller_of(request, engine), "models"):
         return respond(models.configuration(named(request, engine), engine.settings))
 
 
 async def show_statistics(request: Request, engine: Engine) -> Response:
     """Return what one model, or each, has done since the start."""
-    with engine.call(caller_of(request, engine)):
+    with engine.call(caller_of(request, engine), "models"):
         cards = [named(request, engine)] if "model" in request.path_params else engine.served()
         return respond(await asyncio.to_thread(statistics.of_models, [card.key for card in cards]))
 
@@ -149,17 +150,19 @@ Body = TypeVar("Body", Index, Control)
 
 async def load_model(request: Request, engine: Engine) -> Response:
     """Load a model."""
-    with engine.call(caller_of(request, engine)) as outcome:
+    order = Requested("load", request.path_params["model"])
+    with engine.call(caller_of(request, engine), "control", order) as outcome:
         body = await parameters(request, engine, outcome, Control)
-        await repository.load(engine, request.path_params["model"], body.parameters)
+        await repository.load(engine, outcome, request.path_params["model"], body.parameters)
         return respond({})
 
 
 async def unload_model(request: Request, engine: Engine) -> Response:
     """Unload a model."""
-    with engine.call(caller_of(request, engine)) as outcome:
+    order = Requested("unload", request.path_params["model"])
+    with engine.call(caller_of(request, engine), "control", order) as outcome:
         body = await parameters(request, engine, outcome, Control)
-        await repository.unload(engine, request.path_params["model"], body.parameters)
+        await repository.unload(engine, outcome, request.path_params["model"], body.parameters)
         return respond({})
 
 
@@ -180,7 +183,7 @@ async def parameters(request: Request, engine: Engine, outcome: Outcome, form: t
 
 async def run(request: Request, engine: Engine) -> Response:
     """Return the answer of a model."""
-    with engine.call(caller_of(request, engine)) as outcome:
+    with engine.call(caller_of(request, engine), "infer") as outcome:
         engine.check_room(outcome)  # before the body is read, so that a refusal costs next to nothing
         headers = scope.fields(request)
         check_encoding(headers)

@@ -10,6 +10,7 @@ from google.protobuf.json_format import ParseDict
 
 from service.core.call import Caller, Outcome
 from service.core.engine import Engine
+from service.core.orders import Action, Requested
 from service.errors import Unavailable
 from service.oip import models, repository, statistics
 from service.oip.inference import infer
@@ -94,8 +95,8 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
         """Load a model, if the service allows it."""
-        async with self.described(request, context):
-            await repository.load(self.engine, request.model_name, parameters(request.parameters))
+        async with self.ordered("load", request, context) as outcome:
+            await repository.load(self.engine, outcome, request.model_name, parameters(request.parameters))
             return pb.RepositoryModelLoadResponse()
         raise AssertionError("error_status lets nothing through")
 
@@ -103,8 +104,8 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
         """Unload a model, if the service allows it."""
-        async with self.described(request, context):
-            await repository.unload(self.engine, request.model_name, parameters(request.parameters))
+        async with self.ordered("unload", request, context) as outcome:
+            await repository.unload(self.engine, outcome, request.model_name, parameters(request.parameters))
             return pb.RepositoryModelUnloadResponse()
         raise AssertionError("error_status lets nothing through")
 
@@ -121,8 +122,7 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Yield the answers as they become ready, until the client has no more requests or the service stops."""
         async with error_status(context) as caller:
-            with self.engine.count_refusal(caller):
-                self.engine.authenticate(caller.key)
+            with self.engine.admit(caller, "infer"):
                 self.check_open()
             with self.engine.memory.open() as memory:
                 async with aclosing(self.stream.answers(requests, caller, memory)) as responses:
@@ -132,7 +132,7 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
 
     async def answer(self, request: pb.ModelInferRequest, caller: Caller) -> pb.ModelInferResponse:
         """Return the answer to a request. Raise ServiceError."""
-        with self.engine.call(caller) as outcome:
+        with self.engine.call(caller, "infer") as outcome:
             outcome.bytes_in = request.ByteSize()
             check_message(request)
             outcome.memory.reserve(outcome.bytes_in)
@@ -149,7 +149,16 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
     async def described(self, request: object, context: Context) -> AsyncIterator[Outcome]:
         """Cover a call that describes models: count it, log it, and turn its errors into its status."""
         async with error_status(context) as caller:
-            with self.engine.call(caller) as outcome:
+            with self.engine.call(caller, "models") as outcome:
+                check_message(request)
+                yield outcome
+
+    @asynccontextmanager
+    async def ordered(self, action: Action, request: object, context: Context) -> AsyncIterator[Outcome]:
+        """Cover a call that changes what is served, as `described` covers the others."""
+        order = Requested(action, getattr(request, "model_name", ""))  # which a malformed message does not have
+        async with error_status(context) as caller:
+            with self.engine.call(caller, "control", order) as outcome:
                 check_message(request)
                 yield outcome
 

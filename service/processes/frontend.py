@@ -13,12 +13,13 @@ from service.ipc.pool import ProcessPool
 from service.ipc.transport import ClientSocket
 from service.oip import routes as oip_routes
 from service.oip import servicer
-from service.processes import child
+from service.processes import child, readiness
 from service.processes.child import ChildConfig
 from service.processes.listening import listen
 from service.rest import server as rest
 from service.rpc import server as rpc
-from service.settings import Settings
+from service.settings import Settings, SettingsError
+from service.tls import Certificates, open_certificates
 from service.web import pages
 from twins import __version__
 
@@ -35,12 +36,16 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     pool = ProcessPool(config.name)
     orders = SupervisorOrders(control, settings.start_timeout_s)
     engine = Engine(settings, pool, orders)
-    web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add])
-    rpc_server = rpc.Server(engine, [servicer.add])
+    certificates = await read_certificates(settings, control)
+    context = certificates.current.context if certificates else None
+    web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add], context)
+    rpc_server = rpc.Server(engine, [servicer.add], certificates)
     try:
         async with asyncio.timeout(START_S):
             await web.start(listen(settings.host, settings.http_port))
             await rpc_server.start(settings.host, settings.grpc_port)
+            if settings.tls_client_ca:
+                await readiness.serve(engine, readiness.address(settings.http_port, config.slot))
     except (OSError, RuntimeError) as error:
         await child.report_fatal(
             control, f"cannot listen on {settings.host}: {str(error) or 'the start takes too long'}"
@@ -52,12 +57,23 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
         "worker states": asyncio.create_task(follow(control, engine, pool, orders)),
         "HTTP server": asyncio.create_task(web.wait()),
         "gRPC server": asyncio.create_task(rpc_server.wait()),
+        "keys file": asyncio.create_task(engine.keys.follow()),
     }
+    if certificates:
+        running["certificates"] = asyncio.create_task(certificates.follow(web.renew))
     await wait_for_stop(stop, running)
     await drain(engine, web, rpc_server)
     pool.close()
     for task in running.values():
         task.cancel()
+
+
+async def read_certificates(settings: Settings, control: ClientSocket) -> Certificates | None:
+    """Return the certificates for TLS, if it is on. If they are broken, report that and end the process."""
+    try:
+        return open_certificates(settings)
+    except SettingsError as error:
+        await child.report_fatal(control, str(error))
 
 
 async def wait_for_stop(stop: asyncio.Event, running: dict[str, asyncio.Task[None]]) -> None:

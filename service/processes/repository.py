@@ -46,7 +46,7 @@ class ModelRepository:
             raise UnknownModel(f"no model {order.name[:80]!r} is in the repository")
         if order.version and order.version not in found[order.name]:
             raise UnknownModel(f"the model {order.name} has no version {order.version[:40]!r}")
-        log.info("model order", action=order.action, model=order.name, version=order.version)
+        log.debug("model order starts", action=order.action, model=order.name, version=order.version)
         async with self.locks[order.name]:
             if order.action == "load":
                 await self.load(order.name, order.version, found)

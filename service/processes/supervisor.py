@@ -298,7 +298,7 @@ class Supervisor:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         log.info(
             "ready",
-            http=f"http://{host}:{self.settings.http_port}",
+            http=f"{'https' if self.settings.tls_certificate else 'http'}://{host}:{self.settings.http_port}",
             grpc=f"{host}:{self.settings.grpc_port}",
             models=[card.key for card in self.models.announced],
             workers={"ready": len(ready), "expected": len(self.workers)},

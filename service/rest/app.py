@@ -14,7 +14,7 @@ from starlette.responses import Response
 from service import metrics
 from service.core.engine import Engine
 from service.errors import Internal, ServiceError
-from service.rest import documents, inference, problems, scope
+from service.rest import docs_page, documents, inference, problems, protection, scope
 from service.rest.accept import choose
 from service.rest.caller import caller_of
 from service.rest.scope import RequestScope
@@ -37,7 +37,12 @@ PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
 def build(engine: Engine) -> FastAPI:
     """Return the application over an engine."""
     app = FastAPIOffline(
-        title="Twins", version=__version__, description=documents.DESCRIPTION, redoc_url=None, redirect_slashes=False
+        docs_url=None,  # see `docs_page`
+        redoc_url=None,
+        title="Twins",
+        version=__version__,
+        description=documents.DESCRIPTION,
+        redirect_slashes=False,
     )
     app.state.metrics = [metrics.render]  # each returns a part of /metrics
     documents.add(app)
@@ -54,6 +59,7 @@ def build(engine: Engine) -> FastAPI:
     app.add_middleware(RequestScope, engine=engine)  # around all others
     add_models(app, engine)
     add_operations(app, engine)
+    docs_page.add(app)
     return app
 
 
@@ -81,11 +87,11 @@ def add_error_handlers(app: FastAPI, engine: Engine) -> None:
 
     @app.exception_handler(Exception)
     async def refuse_unexpected(request: Request, _: Exception) -> Response:
-        # This handler runs outside the middleware, so it logs the request and names its id itself.
+        # This handler runs outside the middleware, so it logs the request and adds the headers itself.
         caller = replace(caller_of(request, engine), report=None)
         engine.refused(caller, Internal.code)
         problem = problems.describe(Internal("see the server's log under this request's id"), caller.request_id)
-        return problems.encode(problem, {"X-Request-ID": caller.request_id})
+        return protection.protect(problems.encode(problem, {"X-Request-ID": caller.request_id}))
 
 
 def allowed(methods: str) -> str:
@@ -116,13 +122,13 @@ def add_models(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/models", tags=["models"], summary="List the served models", openapi_extra=documents.MODELS)
     async def list_models(request: Request) -> Response:
-        with engine.call(caller_of(request, engine)):
+        with engine.call(caller_of(request, engine), "models"):
             models = [listed(card) for card in engine.served()]
             return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
 
     @app.get("/models/{name}", tags=["models"], summary="Show the card of a model", openapi_extra=documents.MODEL)
     async def show_model(request: Request, name: str) -> Response:
-        with engine.call(caller_of(request, engine)):
+        with engine.call(caller_of(request, engine), "models"):
             card = engine.card(name)
             offers = (JSON, MARKDOWN) if card.document else (JSON,)
             if choose(scope.fields(request).get("accept", ""), offers) == MARKDOWN:
@@ -161,7 +167,10 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         summary="Read the metrics in the Prometheus format",
         openapi_extra=documents.METRICS,
     )
-    async def show_metrics() -> Response:
+    async def show_metrics(request: Request) -> Response:
+        if engine.settings.protect_metrics:
+            with engine.admit(caller_of(request, engine), "metrics"):
+                pass  # what is answered is not counted, as without protection
         parts = [await asyncio.to_thread(render) for render in app.state.metrics]
         return Response(b"".join(parts), media_type=metrics.CONTENT_TYPE)
 

@@ -11,6 +11,7 @@ from service import metrics
 from service.core.address import is_in, network_of, parse
 from service.errors import Overloaded, ServiceError, Unavailable
 from service.rest import problems
+from service.rest.protection import protect
 from service.settings import Settings
 
 Reason = Literal["limit", "address_limit", "header_timeout", "slow_reader"]
@@ -114,7 +115,7 @@ def default_limit() -> int:
 
 def answer(status: HTTPStatus, problem: problems.Problem, headers: dict[str, str]) -> bytes:
     """Return a problem as the whole and last response of a connection."""
-    response = problems.encode(problem, {**headers, "Connection": "close"})
+    response = protect(problems.encode(problem, {**headers, "Connection": "close"}))
     lines = [b": ".join(header) for header in response.raw_headers]
     return STATUS_LINE[status] + b"\r\n".join([*lines, b"", bytes(response.body)])
 

@@ -61,8 +61,8 @@ def answer(kind: type, description: str, **values: Any) -> dict[str, Any]:
 
 PROBLEMS = {
     400: "The request is malformed, or an option is out of range",
-    401: "The API key is missing or wrong",
-    403: "The service does not let clients do this",
+    401: "The API key is missing or wrong, or has expired",
+    403: "The API key lacks the scope for this, or the service lets no client do it",
     404: "No such model is served",
     406: "The client accepts none of the available response formats",
     408: "The request did not arrive before its deadline",
@@ -77,8 +77,9 @@ PROBLEMS = {
 
 Kinds = tuple[type[ServiceError], ...]
 
-OF_CALLS: Kinds = (errors.BadRequest, errors.Unauthenticated, errors.Internal, errors.DeadlineAlreadyPassed)
-"""The errors of every call."""
+OF_KEYS: Kinds = (errors.Unauthenticated, errors.Forbidden)
+OF_CALLS: Kinds = (errors.BadRequest, *OF_KEYS, errors.Internal, errors.DeadlineAlreadyPassed)
+"""The errors of every path that may need a key, and of every call."""
 OF_MODELS: Kinds = (*OF_CALLS, errors.Unavailable)
 OF_A_MODEL: Kinds = (*OF_MODELS, errors.UnknownModel)
 OF_BODIES: Kinds = (*OF_CALLS, errors.RequestTimeout, errors.TooLarge, errors.UnsupportedMedia, errors.Overloaded)
@@ -266,7 +267,8 @@ METRICS: dict[str, Any] = {
             "content": {
                 "text/plain": {"schema": TEXT, "examples": {"metrics": example("twins_workers_expected 2.0\n")}}
             },
-        }
+        },
+        **problem(*OF_KEYS),
     }
 }
 

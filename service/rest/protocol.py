@@ -17,7 +17,7 @@ from service.rest import problems
 from service.rest.connections import ANSWERS, Connections, Reason
 from service.rest.peer import INTERIM, PEER, Peer, is_reset
 from service.rest.refusals import Refusal, encode, log_with_sizes, malformed, problem_of
-from service.rest.scope import MALFORMED, given_id
+from service.rest.scope import BUFFER_BYTES, MALFORMED, given_id
 from service.rest.timeouts import SendTimer, Timer
 from service.rest.upgrade import without_offer
 
@@ -53,6 +53,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start a connection."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(BUFFER_BYTES)  # with TLS it would be eight times as much
         self.peer = Peer(self.flow.resume_reading)
         self.send_timer = SendTimer(transport, self.engine.settings.send_timeout_s, self.on_slow_reader)
         self.head_timer.start()
@@ -286,7 +287,7 @@ class Protocol(HttpToolsProtocol):
     def send_problem(self, problem: problems.Problem) -> int:
         """Send a problem as the last response of the connection. Return the size of the body."""
         response = encode(problem)
-        lines = [b": ".join(header) for header in response.raw_headers]
+        lines = [b": ".join(header) for header in (*self.server_state.default_headers, *response.raw_headers)]
         body = bytes(response.body)
         self.transport.write(STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"", body]))
         return len(body)

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from service.core.call import Outcome
 from service.core.request_log import log_request
 from service.rest import problems
+from service.rest.protection import protect
 
 MAX_DETAIL = 200  # characters
 
@@ -21,7 +22,7 @@ class Refusal(Exception):
 
 def encode(problem: problems.Problem) -> Response:
     """Return the last response of a connection."""
-    return problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"})
+    return protect(problems.encode(problem, {"X-Request-ID": problem.request_id, "Connection": "close"}))
 
 
 def malformed(why: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""Middleware for every HTTP request: its id, HEAD, trailing slashes, and the end of connections while stopping."""
+"""Middleware for every HTTP request: its id, headers, HEAD, trailing slashes, and connections while stopping."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ from service.core.ids import choose_id
 from service.core.request_log import log_request
 from service.errors import Cancelled
 from service.rest.peer import PEER, Peer
+from service.rest.protection import protected
 
 MALFORMED = "malformed"  # the key in a request's state for the parser's message about a malformed body
 OUTCOME = "outcome"  # the key in a request's state of the outcome to log
@@ -70,7 +71,7 @@ class RequestScope:
             sizes.count_sent(message)
             memory.count(len(message.get("body", b"")))
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                headers = [*protected(message["headers"]), (b"x-request-id", request_id.encode())]
                 if self.engine.stopping:
                     headers = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
                 message["headers"] = headers

@@ -13,6 +13,7 @@ from service.core.address import Network, is_in, network_of, parse
 from service.core.memory import MemoryBudget
 from service.errors import Overloaded
 from service.settings import Settings
+from service.tls import HANDSHAKE_S
 
 FRAMING_BYTES = 64 * 2**10  # beyond the image limit, so that the service rejects a large image before the library does
 WINDOW_BYTES = 64 * 2**10  # of a message that arrive before the service asks for it
@@ -48,6 +49,7 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     """Return the options of the library."""
     options = {
         **CONNECTION_OPTIONS,
+        "grpc.server_handshake_timeout_ms": round(1000 * HANDSHAKE_S),
         "grpc.max_receive_message_length": settings.max_body_bytes + FRAMING_BYTES,
         "grpc.max_allowed_incoming_connections": max_connections(),
     }

@@ -14,9 +14,11 @@ from service.pb.twins.v1 import twins_pb2_grpc as pb_grpc
 from service.rpc.answering import Answering
 from service.rpc.closing import ClosingHealth, ClosingReflection
 from service.rpc.context import CallInfoInterceptor
+from service.rpc.credentials import add_port
 from service.rpc.guard import Guard
 from service.rpc.limits import CallLimits, server_options
 from service.rpc.servicer import Servicer
+from service.tls import Certificates
 
 QUIET_S, MAX_QUIET_S = 0.1, 1.5  # time without a new call before the end, and the longest wait for it
 NOTICE_S = 0.02  # time for clients to learn of the end
@@ -30,7 +32,10 @@ AddService = Callable[[Engine, Answering, grpc.aio.Server], str]
 class Server:
     """The gRPC server with health and reflection."""
 
-    def __init__(self, engine: Engine, services: Sequence[AddService] = ()) -> None:
+    def __init__(
+        self, engine: Engine, services: Sequence[AddService] = (), certificates: Certificates | None = None
+    ) -> None:
+        self.certificates = certificates
         self.answering, self.end_streams = Answering(), engine.close
         self.limits = CallLimits(engine.settings, engine.memory, engine.trusted_networks)
         guard = Guard(engine, self.answering, self.limits)
@@ -53,7 +58,7 @@ class Server:
     async def start(self, host: str, port: int) -> int:
         """Start listening, and return the port. The server is not ready until the engine is."""
         await self.set_health(ready=False)
-        port = self.server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        port = add_port(self.server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", self.certificates)
         await self.server.start()
         return port
 

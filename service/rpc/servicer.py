@@ -92,7 +92,7 @@ class Servicer(pb_grpc.TwinsServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """Return the models that are served."""
         async with error_status(context) as caller:
-            with self.engine.call(caller) as outcome:
+            with self.engine.call(caller, "models") as outcome:
                 check_message(request)
                 response = pb.ListModelsResponse(models=map(listed, self.engine.served()))
                 outcome.bytes_out = response.ByteSize()
@@ -107,7 +107,7 @@ class Servicer(pb_grpc.TwinsServicer):
 
     async def answer(self, codec: Codec[Request, Response], request: Request, caller: Caller) -> Response:
         """Return the response to a request, whatever the task. Raises ServiceError."""
-        with self.engine.call(caller) as outcome:
+        with self.engine.call(caller, "infer") as outcome:
             outcome.bytes_in = request.ByteSize()
             check_message(request)
             check_id(request.id)
@@ -122,8 +122,7 @@ class Servicer(pb_grpc.TwinsServicer):
     ) -> AsyncIterator[Item]:
         """Yield the answers of a stream; its errors become the call's status."""
         async with error_status(context) as caller:
-            with self.engine.count_refusal(caller):
-                self.engine.authenticate(caller.key)
+            with self.engine.admit(caller, "infer"):
                 self.check_open()
             with self.engine.memory.open() as memory:
                 async with aclosing(stream.answers(requests, caller, memory)) as responses:  # before the account ends

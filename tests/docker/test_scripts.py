@@ -1,9 +1,12 @@
 """The scripts of the image build and of its health check."""
 
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import distributions
@@ -11,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from service.processes import readiness
+from tests.certificates import Authority
 from tools.documents import ROOT
 
 DOCKER = ROOT / "docker"
@@ -56,8 +61,8 @@ def test_dependencies_are_those_of_the_project():
 
 
 @contextmanager
-def answering(status: int) -> Iterator[str]:
-    """Run a server that answers /readyz with this status. Yield its port."""
+def answering(status: int, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Run a server that answers /readyz with this status, over TLS if there is a context. Yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -68,6 +73,8 @@ def answering(status: int) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield str(server.server_port)
         server.shutdown()
@@ -77,6 +84,28 @@ def answering(status: int) -> Iterator[str]:
 def test_a_container_is_healthy_when_the_service_is_ready(status, code):
     with answering(status) as port:
         assert run("ready.py", TWINS_HTTP_PORT=port).returncode == code
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_a_container_is_healthy_over_tls_whatever_the_name_in_the_certificate(status, code, tmp_path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Authority(tmp_path, "ca").issue("service"))
+    with answering(status, context) as port:
+        assert run("ready.py", TWINS_HTTP_PORT=port, TWINS_TLS_CERTIFICATE="service.crt").returncode == code
+
+
+@pytest.mark.parametrize(("word", "code"), [(b"ready", 0), (b"not ready", 1)])
+def test_a_container_with_mutual_tls_asks_the_first_frontend_that_runs(word, code):
+    with socket.socket(socket.AF_UNIX) as frontend:
+        frontend.bind(readiness.address(1, 2))
+        frontend.listen()
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: frontend.accept()[0].sendall(word))
+            assert run("ready.py", TWINS_HTTP_PORT="1", TWINS_TLS_CLIENT_CA="ca.pem").returncode == code
+
+
+def test_a_container_with_mutual_tls_is_not_healthy_while_no_frontend_runs():
+    assert run("ready.py", TWINS_HTTP_PORT="1", TWINS_TLS_CLIENT_CA="ca.pem").returncode == 1
 
 
 def test_a_container_is_not_healthy_while_the_service_does_not_listen():

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from tests.load import call_until, load, post_until
@@ -139,19 +138,6 @@ def test_requests_are_answered_while_standard_error_is_a_pipe_that_is_not_read(c
             answers = {client.post(f"{ready['http']}/classify", content=cat).status_code for _ in range(100)}
         assert answers == {200}
         assert server.stop() == 0
-
-
-def test_api_keys_are_in_no_file_no_command_line_and_no_environment_of_a_child(short_path):
-    key = "a-key-that-nobody-finds"
-    with Server(environ={"TWINS_API_KEYS": key, "TMPDIR": str(short_path)}) as server:
-        for role in ("worker-0", "frontend-0"):
-            process = psutil.Process(server.pid(role))
-            assert key not in str(process.cmdline())
-            assert key not in str(process.environ())
-        files = [path for path in short_path.rglob("*") if path.is_file()]
-        assert files
-        assert not [path for path in files if key.encode() in path.read_bytes()]
-        assert httpx.post(f"{server.http}/classify").status_code == 401
 
 
 def test_the_runtime_folder_may_be_deleted_while_the_service_runs(short_path, cat):

@@ -7,6 +7,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from service.core import key_file
+from service.core.keys import Key, digest
 from service.examples import MODEL_NAME
 from tests.openapi import (
     BODIES,
@@ -27,16 +29,25 @@ from twins.card import FIRST_VERSION
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
-KEY = "a-key-of-this-test"
+KEY, WEAK_KEY = "a-key-of-this-test", "a-key-that-allows-little"
 MAX_BYTES = 4096
 CONTROL = {"/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload"}
 """The paths that need the setting --allow-model-control, which this service does not have."""
 
 
 @pytest.fixture(scope="module")
-def client():
+def weak_keys(tmp_path_factory):
+    """Return a file with a key that is known and has another scope than a call needs."""
+    path = tmp_path_factory.mktemp("keys") / "keys.toml"
+    key_file.write(path, [Key("weak", digest(WEAK_KEY), ("control",))])
+    return path
+
+
+@pytest.fixture(scope="module")
+def client(weak_keys):
     """Return a client of a service with all interfaces, which wants a key."""
-    flags = (*("--api-key", KEY), *("--max-body-bytes", str(MAX_BYTES)))
+    keys = ("--api-key", KEY, "--keys-file", str(weak_keys), "--protect-metrics")
+    flags = (*keys, *("--max-body-bytes", str(MAX_BYTES)))
     routes = (part for name, path in ROUTES.items() for part in (f"--{name.replace('_', '-')}", path))
     with Server(*flags, *routes) as running, httpx.Client(base_url=running.http, timeout=60) as client:
         yield client
@@ -137,5 +148,6 @@ def test_a_damaged_image_is_the_error_of_the_example(client, operation):
 
 
 @pytest.mark.parametrize("operation", having("forbidden"), ids=str)
-def test_model_control_is_forbidden_as_in_the_example(client, operation):
-    assert_refused(operation, first(operation).send(client, KEY), "forbidden")
+def test_a_key_without_the_scope_is_the_error_of_the_example(client, operation):
+    # it has the scope control, but the service has no model control
+    assert_refused(operation, first(operation).send(client, WEAK_KEY), "forbidden")

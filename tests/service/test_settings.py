@@ -285,13 +285,21 @@ WRONG = {
         "--backend: must be one of auto, torch, compile, openvino, onnx, tensorrt, not 'jax'",
     ),
     "no device": ({"device": ","}, "--device: must name a device: auto, cpu, cuda or cuda:N, not ','"),
-    "a folder that is a number": ({"calibration": 5}, "--calibration: must be the path of a folder, not 5"),
+    "a folder that is a number": ({"calibration": 5}, "--calibration: must be the path of a file or folder, not 5"),
     "a list that is a number": ({"models": 5}, "--model: must be a list of strings, not 5"),
     "a number for a name": ({"host": 5}, "--host: must be a string, not 5"),
     "a network": ({"trusted_proxies": "proxy"}, "--trusted-proxies: must be an IP address or a network, such as"),
     "one port twice": (
         {"http_port": "8001"},
         "--http-port and --grpc-port are both 8001; choose two different ports",
+    ),
+    "a certificate without its key": (
+        {"tls_certificate": "a.crt"},
+        "--tls-certificate and --tls-key belong together; give both or none",
+    ),
+    "an authority of clients without TLS": (
+        {"tls_client_ca": "ca.pem"},
+        "--tls-client-ca needs TLS; give --tls-certificate and --tls-key as well",
     ),
     "less memory than a request": (
         {"max_held_bytes": "2000"},

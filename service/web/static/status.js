@@ -46,11 +46,17 @@ function busy(matches, now, then, seconds) {
 
 // ---------------------------------------------------------------- reading
 
+// The key stays in this page, as on the page where models are tried.
+function headers() {
+  return $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
+}
+
 async function read() {
   if (paused) return;
   try {
-    const [metrics, ready] = await Promise.all([fetch("/metrics"), fetch("/readyz")]);
-    const values = parse(await metrics.text());
+    const [metrics, ready] = await Promise.all([fetch("/metrics", { headers: headers() }), fetch("/readyz")]);
+    if (!metrics.ok) $("key-form").hidden = false;
+    const values = metrics.ok ? parse(await metrics.text()) : [];
     showState(await ready.json(), values);
     add(values);
     await learnModels(values);
@@ -77,7 +83,7 @@ async function learnModels(values) {
   const names = labels(values, "twins_model_load_seconds", "model").join();
   if (names === listed.names) return;
   listed.names = names;
-  const answer = await fetch("/models");
+  const answer = await fetch("/models", { headers: headers() });
   listed.models = new Map(answer.ok ? (await answer.json()).models.map((model) => [key(model), model]) : []);
 }
 
@@ -125,6 +131,11 @@ function showModels() {
 }
 
 $("plots").append(...shown.map(({ box }) => box));
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  listed.names = ""; // the key may allow to list the models as well
+  read();
+});
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").textContent = paused ? "Go on" : "Pause";

@@ -103,7 +103,7 @@ def caller(timeout_s: float | None = None, key: str | None = None, address: str 
 
 async def predict(engine: Engine, *images: bytes, model=None, timeout_s=None, top_k=5, key=None, address=""):
     """Return the answers of a call."""
-    with engine.call(caller(timeout_s, key, address)) as outcome:
+    with engine.call(caller(timeout_s, key, address), "infer") as outcome:
         return await engine.predict(Call("classify", images, ClassifyOptions(top_k), model), outcome)
 
 

@@ -50,7 +50,7 @@ async def test_a_bad_image_gets_the_error_of_its_kind(make, data, kind):
 
 
 async def test_one_image_alone_raises_its_error(engine):
-    with pytest.raises(errors.UnsupportedMedia), engine.call(caller()) as outcome:
+    with pytest.raises(errors.UnsupportedMedia), engine.call(caller(), "infer") as outcome:
         await engine.predict_one(Call("classify", (b"no image",), ClassifyOptions()), outcome)
 
 
@@ -130,14 +130,14 @@ async def test_a_deadline_that_had_passed_before_the_request_is_the_clients_faul
 @pytest.mark.parametrize(("asked_s", "granted_s"), [(2.0, 2.0), (60.0, 10.0), (None, 10.0), (float("inf"), 10.0)])
 async def test_the_deadline_of_a_client_is_limited_by_the_settings(make, asked_s, granted_s):
     asker = caller(asked_s)
-    with make(request_timeout_s=10).call(asker) as outcome:
+    with make(request_timeout_s=10).call(asker, "infer") as outcome:
         assert outcome.deadline == asker.arrived + granted_s
 
 
 async def test_a_worker_gets_the_deadline_of_the_call(make, pool):
     engine = make(request_timeout_s=10)
     asker = caller()
-    with engine.call(asker) as outcome:
+    with engine.call(asker, "infer") as outcome:
         await engine.predict(Call("classify", (png(),), ClassifyOptions()), outcome)
     assert pool.asked[0][1] == asker.arrived + 10
 
@@ -235,17 +235,17 @@ async def test_images_are_rotated_according_to_the_setting(make, setting, model,
 
 @pytest.mark.parametrize("key", ["one", "two"])
 async def test_any_of_the_keys_is_accepted(make, key):
-    make(api_keys=("one", "two")).authenticate(key)
+    make(api_keys=("one", "two")).keys.identify(key)
 
 
 @pytest.mark.parametrize("key", [None, "", "three", "on", "one ", "óne"])
 async def test_another_key_is_rejected(make, key):
     with pytest.raises(errors.Unauthenticated):
-        make(api_keys=("one", "two")).authenticate(key)
+        make(api_keys=("one", "two")).keys.identify(key)
 
 
 async def test_without_keys_every_call_is_accepted(make):
-    make().authenticate(None)
+    assert make().keys.identify(None) is None
 
 
 # ---------------------------------------------------------------------- life

@@ -38,7 +38,7 @@ async def serving(model: str):
 
 
 async def predict(engine: Engine, *images: bytes) -> list:
-    with engine.call(Caller("id-1", "http", asyncio.get_running_loop().time())) as outcome:
+    with engine.call(Caller("id-1", "http", asyncio.get_running_loop().time()), "infer") as outcome:
         return await engine.predict(Call("classify", images, ClassifyOptions()), outcome)
 
 

@@ -125,7 +125,7 @@ async def test_no_memory_is_reserved_after_any_mixture_of_calls(make, pool, seed
         await asyncio.sleep(chance.random() / 100)
         data = b"no image" if ending == "bad image" else wide_png(chance.choice((8, 30, 90)))
         timeout_s = 0.002 if ending == "late" else None
-        with suppress(ServiceError), engine.call(caller(timeout_s)) as outcome:
+        with suppress(ServiceError), engine.call(caller(timeout_s), "infer") as outcome:
             outcome.memory.reserve(len(data))
             options = ClassifyOptions(5)
             if ending == "refused option":
@@ -149,6 +149,6 @@ async def test_no_memory_is_reserved_after_any_mixture_of_calls(make, pool, seed
 
 async def test_an_image_that_fails_gives_its_memory_back_before_its_call_ends(engine, pool):
     pool.fault = errors.Unavailable("gone")
-    with engine.call(caller()) as outcome:
+    with engine.call(caller(), "infer") as outcome:
         (answer,) = await engine.predict(Call("classify", (png(),), ClassifyOptions(1)), outcome)
         assert (type(answer), outcome.memory.size_bytes) == (errors.Unavailable, 0)

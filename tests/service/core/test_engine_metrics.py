@@ -120,7 +120,7 @@ async def test_the_number_in_flight_returns_to_zero(engine):
 async def logged(engine):
     """Return the log of a call with a key."""
     with capture_logs() as lines:
-        with engine.call(caller(key="secret")) as outcome:
+        with engine.call(caller(key="secret"), "infer") as outcome:
             await engine.predict(Call("classify", (png(),), ClassifyOptions()), outcome)
         return lines
 

@@ -45,7 +45,7 @@ async def serving(model: str):
 async def predict(engine: Engine, *inputs, task="classify", options=None, renderer=None):
     """Return the answers or errors of a call."""
     call = Call(task, inputs, options or ClassifyOptions(), renderer=renderer)
-    with engine.call(Caller("id-1", "http", asyncio.get_running_loop().time())) as outcome:
+    with engine.call(Caller("id-1", "http", asyncio.get_running_loop().time()), "infer") as outcome:
         return await engine.predict(call, outcome)
 
 

@@ -55,7 +55,7 @@ async def test_large_pixels_take_the_threads_of_large_images(make, gate):
     engine = make(decode_threads=1)
     held = asyncio.create_task(engine.pipeline.preparer.large.run(gate.wait))
     tensor = ImageTensor(np.zeros((LARGE, LARGE, 3), np.uint8))
-    with engine.call(caller()) as outcome:
+    with engine.call(caller(), "infer") as outcome:
         call = Call("classify", (tensor,), ClassifyOptions())
         waiting = asyncio.create_task(engine.predict(call, outcome))
         await until(lambda: engine.admission.preparing)

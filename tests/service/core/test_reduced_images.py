@@ -27,7 +27,7 @@ def decoded(monkeypatch):
 
 
 async def answer(engine, renderer=None):
-    with engine.call(caller()) as outcome:
+    with engine.call(caller(), "infer") as outcome:
         call = Call("classify", (LARGE,), ClassifyOptions(), renderer=renderer)
         return (await engine.predict_one(call, outcome)).result
 

@@ -28,7 +28,7 @@ async def thread_that_renders(engine) -> str:
         return threading.current_thread().name.encode()
 
     call = Call("classify", (png(),), ClassifyOptions(), renderer=Renderer({JSON: name}), media_type=JSON)
-    with engine.call(caller()) as outcome:
+    with engine.call(caller(), "infer") as outcome:
         answer = await engine.predict_one(call, outcome)
     return answer.result.content.decode()
 

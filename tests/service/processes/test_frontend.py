@@ -28,8 +28,8 @@ def servers(monkeypatch):
 
     def recorded(kind, name):
         class Recorded(kind):
-            def __init__(self, engine, added):
-                super().__init__(engine, added)
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
                 made[name] = self
 
         return Recorded

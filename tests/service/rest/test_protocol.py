@@ -30,6 +30,9 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.sent, self.closed = b"", False
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
     def write(self, data: bytes) -> None:
         self.sent += data
 

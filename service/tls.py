@@ -1,0 +1,129 @@
+"""TLS: the certificate that the service shows, and who may be its client. Knows neither HTTP nor gRPC.
+
+The files are read again when they change. Each connection keeps the certificate with which it began.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from service import logs
+from service.changes import EVERY_S, WatchedFiles
+from service.setting_sources import flag_name
+from service.settings import Settings, SettingsError
+
+HANDSHAKE_S = 10.0  # after which a connection without a complete handshake is closed
+FILES = ("tls_certificate", "tls_key", "tls_client_ca")
+KEY_PROBLEMS = {
+    "KEY_VALUES_MISMATCH": "it is not the key of the certificate",
+    "KEY_TYPE_MISMATCH": "it is not the key of the certificate",
+    "EE_KEY_TOO_SMALL": "the key of the certificate is too short to be secure",
+}
+"""What is wrong with a key beside a readable certificate, by OpenSSL's reason."""
+
+log = logs.get()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One version of the files: their content in PEM, for gRPC, and the same as a context, for HTTP."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None  # None: clients need no certificate
+    context: ssl.SSLContext
+
+
+class Certificates:
+    """The identity of the service, which follows its files."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raise SettingsError if the files are broken."""
+        self.settings = settings
+        self.files = WatchedFiles(*(path for name in FILES if (path := getattr(settings, name))))
+        self.current = read(settings)
+
+    def reload(self) -> bool:
+        """Read the files if they have changed, and return whether there is a new identity.
+
+        Broken files are logged once, and the old identity stays: the files may be in the middle of being replaced.
+        """
+        if not self.files.have_changed():
+            return False
+        try:
+            self.current = read(self.settings)
+        except SettingsError as error:
+            log.error("the new certificate is not used", detail=str(error))
+            return False
+        log.info("certificate replaced", file=str(self.settings.tls_certificate))
+        return True
+
+    async def follow(self, apply: Callable[[ssl.SSLContext], Awaitable[None]]) -> None:
+        """Call a function with the context of every new identity, until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            if await asyncio.to_thread(self.reload):  # in a thread, since a file system over the network may stall
+                await apply(self.current.context)
+
+
+def open_certificates(settings: Settings) -> Certificates | None:
+    """Return the certificates that the settings name, or None without TLS. Raise SettingsError if they are broken."""
+    return Certificates(settings) if settings.tls_certificate else None
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError if the settings name broken files."""
+    open_certificates(settings)
+
+
+def read(settings: Settings) -> Identity:
+    """Return the content of the files. Raise SettingsError."""
+    certificate, key = content(settings, "tls_certificate"), content(settings, "tls_key")
+    client_ca = content(settings, "tls_client_ca") if settings.tls_client_ca else None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings, "tls_certificate", certificate)
+    load_pair(context, settings)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate authority suffices, as with gRPC
+        load_authorities(context, settings, "tls_client_ca", client_ca)
+    return Identity(certificate, key, client_ca, context)
+
+
+def content(settings: Settings, name: str) -> bytes:
+    """Return the content of a file. Raise SettingsError if it cannot be read."""
+    path: Path = getattr(settings, name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{flag_name(name)}: cannot read {path}: {error.strerror or error}") from error
+
+
+def load_authorities(context: ssl.SSLContext, settings: Settings, name: str, pem: bytes) -> None:
+    """Add the certificates of a file to those that a context trusts. Raise SettingsError if one is broken."""
+    try:
+        context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))  # comments may have any letters
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        path = getattr(settings, name)
+        raise SettingsError(f"{flag_name(name)}: {path} has no readable certificates in PEM ({reason})") from error
+
+
+def load_pair(context: ssl.SSLContext, settings: Settings) -> None:
+    """Add the certificate and its key to a context. Raise SettingsError if they do not work together."""
+    certificate, key = str(settings.tls_certificate), str(settings.tls_key)
+
+    def refuse_password() -> NoReturn:
+        raise SettingsError(f"{flag_name('tls_key')}: {key} has a password; give a key without one")
+
+    try:
+        context.load_cert_chain(certificate, key, refuse_password)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror or ""
+        problem = KEY_PROBLEMS.get(reason, f"it is not a private key in PEM ({reason})")
+        raise SettingsError(f"{flag_name('tls_key')}: {key} cannot be used: {problem}") from error
