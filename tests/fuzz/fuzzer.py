@@ -1,0 +1,51 @@
+"""The process that fuzzes one target: `python -m tests.fuzz.fuzzer TARGET FINDINGS LIBFUZZER-ARGUMENTS`.
+
+libFuzzer takes over the process and ends it. An error that is not allowed is saved, and the fuzzer goes on; a crash, too
+much memory and too much time end it, and libFuzzer saves the input.
+"""
+
+import logging
+import resource
+import sys
+from pathlib import Path
+
+import atheris
+
+from tests.fuzz import finding
+from tests.fuzz.target import Target, load
+
+INSTRUMENTED = ["twins", "service", "PIL", "python_multipart", "starlette.formparsers", "uvicorn.protocols.http"]
+PAGE_MB = resource.getpagesize() / 2**20
+
+
+def fuzz(name: str, folder: Path, arguments: list[str]) -> None:
+    """Fuzz a target. This does not return."""
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        target = load(name)
+    logging.disable(logging.CRITICAL)
+
+    def run(data: bytes) -> None:
+        try:
+            target.run(data)
+        except target.allowed:
+            return
+        except Exception as error:
+            finding.save(error, data, folder)
+
+    run(b"")  # imports what is imported late, before the memory is measured
+    atheris.Setup([sys.argv[0], *limits(target), f"-artifact_prefix={folder}/", *arguments], run)
+    atheris.Fuzz()
+
+
+def limits(target: Target) -> list[str]:
+    """Return the limits of a target as arguments of libFuzzer."""
+    resident_mb = int(int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_MB)
+    return [
+        f"-max_len={target.max_bytes}",
+        f"-timeout={target.timeout_s}",
+        f"-rss_limit_mb={resident_mb + target.max_memory_mb}",
+    ]
+
+
+if __name__ == "__main__":
+    fuzz(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
