@@ -15,6 +15,7 @@ from tests.fuzz import finding
 from tests.fuzz.target import Target, load
 
 INSTRUMENTED = ["twins", "service", "PIL", "python_multipart", "starlette.formparsers", "uvicorn.protocols.http"]
+MOST_MEMORY = 4  # times the limit of a target: what the system grants at most, should an input demand it at once
 PAGE_MB = resource.getpagesize() / 2**20
 
 
@@ -39,7 +40,9 @@ def fuzz(name: str, folder: Path, arguments: list[str]) -> None:
 
 def limits(target: Target) -> list[str]:
     """Return the limits of a target as arguments of libFuzzer."""
-    resident_mb = int(int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_MB)
+    virtual_mb, resident_mb, *_ = (int(int(size) * PAGE_MB) for size in Path("/proc/self/statm").read_text().split())
+    most = (virtual_mb + MOST_MEMORY * target.max_memory_mb) * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     return [
         f"-max_len={target.max_bytes}",
         f"-timeout={target.timeout_s}",

@@ -15,7 +15,7 @@ from tests.service.rest.test_protocol import Transport
 
 CONFIG = uvicorn.Config(APPLICATION, lifespan="off", log_config=None)
 CONFIG.load()
-STEPS = 20  # of the event loop before the client disconnects
+STEPS = 60  # of the event loop before the client disconnects
 
 
 async def connect(data: bytes, size: int) -> Transport:
