@@ -27,7 +27,7 @@ fuzz: .venv/installed-dev  ## fuzzes what reads untrusted bytes, each target for
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
 
 audit: .venv/audit/installed  ## looks the pinned versions up in the vulnerability service; `make audit AUDIT=--dry-run` only reads them
-	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip $(AUDIT)
+	.venv/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip $(AUDIT)
 
 # needs root, and the Debian packages docker.io and mmdebstrap; leaves no process running
 container-test: .venv/installed-dev container-needs check-containers  ## builds the image and tests it with Compose
@@ -108,7 +108,7 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 # its own environment, as for the linters
 .venv/audit/installed: | .venv/bin/python
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check pip-audit==PINNED
+	$(@D)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	@touch $@
 
 # the base image and the wheels for builds without a registry; both have Python 3.11

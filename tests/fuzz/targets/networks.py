@@ -42,7 +42,11 @@ def run(data: bytes) -> None:
         return
     CONFIG.write_text(config, "utf-8")
     declared = {**metadata, **project_metadata.describe(given, {})}
-    checkpoint.build(with_timm_config(checkpoint.recognise(state(shapes), declared), CONFIG))
+    try:
+        found = checkpoint.recognise(state(shapes), declared)
+    except IndexError:  # `load` translates it
+        return
+    checkpoint.build(with_timm_config(found, CONFIG))
 
 
 TARGET = Target(run, (CheckpointError,), max_bytes=2**14, max_memory_mb=1024)
