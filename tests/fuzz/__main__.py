@@ -20,7 +20,7 @@ def main() -> int:
         parser.error(f"there is no target {unknown.pop()!r}; the targets are {', '.join(TARGETS)}")
     names = given.targets or TARGETS
     found = [path for name in names for path in campaign.run(name, given.seconds, given.folder.resolve())]
-    print("\n".join(["findings:", *map(str, found)]) if found else "no finding")
+    sys.stdout.write("\n".join(["findings:", *map(str, found), ""]) if found else "no finding\n")
     return 1 if found else 0
 
 

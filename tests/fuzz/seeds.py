@@ -69,7 +69,14 @@ def requests() -> Inputs:
     option = part % (b"top_k", b"", b"Content-Type: text/plain; charset=utf-8\r\n", b"2")
     form, end, as_json = b"multipart/form-data; boundary=b\n", b"--b--\r\n", b"application/json\n"
     detect = {"image": TEXT, "threshold": 0.5, "max_detections": 3, "classes": ["cat", 1], "masks": "png"}
-    segment = {"image": TEXT, "size": "model", "classes": ["cat"], "threshold": 0.5, "confidence": True, "format": "png"}
+    segment = {
+        "image": TEXT,
+        "size": "model",
+        "classes": ["cat"],
+        "threshold": 0.5,
+        "confidence": True,
+        "format": "png",
+    }
     hf = {"inputs": TEXT, "parameters": {"top_k": 2, "function_to_apply": "softmax"}}
     vertex = {"instances": [{"b64": TEXT}], "parameters": {"top_k": 2, "model": "second"}}
     return {
@@ -84,7 +91,9 @@ def requests() -> Inputs:
         "torchserve": b"predictions/first/1.0\nimage/png\n" + PNG,
         "sagemaker": b"invocations\n" + form + file + end,
         "vertex": b"vertex\n" + as_json + json.dumps(vertex).encode(),
-        "model": b"classify?model=second@1\n" + as_json + json.dumps({"image": "data:image/png;base64," + TEXT}).encode(),
+        "model": b"classify?model=second@1\n"
+        + as_json
+        + json.dumps({"image": "data:image/png;base64," + TEXT}).encode(),
     }
 
 
@@ -141,7 +150,9 @@ def messages() -> Inputs:
 
 def heads() -> Inputs:
     """Return what clients send on a connection; the first byte is the size of the pieces."""
-    chunked = b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"
+    chunked = (
+        b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"
+    )
     live = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\n\r\n"
     post = b"POST /v1/embed/?normalize=true HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(PNG)
     headers = b"Authorization: Bearer k\r\nX-Request-Timeout: 5\r\nAccept: application/json;q=0.5, */*\r\n\r\n"
@@ -151,7 +162,7 @@ def heads() -> Inputs:
         "image": b"\0" + post + headers + PNG,
         "upgrade": b"\0GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, x\r\nUpgrade: h2c\r\n\r\n",
         "old": b"\0GET /models HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        "forwarded": b"\0GET /%2e%2e/v2/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.2.3.4, [::1]:2\r\nOrigin: a\r\n\r\n",
+        "forwarded": b"\0GET /%2e%2e/v2/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.2.3.4, ::1\r\nOrigin: a\r\n\r\n",
     }
 
 

@@ -171,13 +171,16 @@ def test_a_configuration_that_cannot_be_followed_is_refused(folder, values, word
 
 
 def test_a_configuration_with_a_list_for_its_values_is_refused(folder):
-    with pytest.raises(CheckpointError, match="config.json is wrong"):
+    with pytest.raises(CheckpointError, match=r"config\.json is wrong"):
         card(folder({"architecture": "twins_svt_nano", "pretrained_cfg": []}))
 
 
 @pytest.mark.parametrize(
     "meta",
-    [{"dataset_meta": {"classes": torch.ones(2)}}, {"cfg": f"img_norm_cfg = dict(mean=[{10**400}, 0, 0], std=[1, 1, 1])"}],
+    [
+        {"dataset_meta": {"classes": torch.ones(2)}},
+        {"cfg": f"img_norm_cfg = dict(mean=[{10**400}, 0, 0], std=[1, 1, 1])"},
+    ],
     ids=["classes", "configuration"],
 )
 def test_metadata_of_impossible_values_are_refused(tiny, tmp_path, meta):
