@@ -56,7 +56,7 @@ def priority(parameters: Mapping[str, Any]) -> int:
 
 
 def as_float(name: str, value: int) -> float:
-    """Return a whole number as the value of an option. Raise BadRequest for one that JSON can have and a float cannot."""
+    """Return a whole number as the value of an option. Raise BadRequest if it exceeds what a float holds."""
     try:
         return float(value)
     except OverflowError as error:

@@ -79,7 +79,7 @@ def test_the_labels_have_version_revision_and_base(config):
 
 
 def test_its_bill_of_materials_lists_python_and_debian_packages(config, inside):
-    listed = json.loads(inside("cat", config["Labels"]["twins.sbom"]))
+    listed = json.loads(inside("cat", config["Labels"]["org.cyclonedx.sbom"]))
     assert listed["metadata"]["component"]["version"] == twins.__version__
     assert {"torch", "numpy", "ca-certificates", "libc6"} <= {each["name"] for each in listed["components"]}
 

@@ -1,7 +1,7 @@
 """The process that fuzzes one target: `python -m tests.fuzz.fuzzer TARGET FINDINGS LIBFUZZER-ARGUMENTS`.
 
-libFuzzer takes over the process and ends it. An error that is not allowed is saved, and the fuzzer goes on. A crash, too
-much memory and too much time end it, and libFuzzer saves the input.
+libFuzzer takes over the process and ends it. An error that is not allowed is saved, and the fuzzer goes on. A crash,
+too much memory and too much time end it, and libFuzzer saves the input.
 """
 
 import logging

@@ -49,7 +49,7 @@ class Inert:
         """Ignore an element of a set-like object."""
 
 
-class TolerantUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class TolerantUnpickler(pickle._Unpickler):
     """Find allowed classes only, and stand-ins for all others.
 
     The implementation in Python keeps its memo in a dictionary. The memo of the one in C is an array, for which a few
