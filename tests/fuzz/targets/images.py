@@ -34,4 +34,4 @@ def run(data: bytes) -> None:
             task.preprocess(image, card, task.options())
 
 
-TARGET = Target(run, (ImageError,), max_memory_mb=256)
+TARGET = Target(run, (ImageError,), max_memory_mb=100)
