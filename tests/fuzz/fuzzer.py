@@ -50,15 +50,14 @@ def peak_mb() -> int:
 def limits(target: Target) -> list[str]:
     """Return the limits of a target as arguments of libFuzzer."""
     virtual_mb = int(int(Path("/proc/self/statm").read_text("ascii").split()[0]) * PAGE_MB)
-    inherited_mb = (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    )  # of whoever started this: libFuzzer's view
+    # what libFuzzer compares with the limit, which starts with the memory of the program that started this one
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     most = (virtual_mb + MOST_MEMORY * target.max_memory_mb) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     return [
         f"-max_len={target.max_bytes}",
         f"-timeout={target.timeout_s}",
-        f"-rss_limit_mb={inherited_mb + target.max_memory_mb}",
+        f"-rss_limit_mb={peak_kb // 1024 + target.max_memory_mb}",
     ]
 
 
