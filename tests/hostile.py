@@ -110,6 +110,7 @@ def oversized() -> dict[str, bytes]:
         "tiff-of-countless-tiles": crafted.tiff_of_tiles(700),
         "tiff-of-a-giant-tile": crafted.tiff(tags_with(*[(tag, 4, 1, 46_336) for tag in (322, 323)], (324, 4, 1, 8))),
         "tiff-of-countless-pages": crafted.tiff_pages(2_000),
+        "tiff-of-more-strips-than-can-be-counted": crafted.tiff_big_of_strips(2**64 - 1),
         "tiff-of-overlapping-pages": crafted.tiff_of_overlapping_pages(pages=500, tags=4_000),
     }
 

@@ -18,7 +18,17 @@ DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 GOLDEN = ROOT / "tests" / "golden" / "README.md"
 TRAINING = ROOT / "examples" / "train" / "README.md"
 CARDS = sorted((ROOT / "twins" / "weights").glob("*.md"))
-DOCUMENTS = [*PAGES, ARCHITECTURE, CONTRIBUTING, TRAINING, GOLDEN, ROOT / "CHANGELOG.md", *DECISIONS, *CARDS]
+DOCUMENTS = [
+    *PAGES,
+    ARCHITECTURE,
+    CONTRIBUTING,
+    TRAINING,
+    GOLDEN,
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *DECISIONS,
+    *CARDS,
+]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

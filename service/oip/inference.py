@@ -90,7 +90,7 @@ def first_error(of_image: Sequence[Answer | ServiceError]) -> Answer | ServiceEr
 def shorten_deadline(outcome: Outcome, parameters: Mapping[str, Parameter]) -> None:
     """Apply the parameter `timeout`, in microseconds from the arrival of the request. Raise BadRequest."""
     timeout = parameters.get("timeout", 0)
-    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout < 2**63:
         raise BadRequest("the parameter timeout must be a whole number of microseconds")
     if timeout:
         outcome.deadline = min(outcome.deadline, outcome.caller.arrived + timeout * US)

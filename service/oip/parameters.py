@@ -55,12 +55,20 @@ def priority(parameters: Mapping[str, Any]) -> int:
     return given or USUAL_PRIORITY
 
 
+def as_float(name: str, value: int) -> float:
+    """Return a whole number as the value of an option. Raise BadRequest if it exceeds what a float holds."""
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise BadRequest(f"the parameter {name} is too large") from error
+
+
 def read(option: Option, value: Any) -> Any:
     """Return the value of an option; a list is a text separated by commas. Raise BadRequest for another type."""
     if option.kind is tuple and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if option.kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return as_float(option.name, value)
     if type(value) is not option.kind:
         kind = "a text separated by commas" if option.kind is tuple else f"of the type {option.kind.__name__}"
         raise BadRequest(f"the parameter {option.name} must be {kind}")

@@ -16,6 +16,8 @@ from service.errors import BadRequest
 BYTES = "BYTES"
 LENGTH_BYTES = 4  # of the length before an element of BYTES
 MAX_DIMENSIONS = 8
+SHOWN = 100  # characters of a wrong shape in an error message
+MAX_LENGTH = 2**63 - 1  # of a dimension, as in gRPC
 
 DATATYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -64,10 +66,10 @@ class Header:
                 f"the tensor {self.name[:40]!r} has the data type {self.datatype[:20]!r}; "
                 f"it must be one of {', '.join(DATATYPES)}"
             )
-        if not 0 < len(self.shape) <= MAX_DIMENSIONS or min(self.shape) < 0:
+        if not 0 < len(self.shape) <= MAX_DIMENSIONS or not 0 < min(self.shape) <= max(self.shape) <= MAX_LENGTH:
             raise BadRequest(
-                f"the tensor {self.name[:40]!r} has the shape {list(self.shape)[:MAX_DIMENSIONS]}; "
-                f"it must have 1 to {MAX_DIMENSIONS} dimensions, none below 0"
+                f"the tensor {self.name[:40]!r} has the shape {str(self.shape[:MAX_DIMENSIONS])[:SHOWN]}; "
+                f"it must have 1 to {MAX_DIMENSIONS} dimensions of 1 to {MAX_LENGTH} elements"
             )
 
     @property

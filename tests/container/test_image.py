@@ -78,6 +78,12 @@ def test_the_labels_have_version_revision_and_base(config):
     assert labels["licenses"] == "Apache-2.0"
 
 
+def test_its_bill_of_materials_lists_python_and_debian_packages(config, inside):
+    listed = json.loads(inside("cat", config["Labels"]["org.cyclonedx.sbom"]))
+    assert listed["metadata"]["component"]["version"] == twins.__version__
+    assert {"torch", "numpy", "ca-certificates", "libc6"} <= {each["name"] for each in listed["components"]}
+
+
 def test_it_does_not_run_as_root(config):
     assert config["User"] == "10001"
 

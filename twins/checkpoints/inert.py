@@ -49,8 +49,12 @@ class Inert:
         """Ignore an element of a set-like object."""
 
 
-class TolerantUnpickler(pickle.Unpickler):
-    """Find allowed classes only, and stand-ins for all others."""
+class TolerantUnpickler(pickle._Unpickler):
+    """Find allowed classes only, and stand-ins for all others.
+
+    The implementation in Python keeps its memo in a dictionary. The memo of the one in C is an array, for which a few
+    bytes of a file can demand gigabytes.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the class `module.name` if it is allowed, and otherwise a class of inert objects."""

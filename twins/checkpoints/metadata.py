@@ -60,7 +60,7 @@ def parse(metadata: Mapping[str, str], default: Declared) -> Declared:
             palette=texts(values.get(PALETTE)),
         )
         check(declared)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"its metadata is damaged: {error}") from error
     return declared
 

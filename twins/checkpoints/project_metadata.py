@@ -139,8 +139,10 @@ def read_timm_config(path: Path) -> TimmConfig | None:
         return None
     values = config.get("pretrained_cfg", config)  # older files have the values at the top
     try:
+        if not isinstance(values, dict):
+            raise TypeError("pretrained_cfg is no object")
         return TimmConfig(config["architecture"], timm_preprocessing(values))
-    except (TypeError, ValueError, BadOption) as error:
+    except (TypeError, ValueError, OverflowError, BadOption) as error:
         raise CheckpointError(f"{path} is wrong: {error}. Correct or remove it.") from error
 
 

@@ -70,10 +70,12 @@ def read(path: Path, *, tolerant: bool = False) -> tuple[State, Mapping[str, str
             return read_safetensors(path)
         content = read_pickle(path, tolerant=tolerant)
         state = unwrap(content)
+        statistics = {key: state.pop(key) for key in list(state) if project_metadata.is_preprocessor_buffer(key)}
+        return state, project_metadata.describe(content, statistics)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    statistics = {key: state.pop(key) for key in list(state) if project_metadata.is_preprocessor_buffer(key)}
-    return state, project_metadata.describe(content, statistics)
+    except UNREADABLE as error:  # whatever the objects in a file are, using them must end as reading them does
+        raise CheckpointError(f"{path}: {NOT_READABLE}") from error
 
 
 def read_safetensors(path: Path) -> tuple[State, Mapping[str, str]]:

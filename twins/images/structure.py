@@ -102,6 +102,7 @@ def gif_sub_blocks(data: bytes, at: int) -> tuple[int, int]:
 
 TIFF_OFFSETS = (273, 324)  # the tags that list the offsets of strips and tiles
 TIFF_STRIP_COST = 4  # Pillow sets up a decoder for each strip or tile
+TIFF_MAX_STRIPS = 2**32  # that are counted: BigTIFF may announce more than `repeat` can count, and any limit is lower
 
 
 def tiff(data: bytes) -> Iterator[Block]:
@@ -120,7 +121,7 @@ def tiff(data: bytes) -> Iterator[Block]:
         yield Block.FRAME
         tags = min(number(page, count_bytes), len(data) // entry_bytes)
         for entry in range(page + count_bytes, page + count_bytes + entry_bytes * tags, entry_bytes):
-            strips = number(entry + 4, link_bytes) if number(entry, 2) in TIFF_OFFSETS else 0
+            strips = min(number(entry + 4, link_bytes), TIFF_MAX_STRIPS) if number(entry, 2) in TIFF_OFFSETS else 0
             yield from repeat(Block.OTHER, 1 + TIFF_STRIP_COST * strips)
         page = number(page + count_bytes + entry_bytes * tags, link_bytes)
 

@@ -86,6 +86,8 @@ def test_a_length_that_is_none_is_refused(text):
         body(data=None, parameters={"binary_data_size": "5"}),
         {**body(), "outputs": [{"name": "scores", "parameters": {"classification": "3"}}]},
         {**body(), "outputs": [{"name": "scores", "parameters": {"classification": -1}}]},
+        body(shape=[0, 2**63 - 1], data=[]),
+        body(shape=[10**4000, 10**4000], datatype="UINT8", data=[]),
     ],
 )
 def test_a_malformed_request_is_refused(document):

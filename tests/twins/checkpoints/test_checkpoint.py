@@ -259,6 +259,12 @@ def test_a_container_that_contains_itself_is_refused(saved):
     assert refusal(saved(content))
 
 
+def test_a_mapping_whose_methods_are_replaced_is_refused(saved, tiny):
+    content = OrderedDict(model=tiny)
+    content.get = 3
+    assert "damaged" in refusal(saved(content))
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -280,8 +286,11 @@ def test_a_container_that_contains_itself_is_refused(saved):
         {"twins.mean": '["a", "b", "c"]'},
         {"twins.std": "[0, 1, 1]"},
         {"twins.std": "0.5"},
+        {"twins.mean": f"[{10**400}, 0, 0]"},
+        {"twins.default_crop": str(10**400)},
+        {"twins.labels": "[" * 100_000},
     ],
-    ids=str,
+    ids=lambda metadata: str(metadata)[:40],
 )
 def test_damaged_metadata_is_refused(tiny, tmp_path, metadata):
     save_file(tiny, tmp_path / "weights.safetensors", metadata)

@@ -1,15 +1,17 @@
 """Files that `torch.save(model)` wrote: their weights are taken from the objects without running any code."""
 
 import importlib
+import io
 import os
 import sys
+import tracemalloc
 
 import pytest
 import torch
 
 from tests import checkpoints
 from tests.checkpoints import TINY_SVT
-from twins.checkpoints import checkpoint
+from twins.checkpoints import checkpoint, inert
 from twins.errors import CheckpointError
 from twins.network.heads.classify import Classifier
 from twins.network.variants import Family
@@ -127,6 +129,16 @@ def test_a_command_in_a_pickled_model_never_runs(save, network, tmp_path, place,
         with pytest.raises(CheckpointError):
             checkpoint.load(path)
     assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_few_bytes_cannot_demand_memory():
+    """In the memo of the unpickler in C, this index would take 256 MB."""
+    tracemalloc.start()
+    content = inert.load(io.BytesIO(b"\x80\x02}r\x00\x00\x00\x01."))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert content == {}
+    assert peak < 2**20
 
 
 def test_the_module_of_a_pickled_models_class_is_never_imported(save, tmp_path, monkeypatch):

@@ -161,12 +161,31 @@ def test_a_configuration_of_something_else_is_ignored(folder, config):
         ({"crop_pct": 1.5}, "crop is 1.5"),
         ({"mean": 0.5}, "three numbers"),
         ({"input_size": 224}, "config.json is wrong"),
+        ({"mean": [10**400, 0, 0]}, "config.json is wrong"),
     ],
 )
 def test_a_configuration_that_cannot_be_followed_is_refused(folder, values, words):
     path = folder({"architecture": "twins_svt_nano", "pretrained_cfg": {**VALUES, **values}})
     with pytest.raises(CheckpointError, match=words):
         card(path)
+
+
+def test_a_configuration_with_a_list_for_its_values_is_refused(folder):
+    with pytest.raises(CheckpointError, match=r"config\.json is wrong"):
+        card(folder({"architecture": "twins_svt_nano", "pretrained_cfg": []}))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"dataset_meta": {"classes": torch.ones(2)}},
+        {"cfg": f"img_norm_cfg = dict(mean=[{10**400}, 0, 0], std=[1, 1, 1])"},
+    ],
+    ids=["classes", "configuration"],
+)
+def test_metadata_of_impossible_values_are_refused(tiny, tmp_path, meta):
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load(openmmlab(tiny, tmp_path / "weights.pth", meta))
 
 
 def test_a_damaged_configuration_is_refused(folder):
