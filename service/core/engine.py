@@ -112,10 +112,10 @@ class Engine:
             finally:
                 self.record(outcome)
 
-    def check_room(self, outcome: Outcome) -> None:
+    async def check_room(self, outcome: Outcome) -> None:
         """Raise Overloaded if the queue or the client's share is used up, before a protocol reads the call's images."""
         self.admission.check_room(1, workers=self.pool.ready)
-        self.quotas.check(outcome.client, 1)
+        await self.quotas.check(outcome.client, 1)
 
     def failed(self, error: Exception, outcome: Outcome) -> ServiceError:
         """Set the code of a call that failed, and return the error that its client sees."""
@@ -186,6 +186,7 @@ class Engine:
         if not self.pool.available:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
+        await self.quotas.check(outcome.client, images)
         with (
             self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers),
             self.quotas.admitted(outcome.client, images),

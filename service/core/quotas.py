@@ -14,6 +14,7 @@ from service.errors import QuotaExceeded
 
 MAX_CLIENTS = 10_000  # that are remembered though nothing of theirs is in flight
 RETRY_AFTER_S = 1  # when an image in flight has to be answered first
+PAUSE_S = 0.1  # before a refusal, so that a client that sends again at once does not keep the frontend busy
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Quotas:
         if not self.on:
             yield
             return
-        self.check(name, images)
+        self.check_now(name, images)
         client = self.clients.setdefault(name, Client(self.burst, asyncio.get_running_loop().time()))
         self.clients.move_to_end(name)
         client.tokens -= images if self.images_per_s else 0
@@ -56,7 +57,15 @@ class Quotas:
             client.in_flight -= images
             self.forget()
 
-    def check(self, name: str, images: int) -> None:
+    async def check(self, name: str, images: int) -> None:
+        """Raise QuotaExceeded, after a pause, if a client may not send so many images now."""
+        try:
+            self.check_now(name, images)
+        except QuotaExceeded:
+            await asyncio.sleep(PAUSE_S)
+            raise
+
+    def check_now(self, name: str, images: int) -> None:
         """Raise QuotaExceeded if a client may not send so many images now."""
         if (client := self.clients.get(name)) is None:
             return

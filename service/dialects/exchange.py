@@ -42,7 +42,7 @@ class Exchange:
 
     async def read_body(self) -> bytes:
         """Return the body of the request, within the service's limits. Raise ServiceError."""
-        self.engine.check_room(self.outcome)  # before the body is read, so that a refusal costs next to nothing
+        await self.engine.check_room(self.outcome)  # before the body is read, so that a refusal costs next to nothing
         headers, most = scope.fields(self.request), self.engine.settings.max_body_bytes
         check_encoding(headers)
         check_length(headers, most)

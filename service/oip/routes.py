@@ -184,7 +184,7 @@ async def parameters(request: Request, engine: Engine, outcome: Outcome, form: t
 async def run(request: Request, engine: Engine) -> Response:
     """Return the answer of a model."""
     with engine.call(caller_of(request, engine), "infer") as outcome:
-        engine.check_room(outcome)  # before the body is read, so that a refusal costs next to nothing
+        await engine.check_room(outcome)  # before the body is read, so that a refusal costs next to nothing
         headers = scope.fields(request)
         check_encoding(headers)
         check_length(headers, engine.settings.max_body_bytes)

@@ -64,7 +64,7 @@ class InferenceRoutes:
 async def infer(request: Request, engine: Engine, endpoint: Endpoint) -> Response:
     """Return the response to a request that runs a model. Raises ServiceError."""
     with engine.call(caller_of(request, engine), "infer") as outcome:
-        engine.check_room(outcome)  # before the body is read, so that a refusal costs next to nothing
+        await engine.check_room(outcome)  # before the body is read, so that a refusal costs next to nothing
         query = joined(request.query_params.multi_items())
         check_names(query, endpoint.options)
         given = await unwrap(

@@ -87,6 +87,28 @@ async def test_a_refused_call_uses_nothing():
         assert shares.clients["one"].in_flight == 1
 
 
+def test_a_refusal_comes_after_a_pause_in_which_others_are_served():
+    shares = Quotas(in_flight=1)
+
+    async def run() -> list[str]:
+        order = []
+
+        async def refused() -> None:
+            with pytest.raises(QuotaExceeded):
+                await shares.check("one", 1)
+            order.append("refused")
+
+        async def served() -> None:
+            await shares.check("two", 1)
+            order.append("served")
+
+        with shares.admitted("one", 1):
+            await asyncio.gather(refused(), served())
+        return order
+
+    assert clock.run(run()) == ["served", "refused"]
+
+
 # ---------------------------------------------------------------------- memory
 
 
