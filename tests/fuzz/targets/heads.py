@@ -8,6 +8,7 @@ import asyncio
 import uvicorn
 from uvicorn.server import ServerState
 
+from service.rest.connections import Connections
 from service.rest.protocol import Protocol
 from tests.fuzz.service import APPLICATION, ENGINE, LOOP
 from tests.fuzz.target import Target
@@ -15,13 +16,14 @@ from tests.service.rest.test_protocol import Transport
 
 CONFIG = uvicorn.Config(APPLICATION, lifespan="off", log_config=None)
 CONFIG.load()
+CONNECTIONS = Connections(ENGINE.settings)
 STEPS = 60  # of the event loop before the client disconnects
 
 
 async def connect(data: bytes, size: int) -> Transport:
     """Return a connection on which this arrived, after its answers."""
     transport = Transport()
-    protocol = Protocol(ENGINE, config=CONFIG, server_state=ServerState(), app_state={})
+    protocol = Protocol(ENGINE, CONNECTIONS, config=CONFIG, server_state=ServerState(), app_state={})
     protocol.connection_made(transport)
     for start in range(0, len(data), size):
         if not transport.closed:
