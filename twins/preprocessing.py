@@ -21,6 +21,7 @@ from twins.card import (
 from twins.errors import BadOption
 
 MAX_SIZE = 4096  # pixels
+MIN_CROP = 0.25  # a smaller share would make an image far larger first; published models keep 0.875 or more
 
 INTERPOLATIONS: dict[TaskName, tuple[Interpolation, ...]] = {
     "classify": ("bicubic", "bilinear"),
@@ -44,7 +45,7 @@ class Preprocessing:
     """
 
     size: int | None = None  # pixels: the side of a classifier's crop, or the short side of the whole image
-    crop: float | None = None  # the share of the short side that a classifier's crop keeps, 0 to 1
+    crop: float | None = None  # the share of the short side that a classifier's crop keeps, MIN_CROP to 1
     interpolation: str | None = None
     mean: Triple | None = None  # red, green, blue, for values from 0 to 1
     std: Triple | None = None
@@ -52,8 +53,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size is not None and not (isinstance(self.size, int) and MIN_SIDE <= self.size <= MAX_SIZE):
             raise BadOption(f"size is {self.size}; it must be from {MIN_SIDE} to {MAX_SIZE} pixels")
-        if self.crop is not None and not 0 < self.crop <= 1:
-            raise BadOption(f"crop is {self.crop}; it must be greater than 0 and at most 1")
+        if self.crop is not None and not MIN_CROP <= self.crop <= 1:
+            raise BadOption(f"crop is {self.crop}; it must be from {MIN_CROP} to 1")
         if self.mean is not None and not all(0 <= value <= 1 for value in self.mean):
             raise BadOption(f"mean is {joined(self.mean)}; each value must be from 0 to 1. {SCALE}")
         if self.std is not None and not all(0 < value <= 1 for value in self.std):

@@ -63,6 +63,7 @@ def test_a_users_interpolation_replaces_one_that_cannot_be_done():
         ({"size": 31}, "size is 31"),
         ({"size": 5000}, "size is 5000"),
         ({"crop": 0.0}, "crop is 0.0"),
+        ({"crop": 0.001}, "crop is 0.001"),  # of an image that would be resized to a thousand times the input
         ({"crop": float("nan")}, "crop is nan"),
         ({"mean": (123.675, 116.28, 103.53)}, "Divide values for pixels from 0 to 255 by 255"),
         ({"std": (58.395, 57.12, 57.375)}, "Divide values for pixels from 0 to 255 by 255"),

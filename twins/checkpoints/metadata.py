@@ -13,7 +13,7 @@ from typing import Any
 from twins.card import Source, Triple
 from twins.errors import CheckpointError
 from twins.network.variants import Family
-from twins.preprocessing import NO_VALUES, Preprocessing
+from twins.preprocessing import MIN_CROP, NO_VALUES, Preprocessing
 
 FAMILY, LABELS, PALETTE = "twins.family", "twins.labels", "twins.palette"
 SIZE, CROP, INTERPOLATION = "twins.size", "twins.crop", "twins.interpolation"
@@ -84,7 +84,7 @@ def triple(value: Any) -> Triple | None:
 
 def check(declared: Declared) -> None:
     """Raise ValueError for values that make no sense."""
-    if not 0 < declared.default_crop <= 1:
+    if not MIN_CROP <= declared.default_crop <= 1:
         raise ValueError(f"the crop is {declared.default_crop}")
     if declared.palette and not all(COLOUR.fullmatch(colour) for colour in declared.palette):
         raise ValueError("the palette has values that are not colours")
