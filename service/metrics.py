@@ -198,10 +198,17 @@ def render() -> bytes:
     return generate_latest(of_all_processes())
 
 
+class FolderMissing(Exception):
+    """The folder of the metrics has been deleted, and is not restored yet."""
+
+
 def of_all_processes() -> CollectorRegistry:
-    """Return the registry that reads the files of all processes."""
+    """Return the registry that reads the files of all processes. Raise FolderMissing."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError as error:  # the folder is no folder
+        raise FolderMissing from error
     return registry
 
 

@@ -6,14 +6,13 @@ from importlib.resources import files
 
 import msgspec
 from fastapi import FastAPI, Request
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from service import metrics
 from service.core.engine import Engine
-from service.errors import Internal, ServiceError
+from service.errors import Internal, ServiceError, Unavailable
 from service.rest import docs_page, documents, inference, problems, protection, scope
 from service.rest.accept import choose
 from service.rest.caller import caller_of
@@ -36,8 +35,9 @@ PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
 
 def build(engine: Engine) -> FastAPI:
     """Return the application over an engine."""
-    app = FastAPIOffline(
-        docs_url=None,  # see `docs_page`
+    app = FastAPI(
+        openapi_url=None,  # see `docs_page`
+        docs_url=None,
         redoc_url=None,
         title="Twins",
         version=__version__,
@@ -171,7 +171,10 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         if engine.settings.protect_metrics:
             with engine.admit(caller_of(request, engine), "metrics"):
                 pass  # what is answered is not counted, as without protection
-        parts = [await asyncio.to_thread(render) for render in app.state.metrics]
+        try:
+            parts = [await asyncio.to_thread(render) for render in app.state.metrics]
+        except metrics.FolderMissing as error:
+            raise Unavailable("the metrics are being restored", retry_after_s=1) from error
         return Response(b"".join(parts), media_type=metrics.CONTENT_TYPE)
 
     @app.get("/twins.proto", include_in_schema=False)

@@ -1,21 +1,29 @@
-"""The page /docs: Swagger UI over the OpenAPI document, with files of this service alone."""
+"""The OpenAPI document, and the page /docs: Swagger UI over it, with files of this service alone."""
 
 import base64
 import hashlib
 import re
+from functools import cache
+from importlib.resources import files
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
-FILES = "/static-offline-docs"  # where fastapi-offline serves Swagger UI
+from twins.render.renderer import JSON
+
+DOCUMENT = "/openapi.json"
+FILES = "/static-offline-docs"  # where Swagger UI is served
+SWAGGER = files("fastapi_offline") / "static"  # the package has the files of Swagger UI
 SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def add(app: FastAPI) -> None:
-    """Add the page to an application."""
+    """Add the document and the page to an application."""
     page = get_swagger_ui_html(
-        openapi_url=str(app.openapi_url),
+        openapi_url=DOCUMENT,
         title=f"{app.title}: API",
         oauth2_redirect_url=None,
         swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
@@ -24,6 +32,16 @@ def add(app: FastAPI) -> None:
     )
     content = bytes(page.body)
     headers = {"Content-Security-Policy": policy(content), "Cache-Control": "no-cache"}
+
+    @cache  # the framework would encode it for every request, which takes longer than to classify an image
+    def document() -> bytes:
+        return msgspec.json.encode(app.openapi())
+
+    @app.get(DOCUMENT, include_in_schema=False)
+    async def show_document() -> Response:
+        return Response(document(), media_type=JSON)
+
+    app.mount(FILES, StaticFiles(directory=str(SWAGGER)))
 
     @app.get("/docs", include_in_schema=False)
     async def show_docs() -> Response:

@@ -15,11 +15,14 @@ class Peer:
     """The client of one connection. It waits for one answer at a time.
 
     `resume_reading` resumes the reading of its connection, which pauses while a long body is buffered: a paused
-    connection does not report that the client disconnects.
+    connection does not report that the client disconnects. `is_closing` returns whether the connection is at its end,
+    which it is some time before it says so by `leave`.
     """
 
-    def __init__(self, resume_reading: Callable[[], None] = lambda: None) -> None:
-        self.resume_reading = resume_reading
+    def __init__(
+        self, resume_reading: Callable[[], None] = lambda: None, is_closing: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.resume_reading, self.is_closing = resume_reading, is_closing
         self.gone = False
         self.working: asyncio.Task[object] | None = None
 

@@ -16,7 +16,7 @@ from service.core.ids import choose_id
 from service.rest import problems
 from service.rest.connections import ANSWERS, Connections, Reason
 from service.rest.peer import INTERIM, PEER, Peer, is_reset
-from service.rest.refusals import Refusal, encode, log_with_sizes, malformed, problem_of
+from service.rest.refusals import Refusal, encode, headers_too_large, log_with_sizes, malformed, problem_of
 from service.rest.scope import BUFFER_BYTES, MALFORMED, given_id
 from service.rest.timeouts import SendTimer, Timer
 from service.rest.upgrade import without_offer
@@ -45,6 +45,7 @@ class Protocol(HttpToolsProtocol):
         self.logger = log
         self.peer = Peer()
         self.head_bytes = 0  # since the last byte of a body: headers, trailers, and what delimits chunks
+        self.field_bytes = 0  # of the headers of one request
         self.in_head = False
         self.refused = False
 
@@ -54,7 +55,7 @@ class Protocol(HttpToolsProtocol):
         """Start a connection."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(BUFFER_BYTES)  # with TLS it would be eight times as much
-        self.peer = Peer(self.flow.resume_reading)
+        self.peer = Peer(self.flow.resume_reading, transport.is_closing)
         self.send_timer = SendTimer(transport, self.engine.settings.send_timeout_s, self.on_slow_reader)
         self.head_timer.start()
         if reason := self.account.open(self, self.client[0] if self.client else ""):
@@ -70,7 +71,7 @@ class Protocol(HttpToolsProtocol):
         try:
             self.parse(data)
             if self.head_bytes > MAX_HEAD_BYTES:
-                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers of the request are too large")
+                raise headers_too_large()
         except Refusal as refusal:
             self.refuse(refusal)
         if not self.refused and (self.in_head or not (self.has_request or self.timeout_keep_alive_task)):
@@ -102,7 +103,7 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection of a client that has only finished sending, until it has its answers."""
         newest = self.cycle
-        if self.scheme == "https" or self.in_head or not self.has_request or newest.more_body:
+        if self.scheme == "https" or not self.has_request or newest.more_body:
             return False
         newest.keep_alive = False
         if not self.pipeline and newest.scope["http_version"] == "1.1" and not newest.response_started:
@@ -196,7 +197,7 @@ class Protocol(HttpToolsProtocol):
         """Start a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
-        self.in_head = True
+        self.in_head, self.field_bytes = True, 0
         self.scope["state"][PEER] = self.peer
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -205,6 +206,9 @@ class Protocol(HttpToolsProtocol):
             if len(self.headers) == MAX_HEADERS:
                 detail = f"the request has more than {MAX_HEADERS} headers"
                 raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+            self.field_bytes += len(name) + len(value)
+            if self.field_bytes > MAX_HEAD_BYTES:  # all in one piece, whose body `head_bytes` does not count
+                raise headers_too_large()
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:

@@ -30,6 +30,11 @@ def malformed(why: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, f"the HTTP request is malformed: {why[:1].lower()}{why[1:]}")
 
 
+def headers_too_large() -> Refusal:
+    """Return the refusal of headers that are too large."""
+    return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers of the request are too large")
+
+
 def problem_of(refusal: Refusal, request_id: str) -> problems.Problem:
     """Return a refusal as a problem."""
     return problems.describe_status(refusal.status, request_id, refusal.detail)

@@ -59,7 +59,7 @@ class RequestScope:
         state = scope.setdefault("state", {})
         request_id = state.setdefault("request_id", choose_id(given_id(scope["headers"])))
 
-        state.setdefault(PEER, Peer())  # the protocol's own, which knows when the client disconnects
+        peer = state.setdefault(PEER, Peer())  # the protocol's own, which knows when the client disconnects
         sizes = TransferSizes()
 
         async def receive_counted() -> Message:
@@ -75,7 +75,11 @@ class RequestScope:
                 if self.engine.stopping:
                     headers = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
                 message["headers"] = headers
-            await send_and_wait(message, send)
+            try:
+                await send_and_wait(message, send)
+            except RuntimeError:  # of the event loop: the connection is closed
+                if not peer.is_closing():
+                    raise
 
         try:
             with self.engine.memory.open() as memory:  # of the response, until the client has fetched it
@@ -161,4 +165,7 @@ def timeout_s(request: Request) -> float | None:
 def key(request: Request) -> str | None:
     """Return the API key of a request, from a bearer token or from X-API-Key."""
     scheme, _, token = fields(request).get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else fields(request).get("x-api-key")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    given = fields(request).get("x-api-key")
+    return given.strip() if given else given

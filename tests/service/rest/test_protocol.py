@@ -80,6 +80,12 @@ async def test_what_never_ends_is_refused(connection, case):
     assert fed <= MAX_HEAD_BYTES + PIECE
 
 
+async def test_long_headers_are_refused_also_if_they_arrive_in_one_piece_with_a_body(connection):
+    long = b"x" * (MAX_HEAD_BYTES + 1)
+    connection.data_received(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nX-Long: " + long + b"\r\n\r\n1")
+    assert connection.transport.sent.startswith(b"HTTP/1.1 431")
+
+
 async def test_a_long_body_in_small_chunks_is_not_refused(connection):
     connection.data_received(HEAD)
     for _ in range(MAX_HEAD_BYTES):
