@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,10 +17,10 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service import metric_series
-from service.core.isolation import Isolation
+from service.core.isolation import DecodeJob, Isolation
 from service.core.memory import MemoryBudget
 from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
-from service.errors import DecodeTimeout, Unavailable, UnreadableImage
+from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
 from tests import crafted, hostile
 from tests.server import wait_until
 from tests.service.core.engines import until
@@ -172,6 +173,33 @@ async def test_a_process_that_ended_while_it_was_idle_is_replaced(make):
     assert (await prepare(isolation)).sample.pixels.shape == (48, 48, 3)
 
 
+async def test_idle_processes_end_in_a_thread(make, monkeypatch):
+    monkeypatch.setattr("service.core.isolation.IDLE_S", 0.0)
+    isolation, threads = make(), []
+    isolation.end_idle = lambda idle_s=0.0: threads.append(threading.current_thread())
+    await prepare(isolation)
+    await until(lambda: threads)
+    del isolation.end_idle
+    assert threads != [threading.main_thread()]
+
+
+async def test_an_image_takes_no_process_that_is_about_to_end(make):
+    isolation = make(processes=2)
+    await asyncio.gather(prepare(isolation), prepare(isolation))
+    first, second = isolation.idle
+    end, taken = first.end, []
+
+    def end_while_another_image_comes() -> int:
+        taken.append(isolation.take())
+        return end()
+
+    first.end = end_while_another_image_comes
+    isolation.end_idle()
+    (decoder,) = taken
+    assert (decoder.reusable, second.reusable) == (True, False)
+    decoder.end()
+
+
 SUPERVISED = """
 import os, signal, sys, time
 from service.core.isolation import Decoder
@@ -253,6 +281,35 @@ async def test_a_call_that_is_cancelled_while_it_waits_harms_no_other(make):
     os.kill(pid, signal.SIGCONT)
     await first
     assert isolation.idle[0].process.pid == pid
+
+
+async def test_an_image_that_was_given_up_before_takes_no_process(make, budget):
+    isolation, job = make(), DecodeJob()
+    await prepare(isolation)
+    isolation.idle[0].busy = True  # as if it were of no use, so that taking it would end it
+    job.cancel()
+    with budget.open() as memory, pytest.raises(Cancelled):
+        isolation.prepare(FILES["JPEG"], preparation(), memory, WIDTH * HEIGHT, job)
+    assert len(isolation.idle) == 1
+
+
+async def test_a_process_serves_on_if_an_image_is_given_up_before_it_is_sent(make):
+    isolation, job = make(), DecodeJob()
+    await prepare(isolation)
+    pid = isolation.idle[0].process.pid
+    with pytest.raises(Cancelled), isolation.decoder(job) as decoder:
+        job.cancel()
+        isolation.prepare_in(decoder, FILES["JPEG"], preparation(), job)
+    await prepare(isolation)
+    assert isolation.idle[0].process.pid == pid
+
+
+async def test_a_process_that_was_killed_after_its_answer_takes_no_other_image(make):
+    isolation = make()
+    with isolation.decoder(DecodeJob()) as decoder:
+        isolation.prepare_in(decoder, FILES["JPEG"], preparation(), DecodeJob())
+        decoder.kill()
+    assert not isolation.idle
 
 
 async def test_memory_is_reserved_while_a_process_decodes(make, budget):
