@@ -188,13 +188,13 @@ class Isolation:
             with job.uses(decoder):
                 return decoder.prepare(data, how, self.timeout_s)
         except Cancelled:
-            metrics.decode_given_up("cancelled")
+            metrics.decode_aborted("cancelled")
             raise
         except TimeoutError as error:
-            metrics.decode_given_up("timeout")
+            metrics.decode_aborted("timeout")
             raise DecodeTimeout(f"the image takes longer than {self.timeout_s:g} s to decode") from error
         except (OSError, EOFError, BadReply) as error:
-            metrics.decode_given_up("crash")
+            metrics.decode_aborted("crash")
             log.warning("decoder crashed", pid=decoder.process.pid, code=decoder.end(), detail=str(error))
             raise UnreadableImage("the image cannot be decoded: the decoder crashed") from error
 

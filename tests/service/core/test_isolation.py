@@ -1,4 +1,4 @@
-"""Decoder processes: the same answers as in threads, and images that are given up."""
+"""Decoder processes: the same answers as in threads, and images whose decoding is aborted."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service import metric_series
-from service.core.isolation import DecodeJob, Isolation
+from service.core.isolation import DecodeJob, Decoder, Isolation
 from service.core.memory import MemoryBudget
 from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
@@ -96,11 +96,11 @@ def gone(pid: int) -> bool:
 
 
 @contextmanager
-def given_up(reason: str):
-    """Check that the block counts one image as given up for that reason."""
-    before = counted(metric_series.DECODES_GIVEN_UP, reason=reason)
+def aborted(reason: str):
+    """Check that the block counts the decoding of one image as aborted for that reason."""
+    before = counted(metric_series.DECODES_ABORTED, reason=reason)
     yield
-    assert counted(metric_series.DECODES_GIVEN_UP, reason=reason) == before + 1
+    assert counted(metric_series.DECODES_ABORTED, reason=reason) == before + 1
 
 
 # ---------------------------------------------------------------------- the same answers
@@ -227,13 +227,13 @@ async def test_a_process_knows_no_secret_and_may_open_few_files(shared, monkeypa
     assert process.rlimit(resource.RLIMIT_CORE) == (0, 0)
 
 
-# ---------------------------------------------------------------------- images that are given up
+# ---------------------------------------------------------------------- images whose decoding is aborted
 
 
 async def test_an_image_that_takes_too_long_is_given_up_and_the_next_one_is_decoded(make):
     isolation = make(timeout_s=0.2)
     pid = await stopped(isolation)
-    with given_up("timeout"), pytest.raises(DecodeTimeout):
+    with aborted("timeout"), pytest.raises(DecodeTimeout):
         await prepare(isolation)
     assert gone(pid)
     isolation.timeout_s = 30
@@ -247,7 +247,7 @@ async def test_an_image_that_crashes_its_process_is_unreadable_and_the_next_one_
     await until(lambda: not isolation.idle)
     os.kill(pid, signal.SIGSEGV)
     os.kill(pid, signal.SIGCONT)
-    with capture_logs() as log, given_up("crash"), pytest.raises(UnreadableImage):
+    with capture_logs() as log, aborted("crash"), pytest.raises(UnreadableImage):
         await crashing
     assert log[0]["code"] == -signal.SIGSEGV
     await prepare(isolation)
@@ -255,14 +255,14 @@ async def test_an_image_that_crashes_its_process_is_unreadable_and_the_next_one_
 
 async def test_an_image_that_takes_too_much_memory_is_unreadable(make):
     data = crafted.encoded("PNG", Image.new("RGB", (3000, 3000)), compress_level=1)
-    with capture_logs(), given_up("crash"), pytest.raises(UnreadableImage):
+    with capture_logs(), aborted("crash"), pytest.raises(UnreadableImage):
         await prepare(make(memory_bytes=2**24), data)
 
 
 async def test_the_process_of_a_call_that_is_cancelled_is_killed(make, budget):
     isolation = make()
     pid = await stopped(isolation)
-    with given_up("cancelled"):
+    with aborted("cancelled"):
         call = asyncio.create_task(prepare(isolation, budget=budget))
         await until(lambda: not isolation.idle)
         call.cancel()
@@ -293,13 +293,19 @@ async def test_an_image_that_was_given_up_before_takes_no_process(make, budget):
     assert len(isolation.idle) == 1
 
 
-async def test_a_process_serves_on_if_an_image_is_given_up_before_it_is_sent(make):
+async def test_a_process_serves_on_if_an_image_is_given_up_before_it_is_sent(make, budget):
     isolation, job = make(), DecodeJob()
     await prepare(isolation)
-    pid = isolation.idle[0].process.pid
-    with pytest.raises(Cancelled), isolation.decoder(job) as decoder:
+    pid, take = isolation.idle[0].process.pid, isolation.take
+
+    def take_while_the_call_ends() -> Decoder:
         job.cancel()
-        isolation.prepare_in(decoder, FILES["JPEG"], preparation(), job)
+        return take()
+
+    isolation.take = take_while_the_call_ends
+    with budget.open() as memory, pytest.raises(Cancelled):
+        isolation.prepare(FILES["JPEG"], preparation(), memory, WIDTH * HEIGHT, job)
+    isolation.take = take
     await prepare(isolation)
     assert isolation.idle[0].process.pid == pid
 
