@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from service.core.decoder_channel import ANY_REPLY, LENGTH, MAX_HEADER_BYTES, BadReply, Channel, Done
-from tests.service.core.test_isolation import preparation
+from tests.service.core.test_decoder_pool import preparation
 from twins.images.decode import Limits
 
 PARAMS = b"\x81\xa5top_k\x05"  # of a classification

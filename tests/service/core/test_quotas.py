@@ -189,7 +189,7 @@ async def test_a_client_cannot_send_more_by_hanging_up_while_its_image_is_decode
     await asyncio.wait({call})
     assert (await refusal(engine, png())).code == "quota_exceeded"
     gate.set()
-    await engine.pipeline.preparer.small.run(gate.wait)  # once the thread is free
+    await engine.pipeline.decode_stages.small.run(gate.wait)  # once the thread is free
     await predict(engine, png())
 
 

@@ -138,11 +138,11 @@ class DecodeJob:
                 self.decoder.kill()
 
 
-class Isolation:
+class DecoderPool:
     """The decoder processes of a frontend."""
 
     def __init__(self, *, processes: int, timeout_s: float, limits: Limits, memory_bytes: int | None = None) -> None:
-        self.stage = ThreadStage("isolated", processes)
+        self.stage = ThreadStage("decoders", processes)
         self.timeout_s = timeout_s
         self.memory_bytes = memory_bytes or process_bytes(limits)
         self.lock = threading.Lock()
