@@ -15,11 +15,11 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from service.core.decode_stages import prepare_opened
-from service.core.decoder_pool import DecoderPool
 from service.core.memory import MemoryAccount, MemoryBudget
-from service.core.preparation import Preparation, Prepared
 from service.core.stage import ThreadStage
+from service.decoding.decoder_pool import DecoderPool
+from service.decoding.preparation import Preparation, Prepared
+from service.decoding.stages import prepare_opened
 from twins.card import Card, Label, Normalisation
 from twins.images.decode import Limits
 from twins.preprocessing import centre_crop, resize_keep_ratio

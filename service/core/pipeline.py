@@ -11,11 +11,11 @@ from typing import Any
 from service import metric_series, metrics
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Timing
-from service.core.decode_stages import DecodeStages
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount
 from service.core.pool import Pool
 from service.core.stage import ThreadStage
+from service.decoding.stages import DecodeStages
 from service.settings import Settings
 from twins.card import Card
 from twins.images.decode import DecodedImage

@@ -17,9 +17,9 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service import metric_series
-from service.core.decoder_pool import DecodeJob, Decoder, DecoderPool
 from service.core.memory import MemoryBudget
-from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
+from service.decoding.decoder_pool import DecodeJob, Decoder, DecoderPool
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
 from tests import crafted, hostile
 from tests.server import wait_until
@@ -174,7 +174,7 @@ async def test_a_process_that_ended_while_it_was_idle_is_replaced(make):
 
 
 async def test_idle_processes_end_in_a_thread(make, monkeypatch):
-    monkeypatch.setattr("service.core.decoder_pool.IDLE_S", 0.0)
+    monkeypatch.setattr("service.decoding.decoder_pool.IDLE_S", 0.0)
     pool, threads = make(), []
     pool.end_idle = lambda idle_s=0.0: threads.append(threading.current_thread())
     await prepare(pool)
@@ -202,7 +202,7 @@ async def test_an_image_takes_no_process_that_is_about_to_end(make):
 
 SUPERVISED = """
 import os, signal, sys, time
-from service.core.decoder_pool import Decoder
+from service.decoding.decoder_pool import Decoder
 decoder = Decoder(2**30)
 os.kill(decoder.process.pid, signal.SIGSTOP)  # as if it were busy
 print(decoder.process.pid, flush=True)

@@ -11,11 +11,11 @@ from functools import partial
 
 from service import errors, metrics
 from service.core.call import Call
-from service.core.decoder_pool import MOST_PROCESSES, DecoderPool
 from service.core.inputs import ImageTensor, Input, InputTensor
 from service.core.memory import MemoryAccount
-from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.core.stage import StageResult, ThreadStage
+from service.decoding.decoder_pool import MOST_PROCESSES, DecoderPool
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.errors import BadRequest, ServiceError
 from service.settings import Settings
 from twins.card import Card

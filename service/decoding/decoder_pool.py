@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from service import logs, metrics
-from service.core.decoder_channel import ANY_REPLY, BadReply, Channel, Done, Failed, Ready, Refused
 from service.core.memory import MemoryAccount
-from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.core.stage import StageResult, ThreadStage
+from service.decoding.channel import ANY_REPLY, BadReply, Channel, Done, Failed, Ready, Refused
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.environment import decoder_environment
 from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
 from twins.images import decode
 from twins.images.decode import ImageError, Limits
 
-PROGRAM = "service.core.decoder_process"
+PROGRAM = "service.decoding.process"
 MOST_PROCESSES = 4
 START_S = 30.0  # for a process to be ready, which takes far less than a second
 IDLE_S = 30.0

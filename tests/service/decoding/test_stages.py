@@ -5,9 +5,9 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.core import decode_stages
 from service.core.call import Call
 from service.core.inputs import ImageTensor
+from service.decoding import stages
 from tests.service.core.engines import SIDE, caller, png, predict, until, wide_png
 from twins.images import decode as images
 from twins.tasks.classify import ClassifyOptions
@@ -19,7 +19,7 @@ HUGE = 6 * SIDE
 @pytest.fixture(autouse=True)
 def _scale(monkeypatch):
     """Count images as large from twice the usual side on."""
-    monkeypatch.setattr(decode_stages, "LARGE_PIXELS", (2 * SIDE) ** 2)
+    monkeypatch.setattr(stages, "LARGE_PIXELS", (2 * SIDE) ** 2)
 
 
 @pytest.fixture
