@@ -93,7 +93,7 @@ class Decoder:
         self.busy, self.last_used = False, time.monotonic()
 
     def kill(self) -> None:
-        """Kill the process, without waiting for its end."""
+        """End the process at once, without waiting until it has ended."""
         self.killed = True  # it may seem to run for a moment yet
         self.process.kill()
 
@@ -180,7 +180,7 @@ class DecoderPool:
         try:
             yield decoder
         finally:
-            self.give_back(decoder)
+            self.keep_or_end(decoder)
 
     def prepare_in(self, decoder: Decoder, data: bytes, how: Preparation, job: DecodeJob) -> Prepared:
         """Return the sample of an image from a process. Raise ServiceError, ImageError."""
@@ -215,7 +215,7 @@ class DecoderPool:
         with self.lock:
             return self.idle.pop() if self.idle else None
 
-    def give_back(self, decoder: Decoder) -> None:
+    def keep_or_end(self, decoder: Decoder) -> None:
         """Keep a process for the next image, or end it if it is of no more use."""
         if not decoder.reusable:
             decoder.end()
