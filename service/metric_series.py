@@ -66,9 +66,9 @@ DRAIN_DEADLINE = Gauge(
     multiprocess_mode="livemostrecent",
 )
 REFUSED = Counter("twins_images_refused", "Number of images that were rejected.", ["reason"])
-DECODES_GIVEN_UP = Counter(
-    "twins_decodes_given_up",
-    "Number of large images whose decoding was given up: timeout, crash or cancelled.",
+DECODES_ABORTED = Counter(
+    "twins_decodes_aborted",
+    "Number of large images whose decoding was aborted: timeout, crash or cancelled.",
     ["reason"],
 )
 OPEN_CALLS = Gauge("twins_open_calls", "Number of open gRPC calls.", multiprocess_mode="livesum")

@@ -7,6 +7,7 @@ are allocated when a file is made or grows. If that fails, the values stay in me
 import mmap
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +36,7 @@ class Storage(mmap_dict.MmapedDict):
 
     def __init__(self, filename: str) -> None:
         self._fname, self._f, self._m = filename, None, None
+        self.lock = threading.Lock()  # the library has one for all values, which `return_to_file` cannot take
         path = Path(filename)
         try:
             if not path.exists():
@@ -45,6 +47,17 @@ class Storage(mmap_dict.MmapedDict):
             self._f = path.open("r+b")  # not for appending, which excludes the allocation of blocks
         except OSError:
             self.move_to_memory(SIZE)
+
+    def read_value(self, key: str) -> tuple[float, float]:
+        """Return a value and its time, after adding it if it is new."""
+        with self.lock:
+            value, timestamp = super().read_value(key)  # type: ignore[no-untyped-call]
+        return value, timestamp
+
+    def write_value(self, key: str, value: float, timestamp: float) -> None:
+        """Set a value."""
+        with self.lock:
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
 
     def _init_value(self, key: str) -> None:
         """Add a value, after making room for it."""
@@ -78,16 +91,14 @@ class Storage(mmap_dict.MmapedDict):
         self.in_memory.add(self)
 
     def return_to_file(self) -> None:
-        """Write the values to the file and use it again. Raise OSError if there still is no space.
-
-        A value that another thread sets meanwhile reaches the file when it is set the next time.
-        """
-        assert self._m
+        """Write the values to the file and use it again. Raise OSError if there still is no space."""
         path = Path(self._fname)
-        write_whole(path, self._m[:])
-        self._f = path.open("r+b")
-        self._m = mmap.mmap(self._f.fileno(), self._capacity)
-        self.in_memory.discard(self)
+        with self.lock:  # a value that another thread added meanwhile would be missing, and the file unreadable
+            assert self._m
+            write_whole(path, self._m[:])
+            self._f = path.open("r+b")
+            self._m = mmap.mmap(self._f.fileno(), self._capacity)
+            self.in_memory.discard(self)
 
     def close(self) -> None:
         """Close the file."""

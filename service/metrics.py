@@ -107,9 +107,9 @@ def image_refused(reason: str) -> None:
     metric_series.REFUSED.labels(reason).inc()
 
 
-def decode_given_up(reason: str) -> None:
-    """Count a large image whose decoding was given up."""
-    metric_series.DECODES_GIVEN_UP.labels(reason).inc()
+def decode_aborted(reason: str) -> None:
+    """Count a large image whose decoding was aborted."""
+    metric_series.DECODES_ABORTED.labels(reason).inc()
 
 
 def open_calls(count: int) -> None:

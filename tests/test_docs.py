@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 import twins
-from service.core import ids, pipeline, preparation
+from service.core import ids, pipeline
+from service.decoding import preparation
 from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
 from service.rpc import limits as rpc_limits

@@ -150,7 +150,7 @@ def test_only_workers_import_torch(module):
 
 
 def test_a_decoder_process_imports_neither_torch_nor_a_server():
-    program = reached("service.core.decoder_process")
+    program = reached("service.decoding.process")
     assert not program & importers("torch", *(set(SERVER_LIBRARIES) - {"service"}), late=False)
 
 
@@ -219,7 +219,9 @@ TASK_MODULES = [
 ]
 
 
-@pytest.mark.parametrize("folder", ["service/core", "service/ipc", "service/processes", "service/rest"])
+@pytest.mark.parametrize(
+    "folder", ["service/core", "service/decoding", "service/ipc", "service/processes", "service/rest"]
+)
 def test_code_for_all_tasks_names_no_task(folder):
     importing = {file for file in importers(*TASK_MODULES) if file.startswith(f"{folder}/")}
     naming = {str(path.relative_to(ROOT)) for path in sources(folder) if strings(path) & set(TASKS)}

@@ -15,11 +15,11 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from service.core.isolation import Isolation
 from service.core.memory import MemoryAccount, MemoryBudget
-from service.core.preparation import Preparation, Prepared
-from service.core.preparing import prepare_opened
 from service.core.stage import ThreadStage
+from service.decoding.decoder_pool import DecoderPool
+from service.decoding.preparation import Preparation, Prepared
+from service.decoding.stages import prepare_opened
 from twins.card import Card, Label, Normalisation
 from twins.images.decode import Limits
 from twins.preprocessing import centre_crop, resize_keep_ratio
@@ -43,7 +43,7 @@ def main() -> None:
 
 async def measure() -> None:
     """Measure each file and case."""
-    thread, isolation = ThreadStage("thread", 1), Isolation(processes=1, timeout_s=60, limits=LIMITS)
+    thread, pool = ThreadStage("thread", 1), DecoderPool(processes=1, timeout_s=60, limits=LIMITS)
     source = grainy()
     for kind, options in FILES.items():
         file = io.BytesIO()
@@ -54,9 +54,9 @@ async def measure() -> None:
             in_thread, in_process = [], []
             for _ in range(ROUNDS):
                 in_thread.append(await timed(partial(thread.run, prepare, data, how)))
-                in_process.append(await timed(partial(isolation.run, data, how, held_pixels=math.prod(SIZE))))
+                in_process.append(await timed(partial(pool.run, data, how, held_pixels=math.prod(SIZE))))
             print(f"{kind:6} {case:10} {best_and_median(in_thread):>25} {best_and_median(in_process):>26}")
-    isolation.end_idle()
+    pool.end_idle()
 
 
 async def timed(run: Callable[[MemoryAccount], Awaitable[object]]) -> float:

@@ -189,7 +189,7 @@ class Engine:
         await self.quotas.check(outcome.client, images)
         with (
             self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers),
-            self.quotas.admitted(outcome.client, images),
+            self.quotas.admitted(outcome.client, images, outcome.memory),
         ):
             answers = await self.answer_all(card, call, outcome)
         late = [answer for answer in answers if isinstance(answer, DeadlineExceeded)]

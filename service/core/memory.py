@@ -58,6 +58,11 @@ class MemoryAccount:
         self.users = 0
         self.ended = False
 
+    @property
+    def in_threads(self) -> bool:
+        """Return whether threads work for the call, which may have ended."""
+        return self.users > (0 if self.ended else 1)
+
     def __enter__(self) -> Self:
         self.users += 1
         return self

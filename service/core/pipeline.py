@@ -14,8 +14,8 @@ from service.core.call import Answer, Call, Timing
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount
 from service.core.pool import Pool
-from service.core.preparing import Preparer
 from service.core.stage import ThreadStage
+from service.decoding.stages import DecodeStages
 from service.settings import Settings
 from twins.card import Card
 from twins.images.decode import DecodedImage
@@ -32,16 +32,16 @@ class Pipeline:
 
     def __init__(self, settings: Settings, pool: Pool, admission: Admission, *, threads: int) -> None:
         self.pool, self.admission = pool, admission
-        self.preparer = Preparer(settings, threads=threads)
+        self.decode_stages = DecodeStages(settings, threads=threads)
         self.finishing = ThreadStage("finish", threads)
 
     async def run(self, data: Input, card: Card, call: Call, *, deadline: float, memory: MemoryAccount) -> Answer:
         """Return the answer for one image. Raise ServiceError."""
         with self.admission.preparation():
-            prepared, decode_queue_s = await self.preparer.run(data, card, call, memory)
+            prepared, decode_queue_s = await self.decode_stages.run(data, card, call, memory)
         self.admission.prepare_time.record(prepared.decode_s + prepared.preprocess_s, 1)
         upcoming = self.admission.preparing
-        with ExitStack() as counted:  # by the preparer and here; released also if the image fails
+        with ExitStack() as counted:  # by the stages of decoding and here; released also if the image fails
             counted.callback(memory.release, prepared.size_bytes)
             pooled = await self.pool.submit(
                 card.key, prepared.sample, expires=deadline, upcoming=upcoming, priority=call.priority

@@ -8,13 +8,22 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from service.core.memory import MemoryAccount
 from service.errors import QuotaExceeded
 
 MAX_CLIENTS = 10_000  # that are remembered though nothing of theirs is in flight
 RETRY_AFTER_S = 1  # when an image in flight has to be answered first
 PAUSE_S = 0.1  # before a refusal, so that a client that sends again at once does not keep the frontend busy
+
+
+@dataclass(frozen=True)
+class Left:
+    """A call that ended while threads still worked on its images."""
+
+    memory: MemoryAccount
+    images: int
 
 
 @dataclass
@@ -24,6 +33,7 @@ class Client:
     tokens: float  # images that it may send at once; negative after a call with more images than that
     updated: float
     in_flight: int = 0
+    left: list[Left] = field(default_factory=list)
 
 
 class Quotas:
@@ -40,8 +50,12 @@ class Quotas:
         return bool(self.most_in_flight or self.images_per_s)
 
     @contextmanager
-    def admitted(self, name: str, images: int) -> Iterator[None]:
-        """Count images of a client as in flight during the block. Raise QuotaExceeded."""
+    def admitted(self, name: str, images: int, memory: MemoryAccount) -> Iterator[None]:
+        """Count images of a client as in flight during the block. Raise QuotaExceeded.
+
+        They count on while threads work for their call, so that a client gains nothing by hanging up. `memory` is its
+        account.
+        """
         if not self.on:
             yield
             return
@@ -54,7 +68,8 @@ class Quotas:
         try:
             yield
         finally:
-            client.in_flight -= images
+            client.left.append(Left(memory, images))
+            self.refill(client)
             self.forget()
 
     async def check(self, name: str, images: int) -> None:
@@ -69,12 +84,12 @@ class Quotas:
         """Raise QuotaExceeded if a client may not send so many images now."""
         if (client := self.clients.get(name)) is None:
             return
+        self.refill(client)
         if self.most_in_flight and client.in_flight + images > self.most_in_flight:
             raise QuotaExceeded(
                 f"{client.in_flight} images of this client are in flight; the limit is {self.most_in_flight}",
                 retry_after_s=RETRY_AFTER_S,
             )
-        self.refill(client)
         needed = min(images, self.burst)  # a call with more images needs a full share, and leaves a debt
         if self.images_per_s and client.tokens < needed:
             raise QuotaExceeded(
@@ -83,10 +98,12 @@ class Quotas:
             )
 
     def refill(self, client: Client) -> None:
-        """Give a client what the time since the last look has brought."""
+        """Give a client what has come back since the last look: by time, and by the end of threads."""
         now = asyncio.get_running_loop().time()
         client.tokens = min(self.burst, client.tokens + (now - client.updated) * self.images_per_s)
         client.updated = now
+        client.in_flight -= sum(each.images for each in client.left if not each.memory.in_threads)
+        client.left = [each for each in client.left if each.memory.in_threads]
 
     def forget(self) -> None:
         """Remove the clients at the front that have their whole share again, and the oldest if there are too many.

@@ -69,7 +69,7 @@ def test_an_image_that_takes_too_long_is_refused_over_http(isolating, decoder, c
     answer = classify(isolating, cat)
     assert (answer.status_code, answer.json()["code"]) == (422, "decode_timeout")
     assert classify(isolating, cat).status_code == 200
-    assert isolating.metric("twins_decodes_given_up_total", reason="timeout") > 0
+    assert isolating.metric("twins_decodes_aborted_total", reason="timeout") > 0
 
 
 def test_an_image_that_takes_too_long_is_refused_over_grpc(isolating, decoder, cat):
@@ -83,14 +83,14 @@ def test_an_image_that_takes_too_long_is_refused_over_grpc(isolating, decoder, c
 def test_the_decoder_of_a_client_that_disconnects_is_killed(isolating, decoder, cat):
     decoder.suspend()
     address = urlsplit(isolating.http)
-    before = isolating.metric("twins_decodes_given_up_total", reason="cancelled")
+    before = isolating.metric("twins_decodes_aborted_total", reason="cancelled")
     with socket.create_connection((address.hostname, address.port)) as connection:
         head = f"POST /classify HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(cat)}\r\n\r\n"
         connection.sendall(head.encode() + cat)
         wait_until(lambda: isolating.metric("twins_in_flight_images") == 1, what="an image in flight")
     wait_until(lambda: not decoder.is_running(), what="the end of the decoder")
-    given_up = lambda: isolating.metric("twins_decodes_given_up_total", reason="cancelled")  # noqa: E731
-    wait_until(lambda: given_up() == before + 1, what="the metric")
+    aborted = lambda: isolating.metric("twins_decodes_aborted_total", reason="cancelled")  # noqa: E731
+    wait_until(lambda: aborted() == before + 1, what="the metric")
 
 
 def test_no_process_writes_core_dumps_and_all_may_open_as_many_files_as_the_system_allows(isolating, decoder):

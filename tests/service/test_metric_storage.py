@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from service import metric_storage
+from service.metric_files import write_whole
+from service.metric_storage import SIZE, Storage
 from tests.disk import small_disk
 
 SCRIPT = """
@@ -64,3 +68,23 @@ def test_files_that_cannot_grow_keep_what_they_have_until_there_is_space(folder)
     assert 1 < int(shown) < 500
     assert int(shown) == float(total)
     assert after == ["501", "502.0"]
+
+
+def test_a_value_that_a_thread_adds_while_the_values_return_to_their_file_is_not_lost(tmp_path, monkeypatch):
+    storage = Storage(str(tmp_path / "counter_1.db"))
+    storage.move_to_memory(SIZE)
+    storage.write_value("first", 1.0, 0.0)
+    adding = threading.Thread(target=storage.write_value, args=("second", 2.0, 0.0))
+
+    def write_while_another_thread_adds(path, data) -> None:
+        adding.start()
+        adding.join(0.2)  # as far as it comes
+        write_whole(path, data)
+
+    monkeypatch.setattr(metric_storage, "write_whole", write_while_another_thread_adds)
+    storage.return_to_file()
+    adding.join()
+    storage.write_value("third", 3.0, 0.0)
+    values = Storage.read_all_values_from_file(storage._fname)
+    storage.close()
+    assert {key.strip(): value for key, value, _, _ in values} == {"first": 1.0, "second": 2.0, "third": 3.0}

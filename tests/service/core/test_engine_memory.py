@@ -33,7 +33,7 @@ async def test_a_finished_image_does_not_wait_for_images_that_are_being_decoded(
 
     monkeypatch.setattr(images, "open_image", block)
     others = [asyncio.create_task(predict(engine, png())) for _ in range(4)]
-    await until(engine.pipeline.preparer.small.free.locked)
+    await until(engine.pipeline.decode_stages.small.free.locked)
     pool.gate.set()
     async with asyncio.timeout(10):
         (answer,) = await first
@@ -44,7 +44,7 @@ async def test_a_finished_image_does_not_wait_for_images_that_are_being_decoded(
 
 async def test_the_wait_for_a_thread_that_decodes_is_a_stage(make, gate):
     engine = make(decode_threads=1)
-    blocked = asyncio.create_task(engine.pipeline.preparer.small.run(gate.wait))
+    blocked = asyncio.create_task(engine.pipeline.decode_stages.small.run(gate.wait))
     waiting = asyncio.create_task(predict(engine, png()))
     await until(lambda: engine.admission.preparing)
     began = asyncio.get_running_loop().time()
@@ -87,7 +87,7 @@ def no_collector():
 @pytest.mark.usefixtures("no_collector")
 async def test_a_cancelled_call_frees_its_images_at_once(make, gate):
     engine = make(decode_threads=1)
-    blocked = asyncio.create_task(engine.pipeline.preparer.small.run(gate.wait))
+    blocked = asyncio.create_task(engine.pipeline.decode_stages.small.run(gate.wait))
     data = png()
     before = sys.getrefcount(data)
     call = asyncio.create_task(predict(engine, data))

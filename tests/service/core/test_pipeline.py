@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from service.core.pipeline import FINISH_BYTES
-from service.core.preparation import IMAGE_BYTES, PREPARE_BYTES
+from service.decoding.preparation import IMAGE_BYTES, PREPARE_BYTES
 from twins.card import Card, Geometry, Label, Normalisation
 from twins.images.decode import Limits, decode
 from twins.render import RENDERERS

@@ -1,20 +1,25 @@
 """Each client has a share of the service. Time is a fake clock."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
 from service.core import quotas
+from service.core.memory import MemoryBudget
 from service.core.quotas import Quotas
 from service.errors import QuotaExceeded, TooLarge
 from tests import clock
 from tests.service.core.engines import png, predict, refusal, until
+from twins.images import decode
+
+UNUSED = MemoryBudget(0).open()  # by any thread
 
 
 def send(shares: Quotas, client: str = "one", images: int = 1) -> int | None:
     """Send images that are answered at once. Return after how many seconds to come back if they are refused."""
     try:
-        with shares.admitted(client, images):
+        with shares.admitted(client, images, UNUSED):
             return None
     except QuotaExceeded as refused:
         return refused.retry_after_s
@@ -61,7 +66,7 @@ def test_a_call_with_more_images_than_a_second_brings_leaves_a_debt():
 
 async def test_a_client_may_have_so_many_images_in_flight():
     shares = Quotas(in_flight=3)
-    with shares.admitted("one", 2):
+    with shares.admitted("one", 2, UNUSED):
         assert send(shares, images=2) == 1
         assert send(shares, images=1) is None
     assert send(shares, images=3) is None
@@ -69,20 +74,31 @@ async def test_a_client_may_have_so_many_images_in_flight():
 
 async def test_a_client_does_not_use_the_share_of_another():
     shares = Quotas(in_flight=1, images_per_s=1)
-    with shares.admitted("one", 1):
+    with shares.admitted("one", 1, UNUSED):
         assert send(shares, "one") == 1
         assert send(shares, "two") is None
 
 
+async def test_images_that_threads_still_work_on_after_their_call_are_in_flight():
+    shares = Quotas(in_flight=3)
+    with ExitStack() as thread:
+        with MemoryBudget(0).open() as memory, shares.admitted("one", 2, memory):
+            thread.enter_context(memory.in_thread())
+        assert send(shares, images=2) == 1
+        assert send(shares, images=1) is None
+    assert send(shares, images=3) is None
+    assert not shares.clients
+
+
 async def test_without_limits_nothing_is_counted():
     shares = Quotas()
-    with shares.admitted("one", 1000):
+    with shares.admitted("one", 1000, UNUSED):
         assert not shares.clients
 
 
 async def test_a_refused_call_uses_nothing():
     shares = Quotas(in_flight=1)
-    with shares.admitted("one", 1):
+    with shares.admitted("one", 1, UNUSED):
         send(shares, images=5)
         assert shares.clients["one"].in_flight == 1
 
@@ -102,7 +118,7 @@ def test_a_refusal_comes_after_a_pause_in_which_others_are_served():
             await shares.check("two", 1)
             order.append("served")
 
-        with shares.admitted("one", 1):
+        with shares.admitted("one", 1, UNUSED):
             await asyncio.gather(refused(), served())
         return order
 
@@ -134,7 +150,7 @@ def test_clients_that_have_their_whole_share_again_are_forgotten():
 async def test_a_flood_of_clients_does_not_grow_the_table(monkeypatch):
     monkeypatch.setattr(quotas, "MAX_CLIENTS", 50)
     shares = Quotas(in_flight=5, images_per_s=0.001)
-    with shares.admitted("busy", 5):
+    with shares.admitted("busy", 5, UNUSED):
         for number in range(500):
             send(shares, str(number))
         assert len(shares.clients) <= 51
@@ -155,6 +171,26 @@ async def test_the_engine_refuses_a_client_and_serves_another(make, pool):
     await until(lambda: engine.admission.in_flight == 2)
     pool.gate.set()
     assert len(await first) == len(await second) == 1
+
+
+async def test_a_client_cannot_send_more_by_hanging_up_while_its_image_is_decoded(make, gate, monkeypatch):
+    engine, open_image = make(client_in_flight=1, decode_threads=1), decode.open_image
+    entered = []
+
+    def block(*arguments, **options):
+        entered.append(True)
+        assert gate.wait(10)
+        return open_image(*arguments, **options)
+
+    monkeypatch.setattr(decode, "open_image", block)
+    call = asyncio.create_task(predict(engine, png()))
+    await until(lambda: entered)
+    call.cancel()
+    await asyncio.wait({call})
+    assert (await refusal(engine, png())).code == "quota_exceeded"
+    gate.set()
+    await engine.pipeline.decode_stages.small.run(gate.wait)  # once the thread is free
+    await predict(engine, png())
 
 
 async def test_a_call_with_more_images_than_a_client_may_have_is_refused_for_good(make):

@@ -210,7 +210,7 @@ def test_a_client_that_leaves_while_it_uploads_is_counted(frontend):
 def test_the_image_of_a_client_that_leaves_is_not_decoded(frontend):
     free, before = threading.Event(), cancelled()
     frontend.do(
-        lambda: frontend.tasks.append(asyncio.create_task(frontend.engine.pipeline.preparer.small.run(free.wait)))
+        lambda: frontend.tasks.append(asyncio.create_task(frontend.engine.pipeline.decode_stages.small.run(free.wait)))
     )
     connection = frontend.connect(classify())
     wait_until(lambda: frontend.engine.admission.preparing == 1, what="the image in the queue for a thread")

@@ -1,4 +1,4 @@
-"""Decoder processes: the same answers as in threads, and images that are given up."""
+"""Decoder processes: the same answers as in threads, and images whose decoding is aborted."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,10 +17,10 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from service import metric_series
-from service.core.isolation import Isolation
 from service.core.memory import MemoryBudget
-from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
-from service.errors import DecodeTimeout, Unavailable, UnreadableImage
+from service.decoding.decoder_pool import DecodeJob, Decoder, DecoderPool
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
+from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
 from tests import crafted, hostile
 from tests.server import wait_until
 from tests.service.core.engines import until
@@ -52,20 +53,20 @@ def preparation(task: str = "classify", **changes) -> Preparation:
 @pytest.fixture(scope="module")
 def shared():
     """Decoder processes that the tests share which do not harm them."""
-    isolation = Isolation(processes=1, timeout_s=30, limits=LIMITS)
-    yield isolation
-    isolation.end_idle()
+    pool = DecoderPool(processes=1, timeout_s=30, limits=LIMITS)
+    yield pool
+    pool.end_idle()
 
 
 @pytest.fixture
 def make():
     made = []
 
-    def isolation(**options) -> Isolation:
-        made.append(Isolation(**{"processes": 1, "timeout_s": 30, "limits": LIMITS, **options}))
+    def pool(**options) -> DecoderPool:
+        made.append(DecoderPool(**{"processes": 1, "timeout_s": 30, "limits": LIMITS, **options}))
         return made[-1]
 
-    yield isolation
+    yield pool
     for each in made:
         each.end_idle()
 
@@ -75,16 +76,16 @@ def budget():
     return MemoryBudget(2**30)
 
 
-async def prepare(isolation: Isolation, data: bytes = FILES["JPEG"], how: Preparation | None = None, budget=None):
+async def prepare(pool: DecoderPool, data: bytes = FILES["JPEG"], how: Preparation | None = None, budget=None):
     """Return what a decoder process returns."""
     with (budget or MemoryBudget(2**30)).open() as memory:
-        return (await isolation.run(data, how or preparation(), memory, WIDTH * HEIGHT)).value
+        return (await pool.run(data, how or preparation(), memory, WIDTH * HEIGHT)).value
 
 
-async def stopped(isolation: Isolation) -> int:
+async def stopped(pool: DecoderPool) -> int:
     """Stop the process for the next image, so that it hangs. Return its id."""
-    await prepare(isolation)
-    pid = isolation.idle[0].process.pid
+    await prepare(pool)
+    pid = pool.idle[0].process.pid
     os.kill(pid, signal.SIGSTOP)
     return pid
 
@@ -95,11 +96,11 @@ def gone(pid: int) -> bool:
 
 
 @contextmanager
-def given_up(reason: str):
-    """Check that the block counts one image as given up for that reason."""
-    before = counted(metric_series.DECODES_GIVEN_UP, reason=reason)
+def aborted(reason: str):
+    """Check that the block counts the decoding of one image as aborted for that reason."""
+    before = counted(metric_series.DECODES_ABORTED, reason=reason)
     yield
-    assert counted(metric_series.DECODES_GIVEN_UP, reason=reason) == before + 1
+    assert counted(metric_series.DECODES_ABORTED, reason=reason) == before + 1
 
 
 # ---------------------------------------------------------------------- the same answers
@@ -155,26 +156,53 @@ async def test_no_process_runs_before_the_first_image(make):
 
 
 async def test_a_process_ends_when_it_has_been_idle(make):
-    isolation = make()
-    await prepare(isolation)
-    pid = isolation.idle[0].process.pid
-    isolation.end_idle(60)
+    pool = make()
+    await prepare(pool)
+    pid = pool.idle[0].process.pid
+    pool.end_idle(60)
     kept = not gone(pid)
-    isolation.end_idle(0)
-    assert (kept, gone(pid), isolation.idle) == (True, True, [])
+    pool.end_idle(0)
+    assert (kept, gone(pid), pool.idle) == (True, True, [])
 
 
 async def test_a_process_that_ended_while_it_was_idle_is_replaced(make):
-    isolation = make()
-    await prepare(isolation)
-    isolation.idle[0].process.kill()
-    isolation.idle[0].process.wait()
-    assert (await prepare(isolation)).sample.pixels.shape == (48, 48, 3)
+    pool = make()
+    await prepare(pool)
+    pool.idle[0].process.kill()
+    pool.idle[0].process.wait()
+    assert (await prepare(pool)).sample.pixels.shape == (48, 48, 3)
+
+
+async def test_idle_processes_end_in_a_thread(make, monkeypatch):
+    monkeypatch.setattr("service.decoding.decoder_pool.IDLE_S", 0.0)
+    pool, threads = make(), []
+    pool.end_idle = lambda idle_s=0.0: threads.append(threading.current_thread())
+    await prepare(pool)
+    await until(lambda: threads)
+    del pool.end_idle
+    assert threads != [threading.main_thread()]
+
+
+async def test_an_image_takes_no_process_that_is_about_to_end(make):
+    pool = make(processes=2)
+    await asyncio.gather(prepare(pool), prepare(pool))
+    first, second = pool.idle
+    end, taken = first.end, []
+
+    def end_while_another_image_comes() -> int:
+        taken.append(pool.take())
+        return end()
+
+    first.end = end_while_another_image_comes
+    pool.end_idle()
+    (decoder,) = taken
+    assert (decoder.reusable, second.reusable) == (True, False)
+    decoder.end()
 
 
 SUPERVISED = """
 import os, signal, sys, time
-from service.core.isolation import Decoder
+from service.decoding.decoder_pool import Decoder
 decoder = Decoder(2**30)
 os.kill(decoder.process.pid, signal.SIGSTOP)  # as if it were busy
 print(decoder.process.pid, flush=True)
@@ -199,67 +227,102 @@ async def test_a_process_knows_no_secret_and_may_open_few_files(shared, monkeypa
     assert process.rlimit(resource.RLIMIT_CORE) == (0, 0)
 
 
-# ---------------------------------------------------------------------- images that are given up
+# ---------------------------------------------------------------------- images whose decoding is aborted
 
 
 async def test_an_image_that_takes_too_long_is_given_up_and_the_next_one_is_decoded(make):
-    isolation = make(timeout_s=0.2)
-    pid = await stopped(isolation)
-    with given_up("timeout"), pytest.raises(DecodeTimeout):
-        await prepare(isolation)
+    pool = make(timeout_s=0.2)
+    pid = await stopped(pool)
+    with aborted("timeout"), pytest.raises(DecodeTimeout):
+        await prepare(pool)
     assert gone(pid)
-    isolation.timeout_s = 30
-    await prepare(isolation)
+    pool.timeout_s = 30
+    await prepare(pool)
 
 
 async def test_an_image_that_crashes_its_process_is_unreadable_and_the_next_one_is_decoded(make):
-    isolation = make()
-    pid = await stopped(isolation)
-    crashing = asyncio.create_task(prepare(isolation))
-    await until(lambda: not isolation.idle)
+    pool = make()
+    pid = await stopped(pool)
+    crashing = asyncio.create_task(prepare(pool))
+    await until(lambda: not pool.idle)
     os.kill(pid, signal.SIGSEGV)
     os.kill(pid, signal.SIGCONT)
-    with capture_logs() as log, given_up("crash"), pytest.raises(UnreadableImage):
+    with capture_logs() as log, aborted("crash"), pytest.raises(UnreadableImage):
         await crashing
     assert log[0]["code"] == -signal.SIGSEGV
-    await prepare(isolation)
+    await prepare(pool)
 
 
 async def test_an_image_that_takes_too_much_memory_is_unreadable(make):
     data = crafted.encoded("PNG", Image.new("RGB", (3000, 3000)), compress_level=1)
-    with capture_logs(), given_up("crash"), pytest.raises(UnreadableImage):
+    with capture_logs(), aborted("crash"), pytest.raises(UnreadableImage):
         await prepare(make(memory_bytes=2**24), data)
 
 
 async def test_the_process_of_a_call_that_is_cancelled_is_killed(make, budget):
-    isolation = make()
-    pid = await stopped(isolation)
-    with given_up("cancelled"):
-        call = asyncio.create_task(prepare(isolation, budget=budget))
-        await until(lambda: not isolation.idle)
+    pool = make()
+    pid = await stopped(pool)
+    with aborted("cancelled"):
+        call = asyncio.create_task(prepare(pool, budget=budget))
+        await until(lambda: not pool.idle)
         call.cancel()
-        await until(lambda: budget.reserved_bytes == 0 and not isolation.stage.free.locked())
+        await until(lambda: budget.reserved_bytes == 0 and not pool.stage.free.locked())
     assert gone(pid)
-    await prepare(isolation)
+    await prepare(pool)
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_harms_no_other(make):
-    isolation = make()
-    pid = await stopped(isolation)
-    first, second = (asyncio.create_task(prepare(isolation)) for _ in range(2))
-    await until(lambda: not isolation.idle)
+    pool = make()
+    pid = await stopped(pool)
+    first, second = (asyncio.create_task(prepare(pool)) for _ in range(2))
+    await until(lambda: not pool.idle)
     second.cancel()
     await asyncio.wait({second})
     os.kill(pid, signal.SIGCONT)
     await first
-    assert isolation.idle[0].process.pid == pid
+    assert pool.idle[0].process.pid == pid
+
+
+async def test_an_image_that_was_given_up_before_takes_no_process(make, budget):
+    pool, job = make(), DecodeJob()
+    await prepare(pool)
+    pool.idle[0].busy = True  # as if it were of no use, so that taking it would end it
+    job.cancel()
+    with budget.open() as memory, pytest.raises(Cancelled):
+        pool.prepare(FILES["JPEG"], preparation(), memory, WIDTH * HEIGHT, job)
+    assert len(pool.idle) == 1
+
+
+async def test_a_process_serves_on_if_an_image_is_given_up_before_it_is_sent(make, budget):
+    pool, job = make(), DecodeJob()
+    await prepare(pool)
+    pid, take = pool.idle[0].process.pid, pool.take
+
+    def take_while_the_call_ends() -> Decoder:
+        job.cancel()
+        return take()
+
+    pool.take = take_while_the_call_ends
+    with budget.open() as memory, pytest.raises(Cancelled):
+        pool.prepare(FILES["JPEG"], preparation(), memory, WIDTH * HEIGHT, job)
+    pool.take = take
+    await prepare(pool)
+    assert pool.idle[0].process.pid == pid
+
+
+async def test_a_process_that_was_killed_after_its_answer_takes_no_other_image(make):
+    pool = make()
+    with pool.decoder(DecodeJob()) as decoder:
+        pool.prepare_in(decoder, FILES["JPEG"], preparation(), DecodeJob())
+        decoder.kill()
+    assert not pool.idle
 
 
 async def test_memory_is_reserved_while_a_process_decodes(make, budget):
-    isolation = make()
-    pid = await stopped(isolation)
-    call = asyncio.create_task(prepare(isolation, budget=budget))
-    await until(lambda: not isolation.idle)
+    pool = make()
+    pid = await stopped(pool)
+    call = asyncio.create_task(prepare(pool, budget=budget))
+    await until(lambda: not pool.idle)
     reserved = budget.reserved_bytes
     os.kill(pid, signal.SIGCONT)
     await call
@@ -267,12 +330,12 @@ async def test_memory_is_reserved_while_a_process_decodes(make, budget):
 
 
 async def test_without_a_free_file_descriptor_the_service_is_unavailable_and_recovers(make):
-    isolation = make()
+    pool = make()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         with capture_logs(), pytest.raises(Unavailable):
-            await prepare(isolation)
+            await prepare(pool)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    await prepare(isolation)
+    await prepare(pool)

@@ -12,10 +12,10 @@ from functools import partial
 from service import errors, metrics
 from service.core.call import Call
 from service.core.inputs import ImageTensor, Input, InputTensor
-from service.core.isolation import MOST_PROCESSES, Isolation
 from service.core.memory import MemoryAccount
-from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.core.stage import StageResult, ThreadStage
+from service.decoding.decoder_pool import MOST_PROCESSES, DecoderPool
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.errors import BadRequest, ServiceError
 from service.settings import Settings
 from twins.card import Card
@@ -33,14 +33,14 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
 LARGE_PIXELS = 4_000_000  # from about here on, an image takes longer to decode than a small one may wait
 
 
-class Preparer:
+class DecodeStages:
     """The threads and processes in which a frontend prepares images."""
 
     def __init__(self, settings: Settings, *, threads: int) -> None:
         self.settings = settings
         self.small = ThreadStage("decode", threads)
         self.large = ThreadStage("decode-large", threads)
-        self.isolated = Isolation(
+        self.decoders = DecoderPool(
             processes=min(MOST_PROCESSES, max(2, threads)),  # two, so that an image that hangs blocks no other
             timeout_s=settings.decode_timeout_s,
             limits=settings.image_limits,
@@ -108,7 +108,7 @@ class Preparer:
         if not self.isolates(opened):
             return await self.large.run(self.prepare_in_thread, opened, how, memory)
         with image_errors():
-            return await self.isolated.run(data, how, memory, opened.held_pixels)
+            return await self.decoders.run(data, how, memory, opened.held_pixels)
 
     def isolates(self, opened: OpenedImage) -> bool:
         """Return whether an image is decoded in a process."""

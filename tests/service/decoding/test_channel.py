@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from service.core.decoder_channel import ANY_REPLY, LENGTH, MAX_HEADER_BYTES, BadReply, Channel, Done
-from tests.service.core.test_isolation import preparation
+from service.decoding.channel import ANY_REPLY, LENGTH, MAX_HEADER_BYTES, BadReply, Channel, Done
+from tests.service.decoding.test_decoder_pool import preparation
 from twins.images.decode import Limits
 
 PARAMS = b"\x81\xa5top_k\x05"  # of a classification

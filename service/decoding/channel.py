@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from service.core.preparation import Preparation, Prepared
+from service.decoding.preparation import Preparation, Prepared
 from twins.card import Card
 from twins.images.decode import DecodedImage, Limits
 from twins.images.input_image import Size

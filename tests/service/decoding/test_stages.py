@@ -5,9 +5,9 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.core import preparing
 from service.core.call import Call
 from service.core.inputs import ImageTensor
+from service.decoding import stages
 from tests.service.core.engines import SIDE, caller, png, predict, until, wide_png
 from twins.images import decode as images
 from twins.tasks.classify import ClassifyOptions
@@ -19,7 +19,7 @@ HUGE = 6 * SIDE
 @pytest.fixture(autouse=True)
 def _scale(monkeypatch):
     """Count images as large from twice the usual side on."""
-    monkeypatch.setattr(preparing, "LARGE_PIXELS", (2 * SIDE) ** 2)
+    monkeypatch.setattr(stages, "LARGE_PIXELS", (2 * SIDE) ** 2)
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def blocked(monkeypatch, gate):
 
 
 async def end(engine):
-    engine.pipeline.preparer.isolated.end_idle()
+    engine.pipeline.decode_stages.decoders.end_idle()
 
 
 async def test_small_images_pass_while_large_ones_take_all_threads_that_they_may(make, blocked):
     engine = make(decode_threads=1, isolate_pixels=0)
     waiting = [asyncio.create_task(predict(engine, wide_png(LARGE))) for _ in range(5)]
-    await until(engine.pipeline.preparer.large.free.locked)
+    await until(engine.pipeline.decode_stages.large.free.locked)
     async with asyncio.timeout(10):
         (answer,) = await predict(engine, png())
     assert answer.result.predictions[0].label == "light"
@@ -53,7 +53,7 @@ async def test_small_images_pass_while_large_ones_take_all_threads_that_they_may
 
 async def test_large_pixels_take_the_threads_of_large_images(make, gate):
     engine = make(decode_threads=1)
-    held = asyncio.create_task(engine.pipeline.preparer.large.run(gate.wait))
+    held = asyncio.create_task(engine.pipeline.decode_stages.large.run(gate.wait))
     tensor = ImageTensor(np.zeros((LARGE, LARGE, 3), np.uint8))
     with engine.call(caller(), "infer") as outcome:
         call = Call("classify", (tensor,), ClassifyOptions())
@@ -70,7 +70,7 @@ async def test_large_pixels_take_the_threads_of_large_images(make, gate):
 async def test_only_images_above_the_limit_are_decoded_in_a_process(make, isolate_pixels, isolated):
     engine = make(isolate_pixels=isolate_pixels)
     (answer,) = await predict(engine, wide_png(HUGE))
-    processes = engine.pipeline.preparer.isolated.idle
+    processes = engine.pipeline.decode_stages.decoders.idle
     assert (answer.result.predictions[0].label, len(processes)) == ("dark", int(isolated))
     await end(engine)
 
@@ -78,4 +78,4 @@ async def test_only_images_above_the_limit_are_decoded_in_a_process(make, isolat
 async def test_a_small_image_is_never_decoded_in_a_process(make):
     engine = make(isolate_pixels=HUGE**2)
     await predict(engine, png())
-    assert not engine.pipeline.preparer.isolated.idle
+    assert not engine.pipeline.decode_stages.decoders.idle

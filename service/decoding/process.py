@@ -11,7 +11,7 @@ from typing import NoReturn
 import cv2
 
 from service import limits
-from service.core.decoder_channel import Channel, Failed, Ready, Refused
+from service.decoding.channel import Channel, Failed, Ready, Refused
 from twins.images.decode import ImageError
 
 OPEN_FILES = 32

@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from service import logs, metrics
-from service.core.decoder_channel import ANY_REPLY, BadReply, Channel, Done, Failed, Ready, Refused
 from service.core.memory import MemoryAccount
-from service.core.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.core.stage import StageResult, ThreadStage
+from service.decoding.channel import ANY_REPLY, BadReply, Channel, Done, Failed, Ready, Refused
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
 from service.environment import decoder_environment
 from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
 from twins.images import decode
 from twins.images.decode import ImageError, Limits
 
-PROGRAM = "service.core.decoder_process"
+PROGRAM = "service.decoding.process"
 MOST_PROCESSES = 4
 START_S = 30.0  # for a process to be ready, which takes far less than a second
 IDLE_S = 30.0
@@ -47,6 +47,8 @@ class Decoder:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.last_used = time.monotonic()
+        self.busy = False  # with a job that it has not answered
+        self.killed = False
         with theirs:
             command = [sys.executable, "-W", "ignore", "-m", PROGRAM, str(memory_bytes)]  # damaged images warn
             try:
@@ -64,36 +66,46 @@ class Decoder:
             raise
 
     @property
-    def alive(self) -> bool:
-        """Return whether the process still runs."""
-        return self.process.poll() is None
+    def reusable(self) -> bool:
+        """Return whether the process can take a job."""
+        return not self.busy and not self.killed and self.process.poll() is None
 
     def prepare(self, data: bytes, how: Preparation, timeout_s: float) -> Prepared:
         """Return the sample of an image. Raise ImageError, or what `Channel` raises, after which it must be ended."""
+        self.busy = True
         self.channel.limit(timeout_s)
         self.channel.send_job(data, how)
         match self.channel.receive(ANY_REPLY):
             case Done() as done:
                 prepared = self.channel.receive_prepared(done, how)
-                self.last_used = time.monotonic()
+                self.answered()
                 return prepared
             case Refused(kind, detail) if kind in KINDS:
-                self.last_used = time.monotonic()
+                self.answered()
                 raise KINDS[kind](detail)
             case Failed(detail):
                 raise RuntimeError(f"a decoder process failed: {detail}")
             case other:
                 raise BadReply(str(other))
 
+    def answered(self) -> None:
+        """Record that the process has answered its job."""
+        self.busy, self.last_used = False, time.monotonic()
+
+    def kill(self) -> None:
+        """End the process at once, without waiting until it has ended."""
+        self.killed = True  # it may seem to run for a moment yet
+        self.process.kill()
+
     def end(self) -> int:
         """End the process and return its exit code: the one that it had before, if it ended by itself."""
         self.channel.connection.close()
-        self.process.kill()
+        self.kill()
         return self.process.wait()
 
 
-class Attempt:
-    """One image in a decoder process. Its call may be cancelled from another thread at any time."""
+class DecodeJob:
+    """One image for a decoder process. Its call may be cancelled from another thread at any time."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -114,7 +126,7 @@ class Attempt:
                 self.check()
 
     def check(self) -> None:
-        """Raise Cancelled if the call was cancelled. The caller holds the lock."""
+        """Raise Cancelled if the call was cancelled."""
         if self.cancelled:
             raise Cancelled("the call ended while its image was decoded")
 
@@ -123,78 +135,73 @@ class Attempt:
         with self.lock:
             self.cancelled = True
             if self.decoder:
-                self.decoder.process.kill()
+                self.decoder.kill()
 
 
-class Isolation:
+class DecoderPool:
     """The decoder processes of a frontend."""
 
     def __init__(self, *, processes: int, timeout_s: float, limits: Limits, memory_bytes: int | None = None) -> None:
-        self.stage = ThreadStage("isolated", processes)
+        self.stage = ThreadStage("decoders", processes)
         self.timeout_s = timeout_s
         self.memory_bytes = memory_bytes or process_bytes(limits)
-        self.idle: list[Decoder] = []  # the newest last
+        self.lock = threading.Lock()
+        self.idle: list[Decoder] = []  # the newest last; change it with the lock
 
     async def run(
         self, data: bytes, how: Preparation, memory: MemoryAccount, held_pixels: int
     ) -> StageResult[Prepared]:
         """Return the sample of an image. Raise ServiceError, ImageError. If it is cancelled, kill the process."""
-        attempt = Attempt()
+        job, loop = DecodeJob(), asyncio.get_running_loop()
         try:
-            return await self.stage.run(self.prepare, data, how, memory, held_pixels, attempt)
+            return await self.stage.run(self.prepare, data, how, memory, held_pixels, job)
         except asyncio.CancelledError:
-            attempt.cancel()
+            job.cancel()
             raise
         finally:
-            asyncio.get_running_loop().call_later(IDLE_S, self.end_idle, IDLE_S)
+            loop.call_later(IDLE_S, loop.run_in_executor, None, self.end_idle, IDLE_S)
 
     def prepare(
-        self, data: bytes, how: Preparation, memory: MemoryAccount, held_pixels: int, attempt: Attempt
+        self, data: bytes, how: Preparation, memory: MemoryAccount, held_pixels: int, job: DecodeJob
     ) -> Prepared:
         """Return the sample of an image, in a thread. Raise as `run` does."""
         with memory.in_thread():
             began = time.perf_counter()
-            with memory.working(PREPARE_BYTES * held_pixels, large=True), self.decoder() as decoder:
-                prepared = self.prepare_in(decoder, data, how, attempt)
+            with memory.working(PREPARE_BYTES * held_pixels, large=True), self.decoder(job) as decoder:
+                prepared = self.prepare_in(decoder, data, how, job)
             memory.count(prepared.size_bytes)
             return replace(prepared, decode_s=time.perf_counter() - began - prepared.preprocess_s)
 
     @contextmanager
-    def decoder(self) -> Iterator[Decoder]:
-        """Take a process for one image. Afterwards it is idle, or ended if it is of no more use."""
+    def decoder(self, job: DecodeJob) -> Iterator[Decoder]:
+        """Take a process for one image. Afterwards it is idle, or ended if it is of no more use. Raise Cancelled."""
+        job.check()  # a process would be started only to be idle
         decoder = self.take()
         try:
             yield decoder
-        except BaseException as error:
-            if not isinstance(error, ImageError):
-                decoder.end()
-                raise
-            self.idle.append(decoder)
-            raise
-        else:
-            self.idle.append(decoder)
+        finally:
+            self.keep_or_end(decoder)
 
-    def prepare_in(self, decoder: Decoder, data: bytes, how: Preparation, attempt: Attempt) -> Prepared:
-        """Return the sample of an image from a process. Raise ServiceError if the process is of no more use."""
+    def prepare_in(self, decoder: Decoder, data: bytes, how: Preparation, job: DecodeJob) -> Prepared:
+        """Return the sample of an image from a process. Raise ServiceError, ImageError."""
         try:
-            with attempt.uses(decoder):
+            with job.uses(decoder):
                 return decoder.prepare(data, how, self.timeout_s)
         except Cancelled:
-            metrics.decode_given_up("cancelled")
+            metrics.decode_aborted("cancelled")
             raise
         except TimeoutError as error:
-            metrics.decode_given_up("timeout")
+            metrics.decode_aborted("timeout")
             raise DecodeTimeout(f"the image takes longer than {self.timeout_s:g} s to decode") from error
         except (OSError, EOFError, BadReply) as error:
-            metrics.decode_given_up("crash")
+            metrics.decode_aborted("crash")
             log.warning("decoder crashed", pid=decoder.process.pid, code=decoder.end(), detail=str(error))
             raise UnreadableImage("the image cannot be decoded: the decoder crashed") from error
 
     def take(self) -> Decoder:
         """Return a process that is idle, or a new one. Raise Unavailable if none starts."""
-        while self.idle:
-            decoder = self.idle.pop()
-            if decoder.alive:
+        while decoder := self.take_idle():
+            if decoder.reusable:
                 return decoder
             decoder.end()
         try:
@@ -203,12 +210,27 @@ class Isolation:
             log.error("no decoder starts", detail=str(error) or type(error).__name__)
             raise Unavailable("large images cannot be decoded now", retry_after_s=RETRY_AFTER_S) from error
 
+    def take_idle(self) -> Decoder | None:
+        """Return the process that has been idle for the shortest time, if there is one."""
+        with self.lock:
+            return self.idle.pop() if self.idle else None
+
+    def keep_or_end(self, decoder: Decoder) -> None:
+        """Keep a process for the next image, or end it if it is of no more use."""
+        if not decoder.reusable:
+            decoder.end()
+            return
+        with self.lock:
+            self.idle.append(decoder)
+
     def end_idle(self, idle_s: float = 0.0) -> None:
-        """End the processes that have been idle for so long."""
-        for decoder in list(self.idle):
-            if time.monotonic() - decoder.last_used >= idle_s:
-                self.idle.remove(decoder)
-                decoder.end()
+        """End the processes that have been idle for so long. This blocks until they have ended."""
+        last = time.monotonic() - idle_s
+        with self.lock:
+            ended = [decoder for decoder in self.idle if decoder.last_used <= last]
+            self.idle = [decoder for decoder in self.idle if decoder.last_used > last]
+        for decoder in ended:
+            decoder.end()
 
 
 def process_bytes(limits: Limits) -> int:
