@@ -221,7 +221,7 @@ class Settings(BaseModel):
         description="Reject gRPC calls when more than this many are open in a frontend. A stream is one call.",
     )
     max_calls_per_address: int = Field(
-        0,
+        512,
         ge=0,
         description="Reject gRPC calls when more than this many from one address, or from one /64 network of IPv6, "
         "are open in a frontend. 0 means no limit. Trusted proxies have none.",

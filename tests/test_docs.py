@@ -5,6 +5,7 @@ import importlib
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,9 +15,11 @@ from service.core import ids, pipeline
 from service.decoding import preparation
 from service.processes import gpu, slot, supervisor
 from service.processes.models import parse_references
+from service.rest.connections import Reason
 from service.rpc import limits as rpc_limits
 from service.rpc import stream
 from service.setting_sources import load
+from service.settings import Settings
 from tools import tables
 from tools.documents import (
     ARCHITECTURE,
@@ -26,6 +29,7 @@ from tools.documents import (
     DOCUMENTS,
     GRPC,
     HTTP,
+    METRICS,
     OPERATIONS,
     PAGES,
     README,
@@ -150,6 +154,17 @@ def tree_paths(tree: str) -> list[str]:
             folder = words[0] if words[0].endswith("/") else ""
             paths += words
     return paths
+
+
+def test_the_reasons_of_refused_connections_match_the_code():
+    table = METRICS.read_text().partition("### Refused connections")[2].partition("\n## ")[0]
+    documented = {
+        (protocol, reason)
+        for protocol, reasons in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.MULTILINE)
+        for reason in re.findall(r"`(\w+)`", reasons)
+    }
+    of_grpc = {reason for limit in rpc_limits.limits_by_kind(Settings()).values() for reason in limit.reasons}
+    assert documented == {("http", reason) for reason in get_args(Reason)} | {("grpc", reason) for reason in of_grpc}
 
 
 def test_the_limits_of_images_match_the_code():

@@ -147,13 +147,17 @@ class Engine:
             self.record(Outcome(caller, caller.arrived, memory, code=code))
 
     @contextmanager
-    def admit(self, caller: Caller, scope: Scope) -> Iterator[None]:
-        """Check the key of what is not a call itself, such as a stream, whose requests are. Count and log a refusal."""
+    def admit(self, caller: Caller, scope: Scope | None, order: Requested | None = None) -> Iterator[Outcome]:
+        """Check the key of what is not a call yet, or is a stream, whose requests are. Count and log a refusal alone.
+
+        Without a scope, no key is needed.
+        """
         with self.memory.open() as memory:
-            outcome = Outcome(caller, caller.arrived, memory)
+            outcome = Outcome(caller, caller.arrived, memory, order=order)
             try:
-                self.check_key(caller, scope, outcome)
-                yield
+                if scope:
+                    self.check_key(caller, scope, outcome)
+                yield outcome
             except ServiceError as error:
                 outcome.code = error.code
                 self.record(outcome)
@@ -186,7 +190,6 @@ class Engine:
         if not self.pool.available:
             raise no_worker()
         images, workers = len(call.images), self.pool.ready
-        await self.quotas.check(outcome.client, images)
         with (
             self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers),
             self.quotas.admitted(outcome.client, images, outcome.memory),

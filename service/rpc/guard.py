@@ -12,19 +12,12 @@ from typing import Any, TypeAlias
 import grpc
 
 from service.core.engine import Engine
-from service.errors import BadRequest, Overloaded, RequestTimeout, ServiceError
+from service.core.orders import Requested
+from service.errors import BadRequest, Overloaded, RequestTimeout
 from service.rpc.answering import Answering
-from service.rpc.context import Context, Handler, caller_of, peer_host, refuse
+from service.rpc.context import Context, Handler, caller_of, error_status, peer_host, refuse
 from service.rpc.limits import CallLimits, OpenCall
-
-PROBES = frozenset(
-    {
-        "/grpc.health.v1.Health/Check",
-        "/inference.GRPCInferenceService/ServerLive",
-        "/inference.GRPCInferenceService/ServerReady",
-    }
-)
-"""Methods that are answered beyond the limits, so that a flood of calls does not look like a dead service."""
+from service.rpc.methods import ORDERS, SCOPES, kind_of
 
 Answers: TypeAlias = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
@@ -34,7 +27,6 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, engine: Engine, answering: Answering, limits: CallLimits) -> None:
         self.engine, self.answering, self.limits = engine, answering, limits
-        self.receive_s = engine.settings.request_timeout_s
         self.handlers: dict[str, Handler] = {}  # the guarded methods
 
     async def intercept_service(
@@ -57,15 +49,15 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(self.unary(handler.unary_unary, method), *serializers)
         if handler.unary_stream:
-            return grpc.stream_stream_rpc_method_handler(self.watch(handler.unary_stream), *serializers)
-        return grpc.stream_stream_rpc_method_handler(self.stream(handler.stream_stream), *serializers)
+            return grpc.stream_stream_rpc_method_handler(self.watch(handler.unary_stream, method), *serializers)
+        return grpc.stream_stream_rpc_method_handler(self.stream(handler.stream_stream, method), *serializers)
 
     def unary(self, answer: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         """Return a method that reads one message and returns its answer."""
 
         async def guarded(_: object, context: Context) -> Any:
-            call = await self.begin(context, probe=method in PROBES)
-            request = await self.receive(context, call)
+            call = await self.begin(context, method)
+            request = await self.receive(context, call, method)
             response = await answer(request, context)
             call.account.count(response.ByteSize())  # until the client has fetched it
             await self.answering.allowed()
@@ -73,56 +65,61 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return guarded
 
-    def watch(self, watch: Callable[[Any, Context], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    def watch(self, watch: Callable[[Any, Context], Awaitable[None]], method: str) -> Callable[..., Awaitable[None]]:
         """Return a method that reads one message and writes any number of answers itself."""
 
         async def guarded(_: object, context: Context) -> None:
-            call = await self.begin(context)
-            await watch(await self.receive(context, call), context)
+            call = await self.begin(context, method)
+            await watch(await self.receive(context, call, method), context)
 
         return guarded
 
-    def stream(self, answers: Answers) -> Callable[..., Awaitable[None]]:
+    def stream(self, answers: Answers, method: str) -> Callable[..., Awaitable[None]]:
         """Return a method that writes the answers of another, and ends it at once if the client leaves."""
 
         async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
-            await self.begin(context)
+            await self.begin(context, method)
             async with aclosing(answers(requests, context)) as responses:
                 async for response in responses:
                     await context.write(response)
 
         return guarded
 
-    async def begin(self, context: Context, *, probe: bool = False) -> OpenCall:
-        """Return a new call, which ends by itself. Refuse it beyond the limits, unless it is a probe."""
+    async def begin(self, context: Context, method: str) -> OpenCall:
+        """Return a new call, which ends by itself. Refuse it beyond the limits of its kind."""
         self.answering.note_call()
         try:
-            call = OpenCall(self.limits, "") if probe else self.limits.admit(peer_host(context.peer()))
+            call = self.limits.admit(peer_host(context.peer()), kind_of(method))
         except Overloaded as error:  # a line in the log for each call would be a flood as well
             await refuse(context, error, caller_of(context))
         context.add_done_callback(lambda _: call.end())  # type: ignore[arg-type]
         return call
 
-    async def receive(self, context: Context, call: OpenCall) -> Any:
-        """Return the message of a unary call. Refuse a call without one."""
-        try:
-            request = await self.message(context, call)
-        except ServiceError as error:
-            caller = caller_of(context)
-            self.engine.refused(caller, error.code)
-            await refuse(context, error, caller)
-        if request is grpc.aio.EOF:  # type: ignore[attr-defined]
-            # Not counted: the library says the same of a message that is too long and of a client that has left
-            await refuse(context, BadRequest("the call has no message"), caller_of(context))
+    async def receive(self, context: Context, call: OpenCall, method: str) -> Any:
+        """Return the message of a unary call. Refuse one that may not go on before its message is received."""
+        async with error_status(context) as caller:
+            with self.engine.admit(caller, SCOPES.get(method), order_of(method)) as outcome:
+                call.reserve_window()
+                if SCOPES.get(method) == "infer":
+                    await self.engine.check_room(outcome)
+                request = await message(context, call)
+            if request is grpc.aio.EOF:  # type: ignore[attr-defined]
+                # Not counted: the library says the same of a message that is too long and of a client that has left
+                raise BadRequest("the call has no message")
         return request
 
-    async def message(self, context: Context, call: OpenCall) -> Any:
-        """Return the message of a unary call, or EOF. Raise Overloaded or RequestTimeout."""
-        size_bytes = call.reserve_window()
-        try:
-            async with asyncio.timeout(self.receive_s):
-                request = await context.read()
-        except TimeoutError:
-            raise RequestTimeout("the message of the call did not arrive in time") from None
-        call.account.release(size_bytes)
-        return request
+
+def order_of(method: str) -> Requested | None:
+    """Return what is logged of a call that changes what is served. Its message, with the model, is yet to come."""
+    return Requested(ORDERS[method], "") if method in ORDERS else None
+
+
+async def message(context: Context, call: OpenCall) -> Any:
+    """Return the message of a unary call, or EOF. Raise RequestTimeout."""
+    try:
+        async with asyncio.timeout(call.limit.receive_s):
+            request = await context.read()
+    except TimeoutError:
+        raise RequestTimeout("the message of the call did not arrive in time") from None
+    call.release_window()
+    return request

@@ -193,6 +193,14 @@ async def test_a_client_cannot_send_more_by_hanging_up_while_its_image_is_decode
     await predict(engine, png())
 
 
+async def test_the_images_of_a_refused_call_are_not_held_during_the_pause(make, monkeypatch):
+    monkeypatch.setattr(quotas, "PAUSE_S", 3600)
+    engine = make(client_images_per_s=0.01)
+    await predict(engine, png())
+    async with asyncio.timeout(10):
+        assert (await refusal(engine, png())).code == "quota_exceeded"
+
+
 async def test_a_call_with_more_images_than_a_client_may_have_is_refused_for_good(make):
     assert type(await refusal(make(client_in_flight=2), *[png()] * 3)) is TooLarge
 

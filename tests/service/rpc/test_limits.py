@@ -27,6 +27,9 @@ CLASSIFY = pb.ClassifyRequest(image=png(), model="first")
 RESOURCE_EXHAUSTED = "8"
 
 
+TRUSTED = "10.1.2.3:4"
+
+
 @pytest.fixture
 def admitting():
     """Return a function that makes the limits of settings."""
@@ -66,8 +69,38 @@ def test_a_network_of_ipv6_is_one_client(admitting):
 
 def test_trusted_proxies_and_unknown_peers_are_exempt_from_the_limit_per_address(admitting):
     calls = admitting(max_calls_per_address=1)
-    for host in ("10.1.2.3:4", "10.1.2.3:4", "unix", "unix"):
+    for host in (TRUSTED, TRUSTED, "unix", "unix"):
         calls.admit(host)
+
+
+def test_one_address_cannot_hold_all_calls_by_default(admitting):
+    calls = admitting()
+    opened = calls.by_kind["keyed"].per_address
+    assert 0 < opened < calls.by_kind["keyed"].in_all
+    for _ in range(opened):
+        calls.admit("1.2.3.4:5")
+        calls.admit(TRUSTED, "probe")  # more than are allowed of an address that is not trusted
+    with pytest.raises(Overloaded, match="your address has 512 open calls"):
+        calls.admit("1.2.3.4:5")
+    calls.admit("1.2.3.5:5")
+
+
+@pytest.mark.parametrize("kind", ["keyless", "probe"])
+def test_calls_that_need_no_key_are_few_and_take_no_room_of_others(admitting, kind):
+    calls = admitting(max_calls=1)
+    limit = calls.by_kind[kind]
+    in_all, of_address = (counted(metric_series.CONNECTIONS_REFUSED, reason=reason) for reason in limit.reasons)
+    for _ in range(limit.per_address):
+        calls.admit("1.2.3.4:5", kind)
+    with pytest.raises(Overloaded, match="your address has 32 open"):
+        calls.admit("1.2.3.4:5", kind)
+    for _ in range(limit.in_all - limit.per_address):
+        calls.admit("unix", kind)
+    with pytest.raises(Overloaded, match="are open, which is the limit"):
+        calls.admit("1.2.3.5:5", kind)
+    found = [counted(metric_series.CONNECTIONS_REFUSED, reason=reason) for reason in limit.reasons]
+    assert found == [in_all + 1, of_address + 1]
+    calls.admit("1.2.3.4:5")
 
 
 def test_addresses_without_calls_are_forgotten(admitting):
@@ -75,6 +108,12 @@ def test_addresses_without_calls_are_forgotten(admitting):
     for call in [calls.admit(f"1.2.3.{number}:1") for number in range(10)]:
         call.end()
     assert not calls.of_address
+
+
+def test_no_option_of_connections_is_overridden(monkeypatch):
+    for number, name in enumerate(limits.CONNECTION_OPTIONS):
+        monkeypatch.setitem(limits.CONNECTION_OPTIONS, name, number)
+    assert limits.CONNECTION_OPTIONS.items() <= dict(limits.server_options(Settings())).items()
 
 
 def test_connections_are_limited_to_a_share_of_the_open_files(monkeypatch):
@@ -119,16 +158,18 @@ async def test_a_call_too_many_is_refused_and_counted(full):
 async def test_a_stream_and_a_call_of_the_other_service_are_refused_alike(full):
     streamed = pb_grpc.TwinsStub(full.channel).ClassifyStream(iter([CLASSIFY]))
     assert (await refusal(streamed.read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    metadata = v2_grpc.GRPCInferenceServiceStub(full.channel).ServerMetadata(v2.ServerMetadataRequest())
+    metadata = v2_grpc.GRPCInferenceServiceStub(full.channel).ModelMetadata(v2.ModelMetadataRequest())
     assert (await refusal(metadata)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_health_is_answered_beyond_the_limit_but_not_watched(full):
+async def test_health_is_answered_and_watched_beyond_the_limit(full):
     health, oip = health_pb2_grpc.HealthStub(full.channel), v2_grpc.GRPCInferenceServiceStub(full.channel)
     assert (await health.Check(health_pb2.HealthCheckRequest())).status
     assert (await oip.ServerLive(v2.ServerLiveRequest())).live
     watched = health.Watch(health_pb2.HealthCheckRequest())
-    assert (await refusal(watched.read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await watched.read()).status
+    watched.cancel()
+    await until(lambda: full.server.limits.open == 2)
 
 
 async def test_a_call_too_many_is_refused_before_its_message_arrives(full):
@@ -149,10 +190,11 @@ async def test_a_client_that_sends_a_large_message_learns_why_its_call_is_refuse
 async def test_one_address_may_have_so_many_open_calls(serve):
     running = await serve(max_calls_per_address=1)
     stub = pb_grpc.TwinsStub(running.channel)
-    watched = health_pb2_grpc.HealthStub(running.channel).Watch(health_pb2.HealthCheckRequest())
-    await watched.read()
+    stream = stub.ClassifyStream()
+    await stream.write(CLASSIFY)
+    await stream.read()
     assert "your address has 1 open calls" in (await refusal(stub.Classify(CLASSIFY))).details()
-    watched.cancel()
+    stream.cancel()
     await until(lambda: running.server.limits.open == 0)
     assert (await stub.Classify(CLASSIFY)).predictions
 
