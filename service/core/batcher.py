@@ -91,7 +91,7 @@ class Batcher(Generic[Key, Item, Result]):
     as `has_upcoming()` says that something is on its way. Batches of other keys run meanwhile.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of keys is a function each
         self,
         run: Callable[[Key, list[Item]], Awaitable[list[Result]]],
         *,
