@@ -84,13 +84,14 @@ class Batcher(Generic[Key, Item, Result]):
     """Runs one batch after another; the next one is what has arrived meanwhile.
 
     A device that can hold several batches runs them in order. A further batch starts before the running one ends only
-    if it is full: a batch that is not full would gain no time on the device, and can still grow.
+    if it is full: a batch that is not full would gain no time on the device, and can still grow. A batch whose key is
+    `exclusive` has the device to itself: it starts when no other one runs, and none starts beside it.
 
     With `max_delay_s` a batch that is not full waits for more, counted from the arrival of its oldest item, as long
     as `has_upcoming()` says that something is on its way. Batches of other keys run meanwhile.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of keys is a function each
         self,
         run: Callable[[Key, list[Item]], Awaitable[list[Result]]],
         *,
@@ -98,13 +99,14 @@ class Batcher(Generic[Key, Item, Result]):
         max_delay_s: float | Callable[[Key], float] = 0.0,
         has_upcoming: Callable[[], bool] = lambda: False,
         group: Callable[[Key], Hashable] = lambda key: key,
+        exclusive: Callable[[Key], bool] = lambda _: False,
     ) -> None:
-        self.run, self.has_upcoming, self.group = run, has_upcoming, group
+        self.run, self.has_upcoming, self.group, self.exclusive = run, has_upcoming, group, exclusive
         self.max_delay_s: Callable[[Key], float] = max_delay_s if callable(max_delay_s) else lambda _: max_delay_s
         self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
         self.queues: dict[Key, deque[Pending[Item, Result]]] = {}
         self.turns = Turns()
-        self.running: list[Hashable] = []  # the groups of the batches on the device, in order
+        self.running: list[Key] = []  # the keys of the batches on the device, in order
         self.ended = -math.inf  # when the last batch ended
         self.change = asyncio.Event()  # an item arrived, or a batch ended
 
@@ -125,8 +127,8 @@ class Batcher(Generic[Key, Item, Result]):
     ) -> "asyncio.Future[Result]":
         """Return the future of the item's result. Cancel it to abandon the item.
 
-        An item runs before those of its key whose `priority` is a higher number. It raises DeadlineExceeded, and
-        whatever `run` raises.
+        An item runs before those of its group whose `priority` is a higher number; groups take turns whatever the
+        priorities of their items. It raises DeadlineExceeded, and whatever `run` raises.
         """
         loop = asyncio.get_running_loop()
         pending: Pending[Item, Result] = Pending(item, loop.time(), expires, priority, loop.create_future())
@@ -149,17 +151,21 @@ class Batcher(Generic[Key, Item, Result]):
                 await self.execute(key, batch)
 
     async def next_key(self) -> Key:
-        """Return the key whose turn it is: of the group that is next, the one whose first item has waited longest."""
+        """Return the key whose turn it is: of the group that is next, the one whose first item is the first of all."""
         while True:
             now = asyncio.get_running_loop().time()
             due = {key: self.due_at(key) for key in self.queues}
             if ready := sorted((key for key, at in due.items() if at <= now), key=self.arrived):
                 oldest = {self.group(key): self.arrived(key) for key in reversed(ready)}
                 group = self.turns.choose(oldest)
-                key = next(key for key in ready if self.group(key) == group)
-                if self.is_full(key) or not self.running:
+                key = min((key for key in ready if self.group(key) == group), key=self.rank)
+                if self.may_start(key):
                     return key
             await self.wait_for_change(min((at for at in due.values() if at > now), default=None))
+
+    def may_start(self, key: Key) -> bool:
+        """Return whether a batch of that key may start now, beside those that run."""
+        return not self.running or (self.is_full(key) and not any(map(self.exclusive, (key, *self.running))))
 
     def is_full(self, key: Key) -> bool:
         """Return whether the items of that key fill a batch."""
@@ -168,6 +174,11 @@ class Batcher(Generic[Key, Item, Result]):
     def arrived(self, key: Key) -> float:
         """Return when the oldest item of that key arrived."""
         return self.queues[key][0].arrived
+
+    def rank(self, key: Key) -> tuple[int, float]:
+        """Return what orders the keys of a group: the priority of the first item, and then its arrival."""
+        first = self.queues[key][0]
+        return first.priority, first.arrived
 
     def due_at(self, key: Key) -> float:
         """Return when a batch of that key need not wait for more items."""
@@ -203,8 +214,8 @@ class Batcher(Generic[Key, Item, Result]):
     async def execute(self, key: Key, batch: list[Pending[Item, Result]]) -> None:
         """Run one batch and hand out the results, or the one error to all."""
         loop, group = asyncio.get_running_loop(), self.group(key)
-        self.turns.start(group, waiting={*self.waiting(), *self.running})
-        self.running.append(group)
+        self.turns.start(group, waiting={*self.waiting(), *map(self.group, self.running)})
+        self.running.append(key)
         began = loop.time()
         try:
             results = await self.run(key, [pending.item for pending in batch])
@@ -216,7 +227,7 @@ class Batcher(Generic[Key, Item, Result]):
             return
         finally:
             began, self.ended = max(began, self.ended), loop.time()  # the batch before it had the device until then
-            self.running.remove(group)
+            self.running.remove(key)
             self.turns.end(group, self.ended - began)
             self.change.set()
         for pending, result in zip(batch, results, strict=True):

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 from service import logs
-from service.core.local import CANARY, Key, LocalPool
+from service.core.local import Key, LocalPool
 from twins.card import Card
 from twins.tasks import TASKS
 
@@ -45,7 +45,7 @@ class Canary:
             self.pool.succeeded = loop.time()
             return
         sample = TASKS[card.task].blank(card)
-        answer = self.pool.start(Key(card.key, sample.layout, CANARY), sample, expires=math.inf)
+        answer = self.pool.start(Key(card.key, sample.layout, canary=True), sample, expires=math.inf)
         await asyncio.wait({answer})
         if self.pool.succeeded < self.began and card.key in self.pool.models:
             self.count_failure(answer.exception())

@@ -24,22 +24,24 @@ from twins.runtime.batches import BatchRunner, SampleError
 from twins.tasks.sample import Layout, Output, Sample
 from twins.zoo.models import ModelReference
 
-SHARED, CANARY = 0, -1
-
 
 class Key(NamedTuple):
     """What the samples of a batch have in common."""
 
     model: str  # its key
     layout: Layout
-    lone: int = (
-        SHARED  # or CANARY, which no observer sees, or a number of `LocalPool.alone`: of a sample that runs alone
-    )
+    canary: bool = False  # which no observer sees
+    alone: int | None = None  # a number of `LocalPool.alone`, of a sample that has the device to itself
 
     @property
-    def turn(self) -> str | int:
-        """Return what takes turns on the device: models, whatever the layouts of their samples, and the canary."""
-        return self.lone if self.lone == CANARY else self.model
+    def turn(self) -> str | None:
+        """Return what takes turns on the device: models, whatever the layouts of their samples; None for the canary."""
+        return None if self.canary else self.model
+
+    @property
+    def runs_alone(self) -> bool:
+        """Return whether no other batch may be on the device meanwhile."""
+        return self.alone is not None
 
 
 log = logs.get()
@@ -116,6 +118,7 @@ class LocalPool:
             max_delay_s=self.max_delay_s,
             has_upcoming=has_upcoming,
             group=lambda key: key.turn,
+            exclusive=lambda key: key.runs_alone,
         )
 
     # ------------------------------------------------------------------ models
@@ -224,12 +227,12 @@ class LocalPool:
 
     def waiting(self) -> dict[str, int]:
         """Return how many samples wait for the device, by model."""
-        return {str(turn): count for turn, count in self.batcher.waiting().items() if turn != CANARY}
+        return {str(turn): count for turn, count in self.batcher.waiting().items() if turn is not None}
 
     def max_batch(self, key: Key) -> int:
         """Return the largest batch of a model's samples of one layout."""
         runner = self.models.get(key.model)
-        if key.lone != SHARED or runner is None:  # samples of an unloaded model are refused one by one
+        if key.canary or key.runs_alone or runner is None:  # samples of an unloaded model are refused one by one
             return 1
         return runner.max_batch(key.layout)
 
@@ -247,7 +250,7 @@ class LocalPool:
         runner = self.models.get(key.model)
         if self.lost or runner is None:
             raise Unavailable(f"the model {key.model} is not loaded here", retry_after_s=RETRY_AFTER_S)
-        if key.lone != CANARY:
+        if not key.canary:
             self.observer.batch_starts([queued.tag for queued in batch])
         try:
             ran = await self.threads.run(
@@ -260,7 +263,7 @@ class LocalPool:
             raise
         if not all(isinstance(output, DeviceOutOfMemory) for output in ran.outputs):
             self.succeeded = asyncio.get_running_loop().time()
-        if key.lone != CANARY:
+        if not key.canary:
             self.observer.batch_ended(key.model, len(batch), ran.took_s)
         return [
             SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch))

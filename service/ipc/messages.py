@@ -29,7 +29,7 @@ class Job(Message, frozen=True):
     expires: float  # on the machine's monotonic clock, seconds
     upcoming: int  # further samples this frontend is preparing at the moment
     priority: int
-    alone: bool = False  # in a batch of its own, since a worker died with it on the device
+    alone: bool = False  # no other job may be on the device, since a worker died with this one there
 
 
 class Abandon(Message, frozen=True):

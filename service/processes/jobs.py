@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from service import logs
-from service.core.local import SHARED, Key, LocalPool, SampleResult, output_of
+from service.core.local import Key, LocalPool, SampleResult, output_of
 from service.core.pool import PoolOutput
 from service.errors import Internal, ServiceError
 from service.ipc.messages import IDENTITY_SEPARATOR, Abandon, Done, Failed, Job, Result, Running
@@ -66,8 +66,7 @@ class Jobs:
         tag = (peer, job.id)
         try:
             sample = Sample(cast(Pixels, arrays[0]), decode_params(job.task, job.params))
-            lone = next(self.pool.alone) if job.alone else SHARED
-            key = Key(job.model, sample.layout, lone)
+            key = Key(job.model, sample.layout, alone=next(self.pool.alone) if job.alone else None)
             answer = self.pool.start(key, sample, expires=job.expires, tag=tag, priority=job.priority)
         except Exception as error:
             self.fail(tag, job.model, error)

@@ -1,7 +1,8 @@
 """Cause every fault and load, and write docs/reliability.md: `python -m tests.soak`, or `make soak`.
 
-`--only` repeats some scenarios. Their figures replace those in docs/reliability/soak.json if the same machine measured
-those in the same form; otherwise the file begins anew.
+Each scenario is written into docs/reliability/soak.json when it ends. `--resume` continues a run that was cut off, and
+`--only` repeats some scenarios, if the same machine measured the file in the same form; otherwise it begins anew. The
+exit code is 1 if a promise was broken.
 """
 
 import sys
@@ -23,7 +24,7 @@ def measure(scenario: Scenario, *, short: bool) -> result.Document:
     except Exception as error:  # the other scenarios go on
         return result.failure(scenario, error, short=short)
     entry = result.entry(scenario, report, short=short)
-    return {**entry, "broken": [*entry["broken"], *("a fuzzer found something" for code in codes if code)]}
+    return {**entry, "broken": [*entry["broken"], *(f"tests.fuzz ended with {code}" for code in codes if code)]}
 
 
 def measure_all(names: Sequence[str], *, short: bool) -> Iterator[tuple[str, result.Document]]:
@@ -41,14 +42,20 @@ def measure_all(names: Sequence[str], *, short: bool) -> Iterator[tuple[str, res
 
 @click.command()
 @click.option("--short", is_flag=True, help="Measure each scenario shortly, as the tests do.")
+@click.option("--resume", is_flag=True, help="Measure what the file lacks.")
 @click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Run this one; may be repeated.")
-def main(*, short: bool, only: tuple[str, ...]) -> None:
+def main(*, short: bool, resume: bool, only: tuple[str, ...]) -> None:
     """Measure the scenarios one after the other, and write their figures and the page."""
     command = "python -m tests.soak" + " --short" * short  # which repeats all scenarios
+    empty = result.document({}, short=short, command=command)
+    if not (resume or only):
+        result.save(empty)
+    names = only or (result.missing(SCENARIOS, empty) if resume else tuple(SCENARIOS))
+    if not short:
+        click.echo(f"{len(names)} scenarios, about {sum(SCENARIOS[name].long_s for name in names) / 60:.0f} minutes")
     broken = False
-    for name, entry in measure_all(only or tuple(SCENARIOS), short=short):
-        new = result.document({name: entry}, short=short, command=command)
-        result.save(result.merged(new))
+    for name, entry in measure_all(names, short=short):
+        result.save(result.merged({**empty, "scenarios": {name: entry}}))
         broken |= bool(entry["broken"])
     page.write()
     sys.exit(broken)

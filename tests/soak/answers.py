@@ -89,6 +89,7 @@ SCENARIOS = (
         compare,
         short=1,
         long=10,
+        long_s=60,
         limits=(Limit("lost", most=0), Limit("largest_difference", most=TOLERANCE)),
         flags=NANO,
     ),

@@ -11,7 +11,7 @@ from tests.faulty.image import plain
 from tests.server import Server, wait_until
 from tests.soak.clients import Ask
 from tests.soak.load import Load, codes
-from tests.soak.processes import ENOUGH, NANO, address, repeated
+from tests.soak.processes import ENOUGH, NANO, ROUNDS, address, repeated
 from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
 
 RED = (200, 0, 0)  # the colour of the image that a device cannot bear
@@ -101,6 +101,7 @@ SCENARIOS = (
         run_out_of_memory,
         short=2,
         long=60,
+        long_s=70,
         limits=(*ALL_ANSWERED, *(Limit(name, most=0) for name in ("large_not_unavailable", "restarts"))),
         flags=NANO,
         server=partial(FaultyServer, oom_above=2, oom_colour=",".join(map(str, RED))),
@@ -111,7 +112,8 @@ SCENARIOS = (
         "Every request is answered by its deadline.",
         lose_device,
         short=1,
-        long=20,
+        long=ROUNDS,
+        long_s=45,
         flags=NANO,
         server=FaultyServer,
     ),
@@ -122,7 +124,8 @@ SCENARIOS = (
         lose_one,
         short=1,
         long=60,
-        limits=(*ALL_ANSWERED, Limit("recovery_s", most=2, loose=30), Limit("restored_s", most=60)),
+        long_s=75,
+        limits=(*ALL_ANSWERED, Limit("recovery_s", most=2, in_tests=30), Limit("restored_s", most=60)),
         flags=(*NANO, *TWO),
         server=partial(FaultyServer, workers="worker-1"),
     ),
@@ -132,7 +135,8 @@ SCENARIOS = (
         "It gets `internal` after two deaths. Every other request is answered.",
         crash_worker,
         short=1,
-        long=5,
+        long=ROUNDS // 2,
+        long_s=45,
         limits=(*ALL_ANSWERED, Limit("not_internal", most=0)),
         flags=NANO,
         server=partial(FaultyServer, crash_colour=",".join(map(str, RED)), crash_by="SEGV"),

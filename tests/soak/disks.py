@@ -15,7 +15,7 @@ from tests.server import Server
 from tests.soak.clients import Ask
 from tests.soak.images import SMALL
 from tests.soak.load import Load
-from tests.soak.processes import ENOUGH, NANO, address
+from tests.soak.processes import ENOUGH, NANO, ROUNDS, address
 from tests.soak.scenario import ALL_ANSWERED, Limit, Report, Scenario
 
 LARGE = plain(250, 250, 250, side=1200, compress_level=0)  # more than the disk holds
@@ -69,7 +69,8 @@ SCENARIOS = (
         "Every request is answered. Metrics stay in memory until there is space.",
         fill_disk,
         short=1,
-        long=10,
+        long=ROUNDS,
+        long_s=60,
         limits=(*ALL_ANSWERED, Limit("restarts_beyond_kills", most=0)),
         flags=NANO,
         server=DiskServer,

@@ -41,6 +41,7 @@ SCENARIOS = (
         restart,
         short=3,
         long=20,
+        long_s=150,
         limits=(*ALL_ANSWERED, Limit("instances_with_losses", most=0)),
         flags=(*NANO, *DRAIN),
     ),

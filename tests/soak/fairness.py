@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from service.settings import Settings
 from tests.server import Server
 from tests.soak.clients import Address
 from tests.soak.flood import Flooding, Target, flooder
@@ -43,12 +42,7 @@ def polite(service: Server, seconds: int) -> Load:
     return load
 
 
-def quotas_are_missing() -> str:
-    """Say whether the service has quotas for clients."""
-    return "" if "client_in_flight" in Settings.model_fields else "quotas for clients"
-
-
-FEW = (*ALL_ANSWERED, Limit("p99_ratio", most=2, loose=200))
+FEW = (*ALL_ANSWERED, Limit("p99_ratio", most=2, in_tests=200))
 
 SCENARIOS = (
     Scenario(
@@ -58,9 +52,9 @@ SCENARIOS = (
         partial(beside, "/classify", SMALL),
         short=3,
         long=30,
+        long_s=75,
         limits=FEW,
         flags=(*NANO, *KEYS, "--client-in-flight", "2"),
-        missing=quotas_are_missing,
     ),
     Scenario(
         "flood-of-masks",
@@ -69,6 +63,7 @@ SCENARIOS = (
         partial(beside, "/segment", SMALL),
         short=3,
         long=30,
+        long_s=75,
         limits=FEW,
         flags=(*NANO, *KEYS, "--model", "twins_svt_nano_fpn"),
     ),
@@ -79,6 +74,7 @@ SCENARIOS = (
         partial(beside, "/classify", LARGE),
         short=3,
         long=30,
+        long_s=75,
         limits=FEW,
         flags=(*NANO, *KEYS),
     ),

@@ -4,22 +4,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
+from tests.fuzz.target import TARGETS
+from tests.soak.days import LONG_S
 from tools.documents import ROOT
 
-SECONDS = 600  # for each target; five of them take less than the hour
 BESIDE = "days"  # the scenario
+SECONDS = int(0.9 * LONG_S / len(TARGETS))  # for each target, one after the other
+COMMAND = ("nice", "-n", "19", sys.executable, "-m", "tests.fuzz", "--seconds", str(SECONDS))
 
 
 @contextmanager
 def beside(scenario: str, *, short: bool) -> Iterator[list[int]]:
-    """Fuzz during a block if that is the time for it. The list has the exit code afterwards."""
+    """Fuzz during a block if that is the time for it. The list has the exit code afterwards, also if none could run."""
     codes: list[int] = []
-    if short or scenario != BESIDE or find_spec("tests.fuzz") is None:
+    if short or scenario != BESIDE:
         yield codes
         return
-    command = ["nice", "-n", "19", sys.executable, "-m", "tests.fuzz", "--seconds", str(SECONDS)]
-    with subprocess.Popen(command, cwd=ROOT) as running:
+    with subprocess.Popen(COMMAND, cwd=ROOT) as running:
         yield codes
     codes.append(running.returncode)

@@ -19,6 +19,7 @@ NANO = ("--model", "twins_svt_nano")
 KEPT = ("REST, kept connections", "gRPC", "gRPC streams", "V2")
 FRESH = ("REST, fresh connections",)
 HANG_TIMEOUT_S = 3
+ROUNDS = 6  # of a long form, since the pause before a start doubles with each death within a minute: then it is 8 s
 ENOUGH = 50  # answers, after which no sample is left that was on the device when the worker died
 
 
@@ -133,8 +134,9 @@ SCENARIOS = (
         "Every request is answered by its deadline.",
         kill_worker,
         short=2,
-        long=20,
-        limits=(*ALL_ANSWERED, Limit("recovery_s", most=15, loose=30)),
+        long=ROUNDS,
+        long_s=45,
+        limits=(*ALL_ANSWERED, Limit("recovery_s", most=15, in_tests=30)),
         flags=NANO,
     ),
     Scenario(
@@ -143,8 +145,9 @@ SCENARIOS = (
         "It is killed after `--hang-timeout-s`, here 3 s, and every request is answered.",
         stop_worker,
         short=1,
-        long=10,
-        limits=(*ALL_ANSWERED, Limit("recovery_s", most=HANG_TIMEOUT_S + 15, loose=30)),
+        long=ROUNDS,
+        long_s=60,
+        limits=(*ALL_ANSWERED, Limit("recovery_s", most=HANG_TIMEOUT_S + 15, in_tests=30)),
         flags=(*NANO, "--hang-timeout-s", str(HANG_TIMEOUT_S)),
     ),
     Scenario(
@@ -153,7 +156,8 @@ SCENARIOS = (
         "Every request is answered by its deadline.",
         starve_worker,
         short=1,
-        long=10,
+        long=ROUNDS,
+        long_s=60,
         flags=(*NANO, "--model", "twins_svt_nano_fpn"),
         missing=memory_limit.missing,
     ),
@@ -163,10 +167,11 @@ SCENARIOS = (
         "Only requests on its own connections are lost. Other and new connections go on.",
         kill_frontend,
         short=1,
-        long=20,
+        long=ROUNDS,
+        long_s=45,
         limits=(
             *(Limit(name, most=0) for name in ("lost_by_others", "lost_later", "refused")),
-            Limit("restart_s", most=15, loose=30),
+            Limit("restart_s", most=15, in_tests=30),
         ),
         flags=(*NANO, "--frontends", "2"),
     ),
@@ -177,7 +182,8 @@ SCENARIOS = (
         kill_supervisor,
         short=1,
         long=1,
-        limits=(Limit("children_left", most=0), Limit("children_ended_s", most=5, loose=30)),
+        long_s=30,
+        limits=(Limit("children_left", most=0), Limit("children_ended_s", most=5, in_tests=30)),
         flags=NANO,
     ),
     Scenario(
@@ -186,7 +192,8 @@ SCENARIOS = (
         "Every request is answered or gets `unavailable` with Retry-After, and the service recovers.",
         storm,
         short=3,
-        long=12,
+        long=9,
+        long_s=150,
         limits=(*NOTHING_LOST, Limit("answered_after", least=ENOUGH)),
         flags=NANO,
     ),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ def entry(scenario: Scenario, report: Report, *, short: bool) -> Document:
     return {
         "date": today(),
         "length": scenario.short if short else scenario.long,
-        "broken": scenario.broken(report, short=short),
+        "broken": scenario.broken(report),
         **rounded(asdict(report)),
     }
 
@@ -54,15 +54,23 @@ def document(found: Mapping[str, Document], *, short: bool, command: str) -> Doc
     return {"short": short, "command": command, "machine": machine(), "versions": installed, "scenarios": dict(found)}
 
 
-def merged(new: Document, path: Path = FILE) -> Document:
+def merged(new: Document, path: Path | None = None) -> Document:
     """Return the new entries with those of the file that the same machine measured in the same form."""
+    path = path or FILE
     old = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if any(old.get(part) != new[part] for part in ("short", "machine", "versions")):
         return new
     return {**new, "scenarios": {**old["scenarios"], **new["scenarios"]}}
 
 
-def save(new: Document, path: Path = FILE) -> None:
+def missing(names: Iterable[str], new: Document) -> list[str]:
+    """Return which scenarios the file lacks. It lacks all if it is of another machine or form than `new`."""
+    found = merged(new)["scenarios"]
+    return [name for name in names if name not in found]
+
+
+def save(new: Document, path: Path | None = None) -> None:
     """Write the file."""
+    path = path or FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(new, indent=1) + "\n", "utf-8")

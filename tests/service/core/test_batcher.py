@@ -1,7 +1,6 @@
 """The batcher on a fake clock: what shares a batch, in what order batches run, and what never reaches the device."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -42,10 +41,10 @@ def device():
 
 
 @asynccontextmanager
-async def serving(device, *, max_batch=4, max_delay_s=0.0, has_upcoming: Callable[[], bool] = lambda: False):
+async def serving(device, *, in_flight=1, max_batch=4, **options):
     """Yield a function that submits an item to a batcher, now or later."""
-    batcher = Batcher(device.run, max_batch=max_batch, max_delay_s=max_delay_s, has_upcoming=has_upcoming)
-    server = asyncio.create_task(batcher.serve())
+    batcher = Batcher(device.run, max_batch=max_batch, **options)
+    server = asyncio.create_task(batcher.serve(in_flight=in_flight))
 
     def submit(
         item: int, *, key: str = "a", after_s: float = 0.0, expires: float = float("inf"), priority: int = 2
@@ -84,6 +83,30 @@ def test_an_item_of_a_higher_priority_overtakes_those_that_wait(device):
 
     run(scenario())
     assert [batch for _, batch in device.batches] == [[1], [6, 7], [2, 3], [4, 5]]
+
+
+def test_a_higher_priority_overtakes_also_under_another_key_of_its_group(device):
+    async def scenario():
+        async with serving(device, group=lambda key: key[0]) as submit:
+            await asyncio.gather(
+                submit(1, key="a1"),
+                submit(2, key="a1", after_s=0.1),
+                submit(3, key="a2", after_s=0.2),
+                submit(4, key="a3", after_s=0.3, priority=1),
+            )
+
+    run(scenario())
+    assert device.batches == [("a1", [1]), ("a3", [4]), ("a1", [2]), ("a2", [3])]
+
+
+def test_groups_take_turns_whatever_their_priorities(device):
+    async def scenario():
+        async with serving(device, max_batch=1) as submit:
+            urgent = [submit(item, key="b", after_s=0.2, priority=1) for item in (3, 4)]
+            await asyncio.gather(submit(1, key="a"), submit(2, key="c", after_s=0.1), *urgent)
+
+    run(scenario())
+    assert device.batches == [("a", [1]), ("c", [2]), ("b", [3]), ("b", [4])]
 
 
 def test_the_device_never_waits_without_a_delay(device):
@@ -280,6 +303,40 @@ def test_depth_counts_what_waits_under_all_keys(device):
         return depth
 
     assert run(scenario()) == 3
+
+
+# ---------------------------------------------------------------------- batches that run alone
+
+
+def begun_with_two_in_flight(device, *arrivals: tuple[float, str]) -> dict[str, list[float]]:
+    """Return when the batches of each key began, of items that fill one each. Those of a capital letter run alone."""
+
+    async def scenario():
+        async with serving(device, in_flight=2, max_batch=1, exclusive=str.isupper) as submit:
+            await asyncio.gather(*(submit(0, key=key, after_s=at) for at, key in arrivals))
+
+    run(scenario())
+    begun: dict[str, list[float]] = {}
+    for (key, _), at in zip(device.batches, device.begun, strict=True):
+        begun.setdefault(key, []).append(round(at, 3))
+    return begun
+
+
+def test_two_batches_that_run_alone_do_not_overlap(device):
+    assert begun_with_two_in_flight(device, (0, "A"), (0.1, "B")) == {"A": [0], "B": [1]}
+
+
+def test_a_batch_that_runs_alone_waits_until_those_before_it_have_ended(device):
+    assert begun_with_two_in_flight(device, (0, "a"), (0.5, "b"), (0.6, "C")) == {"a": [0], "b": [0.5], "C": [1.5]}
+
+
+def test_no_batch_starts_beside_one_that_runs_alone(device):
+    assert begun_with_two_in_flight(device, (0, "A"), (0.1, "b"), (0.2, "c")) == {"A": [0], "b": [1], "c": [1]}
+
+
+def test_a_batch_that_runs_alone_is_not_overtaken_for_ever(device):
+    arrivals = [(0.1 * i, "a") for i in range(8)]
+    assert begun_with_two_in_flight(device, *arrivals, (0.15, "B"))["B"][0] <= 2
 
 
 # ---------------------------------------------------------------------- any load

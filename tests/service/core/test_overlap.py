@@ -1,6 +1,7 @@
 """Several batches in flight on one device: when the next one is submitted, whose time it is, and what errors do."""
 
 import asyncio
+import math
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ import pytest
 
 from service.core.batcher import Batcher
 from service.core.device import BusyClock, DeviceThreads
-from service.core.local import LocalPool, Observer
+from service.core.local import Key, LocalPool, Observer
 from service.errors import Internal
 from tests.backends import FakeBackend, FakeModel, sample
 from tests.clock import now, run
+from tests.service.core.test_local import Recorder
 from twins.errors import DeviceLost, DeviceOutOfMemory
 from twins.runtime.backend import Device
 from twins.runtime.batches import BatchRunner
@@ -186,6 +188,19 @@ async def test_a_batch_in_flight_that_does_not_fit_runs_in_parts(model):
         model.released.release(10)
         assert values(await asyncio.gather(*(pool.submit("a", sample(i)) for i in range(2)))) == [0, 1]
     assert model.tried == [2, 1, 1]
+
+
+async def test_samples_that_run_alone_are_on_the_device_one_after_another(model):
+    recorder = Recorder()
+    async with serving(model, observer=recorder) as pool:
+        keys = [Key("a", sample(i).layout, alone=i) for i in range(2)]
+        calls = [pool.start(key, sample(i), expires=math.inf, tag=i) for i, key in enumerate(keys)]
+        await submitted(model, 1)
+        await asyncio.sleep(0.05)
+        started_together = list(recorder.started)
+        model.released.release(2)
+        await asyncio.gather(*calls)
+    assert (started_together, recorder.started) == ([[0]], [[0], [1]])
 
 
 async def test_a_device_that_is_lost_with_batches_in_flight_is_reported(model):
