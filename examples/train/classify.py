@@ -40,7 +40,7 @@ class DistilledClassifier(Classifier):
 
     def __init__(self, variant: Variant, classes: int) -> None:
         super().__init__(variant, Family(), classes)
-        self.imagenet = nn.Linear(variant.dims[3], IMAGENET)  # only used during training
+        self.imagenet = nn.Linear(variant.dims[-1], IMAGENET)  # only used during training
         self.apply(initialise)
 
     def both_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
