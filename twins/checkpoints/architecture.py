@@ -1,8 +1,10 @@
-"""What the names and shapes of a backbone's parameters say about its variant. No torch."""
+"""The variant of a checkpoint: what its weights show, and what its metadata adds. No torch."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twins.errors import CheckpointError
 from twins.network.variants import CHANNELS_PER_HEAD, GLOBAL, LOCAL, REDUCTIONS, STAGES, Positions, Subsampling, Variant
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
 
     State = Mapping[str, Tensor]
 
+KEY = "twins.variant"  # of the metadata; the value is JSON, an object of `HIDDEN` fields
+HIDDEN = ("heads", "reductions", "window", "encode_after")
+"""The fields that leave no trace in the weights. Reductions leave none where keys are means."""
+
+LARGEST_WINDOW = 64  # that metadata may ask for, since small maps are padded to a whole window
 NAMED_AT_MOST = 5  # missing parameters in a message
 
 SUBSAMPLING: dict[str, Subsampling] = {
@@ -28,7 +35,7 @@ def infer_variant(state: "State") -> Variant:
     """Return the variant that these names and shapes belong to. Raises CheckpointError.
 
     The window, the heads, the sub-sampling of average pooling and the place of the position convolution leave no trace
-    in the weights. They are the published ones; a checkpoint of this project declares others in its metadata.
+    in the weights. They are the published ones here; `declared` has those of a file's metadata.
     """
     stages = stages_of(state)
     dims = tuple(state[f"patch_embeds.{stage}.proj.weight"].shape[0] for stage in stages)
@@ -52,6 +59,34 @@ def infer_variant(state: "State") -> Variant:
         )
     except ValueError as error:
         raise CheckpointError(f"no network has this architecture: {error}") from error
+
+
+def declared(variant: Variant, metadata: Mapping[str, str]) -> Variant:
+    """Return a variant with the fields that its weights do not show. Raises CheckpointError."""
+    try:
+        values = json.loads(metadata.get(KEY, "{}"))
+        if not isinstance(values, dict) or not values.keys() <= set(HIDDEN):
+            raise ValueError(f"an object of {', '.join(HIDDEN)} is expected")
+        changed = replace(variant, **{name: value_of(variant, name, value) for name, value in values.items()})
+        if changed.window > LARGEST_WINDOW or any(map(int.__mod__, changed.dims, changed.heads)):
+            raise ValueError(f"windows of {changed.window} and {changed.heads} heads")
+    except ValueError as error:
+        raise CheckpointError(f"its metadata is damaged: {KEY}: {error}") from error
+    return changed
+
+
+def value_of(variant: Variant, name: str, value: object) -> Any:
+    """Return a declared value with the type of its field. Raises ValueError."""
+    many = isinstance(getattr(variant, name), tuple)
+    values = value if many else [value]
+    if not isinstance(values, list) or not all(type(each) is int for each in values):
+        raise ValueError(f"{name} needs whole numbers, not {value}")
+    return tuple(values) if many else value
+
+
+def hidden(variant: Variant) -> dict[str, str]:
+    """Return the metadata from which `declared` reads what the weights do not show."""
+    return {KEY: json.dumps({name: getattr(variant, name) for name in HIDDEN})}
 
 
 def stages_of(state: "State") -> range:

@@ -12,8 +12,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from twins.card import TASK_OF, HeadName
-from twins.checkpoints import formats, metadata
-from twins.checkpoints.architecture import infer_variant
+from twins.checkpoints import architecture, formats, metadata
 from twins.checkpoints.facts import TIMM_CONFIG, Facts, closest, with_timm_config
 from twins.checkpoints.formats import Format
 from twins.checkpoints.metadata import Declared
@@ -21,9 +20,8 @@ from twins.checkpoints.reading import State, read, shorten
 from twins.errors import CheckpointError
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.table import HEADS
-from twins.network.variants import Variant
+from twins.network.variants import DENSE_STAGES, Variant
 
-DENSE_STAGES = 4  # that the heads of segmentation and detection need
 BACKBONE = "backbone."  # the prefix of the backbone's parameters in a segmentation network
 
 
@@ -59,7 +57,7 @@ def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
             f"this is not a Twins checkpoint in a known format ({known_formats()}); its keys look like {shorten(state)}"
         )
     state = rename(state, found)
-    variant = infer_variant(backbone_state(state))
+    variant = architecture.declared(architecture.infer_variant(backbone_state(state)), declared)
     head = infer_head(state)
     check_stages(variant, head)
     return Checkpoint(
@@ -160,7 +158,8 @@ def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
     state = {key: stored(key, tensor, half=half) for key, tensor in checkpoint.state.items()}
     try:
         # `save_file` would let nobody but its user read the file: not the user of a container that is to serve it
-        path.write_bytes(serialise(state, {**metadata.write(checkpoint.declared), "format": "pt"}))
+        facts = metadata.write(checkpoint.declared) | architecture.hidden(checkpoint.variant)
+        path.write_bytes(serialise(state, {**facts, "format": "pt"}))
     except (SafetensorError, OSError) as error:
         advice = "Is the disk full or read-only?" if path.parent.is_dir() else "Its directory does not exist."
         raise CheckpointError(f"{path}: cannot write the file. {advice}") from error

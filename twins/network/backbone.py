@@ -29,7 +29,7 @@ class Backbone(nn.Module):
 
     def __init__(self, variant: Variant, family: Family) -> None:
         super().__init__()
-        self.stages = variant.stages
+        self.variant, self.stages = variant, variant.stages
         patches, inputs = PATCHES[: self.stages], (3, *variant.dims[:-1])
         self.patch_embeds = nn.ModuleList(map(PatchEmbed, inputs, variant.dims, patches, [family] * self.stages))
         self.encode_after = BEFORE if variant.positions == "absolute" else variant.encode_after

@@ -15,6 +15,7 @@ Positions = Literal["convolution", "absolute", "none"]
 
 LOCAL, GLOBAL = "L", "G"
 STAGES = (3, 4)  # how many a backbone may have
+DENSE_STAGES = 4  # that the heads of segmentation and detection need
 WINDOW = 7  # the weights do not depend on it, so it cannot be read from a checkpoint
 REDUCTIONS = (8, 4, 2, 1)
 CHANNELS_PER_HEAD: dict[Kind, int] = {"pcpvt": 64, "svt": 32}
