@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.result import FOLDER, PLOTS, Row, cell
 from tools.documents import DOCS
-from tools.tables import between, table
+from tools.markdown import between, table
 
 PAGE = DOCS / "benchmarks.md"
 Document = Mapping[str, Any]

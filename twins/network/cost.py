@@ -5,15 +5,23 @@ Activations are the values in the outputs of convolutions and linear layers, as 
 (arXiv 2003.13678).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.hooks import RemovableHandle
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+from twins.card import HeadName
+from twins.network.published import BUILDERS
+from twins.network.variants import Variant
+
+aten = torch.ops.aten
+LAYERS = (aten.convolution, aten.addmm, aten.mm)  # what convolutions and linear layers are on the meta device
+ATTENTION = (aten.bmm,)  # what attention is there
+IS_TRANSPOSED = 6  # the index of this argument of a convolution
 
 
 @dataclass(frozen=True)
@@ -23,36 +31,43 @@ class Cost:
     parameters: int
     multiply_adds: int
     activations: int
+    attention: int  # the share of the multiply-adds in the products of queries, keys and values
+    transposed: int  # the share in transposed convolutions
 
 
-class Activations:
-    """The number of values that the layers of a network return, while it is entered."""
+class Counter(TorchDispatchMode):
+    """Counts the operations while it is entered."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network, self.count = network, 0
-        self.handles: list[RemovableHandle] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.multiply_adds = self.activations = self.attention = self.transposed = 0
 
-    def __enter__(self) -> "Activations":
-        layers = (each for each in self.network.modules() if isinstance(each, LAYERS))
-        self.handles = [each.register_forward_hook(self.add) for each in layers]
-        return self
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run an operation, and count it."""
+        output = func(*args, **(kwargs or {}))
+        operation = func.overloadpacket
+        if operation in flop_registry:
+            count = flop_registry[operation](*args, **(kwargs or {}), out_val=output) // 2  # a multiply-add is two
+            self.multiply_adds += count
+            self.attention += count * (operation in ATTENTION)
+            self.transposed += count * bool(operation is aten.convolution and args[IS_TRANSPOSED])
+            self.activations += output.numel() * (operation in LAYERS)
+        return output
 
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
-            handle.remove()
 
-    def add(self, _: nn.Module, __: object, output: Tensor) -> None:
-        """Count the output of a layer."""
-        self.count += output.numel()
-
-
-def measure(network: nn.Module, size: tuple[int, int], run: Callable[[Tensor], object] | None = None) -> Cost:
-    """Return the cost of an image of `size` (height, width). The network is on the meta device.
-
-    `run` is called with the image, 1 3 H W, if that is not to be the network itself.
-    """
-    x = torch.zeros(1, 3, *size, device="meta")
-    with torch.inference_mode(), FlopCounterMode(display=False) as flops, Activations(network) as activations:
-        (run or network)(x)
+def count(network: nn.Module, run: Callable[[], object]) -> Cost:
+    """Return the cost of what `run` does with a network on the meta device."""
+    counter = Counter()
+    with torch.no_grad(), counter:  # in inference mode, layers are not decomposed into the operations that are counted
+        run()
     parameters = sum(each.numel() for each in network.parameters())
-    return Cost(parameters, flops.get_total_flops() // 2, activations.count)
+    return Cost(parameters, counter.multiply_adds, counter.activations, counter.attention, counter.transposed)
+
+
+def cost(variant: Variant, head: HeadName, size: tuple[int, int]) -> Cost:
+    """Return the cost of a published network for an image of `size` (height, width)."""
+    build, run = BUILDERS[head]
+    network, x = build(variant), torch.zeros(1, 3, *size, device="meta")
+    return count(network, lambda: run(network, x))
