@@ -24,6 +24,8 @@ TITLES = {
     "large-images": "Large JPEG images",
     "int8": "Eight bits",
     "detection": "Detectors in batches",
+    "baselines": "The paper's baselines",
+    "complexity": "Time and memory by image area",
     "start": "Start and memory",
     "scale-threads": "Threads",
     "scale-clients": "Clients",

@@ -1,17 +1,21 @@
 """The tables of docs/paper.md: the paper's figures beside those of this project and of other ones."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from textwrap import fill
 
 from service.cli.table import HEADINGS, cells, notes
+from tools.documents import DOCS
 from tools.markdown import table
 from twins.card import HeadName
+from twins.network.cost import pair_cost, pair_formula
 from twins.zoo.comparison import Compared, compare
 from twins.zoo.models import ZOO
 from twins.zoo.paper import ORDER, PAPER, PaperEntry
 
 WIDTH = 100  # of prose
+SIDE, WINDOWS = 56, (1, 2, 4, 7, 8, 14, 28, 56)  # of the map of the first stage at 224 pixels; divisors of that side
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "1": ("top1",),
     "2, FPN": ("mIoU", "mIoU multi-scale"),
@@ -61,6 +65,46 @@ def scored(name: str) -> Callable[[], str]:
     return lambda: scores(name)
 
 
+def windows() -> str:
+    """Return the multiply-adds of one local and one global attention by the side of the window."""
+    head = ("window", "formula, M", "attention as counted, M", "with linear layers and sub-sampling, M")
+    return table(head, (window_cells(window) for window in WINDOWS))
+
+
+def window_cells(window: int) -> tuple[str, ...]:
+    """Return the cells of one side of the window."""
+    found = pair_cost(SIDE, window)
+    figures = (pair_formula(SIDE, window), found.attention, found.multiply_adds)
+    return f"{window}", *(f"{figure / 1e6:.1f}" for figure in figures)
+
+
+def measured(name: str) -> str:
+    """Return the tables and plots of a benchmark, or a sentence if it has not run."""
+    path = DOCS / "benchmarks" / f"{name}.json"
+    if not path.is_file():
+        return f"`python -m bench --only {name}` measures this; it has not run yet."
+    rows: list[dict[str, object]] = json.loads(path.read_text("utf-8"))["rows"]
+    parts = [
+        rows_table([row for row in rows if row["table"] == each])
+        for each in dict.fromkeys(row["table"] for row in rows)
+    ]
+    plots = sorted(path.name for path in (DOCS / "images" / "benchmarks").glob(f"{name}*.svg"))
+    return "\n\n".join([*parts, *(f"![{plot.removesuffix('.svg')}](images/benchmarks/{plot})" for plot in plots)])
+
+
+def rows_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of one table, with a column for each of their keys."""
+    columns = [key for key in rows[0] if key != "table"]
+    return table(columns, ([cell(row.get(key)) for key in columns] for row in rows))
+
+
+def cell(value: object) -> str:
+    """Return a value as a table shows it."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    return "" if value is None else str(value)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "paper-costs": costs,
     "paper-classification": scored("1"),
@@ -70,4 +114,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-maskrcnn": scored("4"),
     "paper-arrangements": scored("5"),
     "paper-subsampling": scored("6"),
+    "paper-windows": windows,
+    "paper-baselines": partial(measured, "baselines"),
+    "paper-complexity": partial(measured, "complexity"),
 }

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from twins.card import TASK_OF, HeadName
+from twins.card import HeadName
 from twins.checkpoints import architecture, formats, metadata
 from twins.checkpoints.facts import TIMM_CONFIG, Facts, closest, with_timm_config
 from twins.checkpoints.formats import Format
@@ -107,7 +107,7 @@ def infer_head(state: State) -> HeadName:
 
 def check_stages(variant: Variant, head: HeadName) -> None:
     """Raise CheckpointError if a head needs maps that the backbone does not have."""
-    if TASK_OF[head] != "classify" and variant.stages != DENSE_STAGES:
+    if variant.stages not in HEADS[head].stages:
         raise CheckpointError(
             f"has {variant.stages} stages; a network with the head {head} needs the maps of {DENSE_STAGES}"
         )

@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from twins.card import HeadName
+from twins.network.layers import SubsampledAttention, WindowAttention
 from twins.network.published import BUILDERS
-from twins.network.variants import Variant
+from twins.network.variants import Family, Variant
 
 aten = torch.ops.aten
 LAYERS = (aten.convolution, aten.addmm, aten.mm)  # what convolutions and linear layers are on the meta device
@@ -64,6 +65,27 @@ def count(network: nn.Module, run: Callable[[], object]) -> Cost:
         run()
     parameters = sum(each.numel() for each in network.parameters())
     return Cost(parameters, counter.multiply_adds, counter.activations, counter.attention, counter.transposed)
+
+
+def pair_cost(side: int, window: int, dim: int = 64, heads: int = 2) -> Cost:
+    """Return the cost of local attention and global attention on a map of side × side.
+
+    `window` is both the side of the windows and the reduction of the keys, as in section 3.2 of the paper.
+    """
+    with torch.device("meta"):
+        local = WindowAttention(dim, heads, window, Family())
+        whole = SubsampledAttention(dim, heads, window, Family())
+        tokens = torch.zeros(1, side * side, dim)
+    size = (side, side)
+    return count(nn.ModuleList([local, whole]), lambda: whole(local(tokens, size, None), size, None))
+
+
+def pair_formula(side: int, window: int, dim: int = 64) -> int:
+    """Return the multiply-adds of attention by the paper's formula, which is exact if the window divides the side.
+
+    Each token attends to the window² tokens of its window, and to one key for each window of the map.
+    """
+    return 2 * side**2 * dim * (window**2 + side**2 // window**2)
 
 
 def cost(variant: Variant, head: HeadName, size: tuple[int, int]) -> Cost:

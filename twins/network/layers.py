@@ -204,8 +204,8 @@ def cubic_shares(like: Tensor, old: int, new: int) -> Tensor:
     near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
     far = CUBIC * (((distance - 5) * distance + 8) * distance - 4)
     weights = torch.where(distance <= 1, near, far)
-    places = index.clamp(0, old - 1)[:, :, None] == torch.arange(old, device=like.device)  # new 4 old
-    return (weights[:, :, None] * places).sum(dim=1).to(like.dtype)
+    taken = index.clamp(0, old - 1)[:, :, None] == torch.arange(old, device=like.device)  # new 4 old
+    return (weights[:, :, None] * taken).sum(dim=1).to(like.dtype)
 
 
 def is_exporting() -> bool:

@@ -109,6 +109,7 @@ MASK_RCNN = {
     "pcpvt_large": (81.2, None, 45.4, 41.5, None, None),
     "svt_large": (119.7, None, 45.9, 41.6, None, None),
 }
+INSTANCE_SCORES = ("box AP 1x", "mask AP 1x", "box AP 3x", "mask AP 3x")
 RELEASED = (
     "The paper's figures are those of the released network, which also attends globally in stage 1 and locally in 4."
 )
@@ -144,8 +145,7 @@ def entries() -> Iterator[PaperEntry]:
         yield PaperEntry("3", variant, "retinanet", COCO_SIZE, size, work, given(("AP 1x", "AP 3x"), (*boxes,)))
     for variant in ORDER:
         size, work, *found = MASK_RCNN[variant]
-        names = ("box AP 1x", "mask AP 1x", "box AP 3x", "mask AP 3x")
-        yield PaperEntry("4", variant, "maskrcnn", COCO_SIZE, size, work, given(names, (*found,)))
+        yield PaperEntry("4", variant, "maskrcnn", COCO_SIZE, size, work, given(INSTANCE_SCORES, (*found,)))
     for variant, (parameters, flops, top1, note) in ARRANGEMENTS.items():
         yield PaperEntry("5", variant, "linear", IMAGENET_SIZE, parameters, flops, {"top1": top1}, note)
     for variant, top1 in SUBSAMPLINGS.items():
