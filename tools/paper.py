@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from textwrap import fill
 
+from examples.train import ablation
 from service.cli.table import HEADINGS, cells, notes
 from tools.documents import DOCS
 from tools.markdown import table
@@ -15,6 +16,7 @@ from twins.zoo.models import ZOO
 from twins.zoo.paper import ORDER, PAPER, PaperEntry
 
 WIDTH = 100  # of prose
+ABLATION = DOCS / "ablation.jsonl"
 SIDE, WINDOWS = 56, (1, 2, 4, 7, 8, 14, 28, 56)  # of the map of the first stage at 224 pixels; divisors of that side
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "1": ("top1",),
@@ -105,6 +107,17 @@ def cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def ablation_results() -> str:
+    """Return the table of our own ablation, or a sentence if it has not run."""
+    found = ablation.read(ABLATION)
+    if not found:
+        return "This has not been run yet."
+    last = found[-1]
+    size = f"{last.images} training images, {last.side} pixels, {last.epochs} epochs"
+    text = f"{size}, {last.seconds / 60:.0f} minutes a run:"
+    return f"{text}\n\n{table(ablation.HEADINGS, ablation.report(ablation.summarise(found)))}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "paper-costs": costs,
     "paper-classification": scored("1"),
@@ -117,4 +130,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "paper-windows": windows,
     "paper-baselines": partial(measured, "baselines"),
     "paper-complexity": partial(measured, "complexity"),
+    "paper-ablation": ablation_results,
 }

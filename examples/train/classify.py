@@ -95,15 +95,18 @@ def teacher_targets(labelled: LabelledImages, folder: Path, count: int, seed: in
 class Classification:
     """The objective of a classifier. Its targets come from the class folders and from the teacher, if there is one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of the objective
         self,
         train: LabelledImages,
         test: LabelledImages,
         recipe: Recipe,
         teacher: TeacherTargets | None,
         sizes: Sequence[tuple[float, int]] = SIZES,
+        *,
+        test_side: int = INPUT_SIDE,
     ) -> None:
         self.train, self.test, self.recipe, self.teacher, self.sizes = train, test, recipe, teacher, sizes
+        self.test_side = test_side  # pixels; of the crops of the test images
         self.steps = max(1, len(train) // recipe.batch)
         self.probabilities = probabilities(train.targets)
 
@@ -169,7 +172,7 @@ class Classification:
         for start in range(0, len(self.test), 128):
             images = self.test.images[start : start + 128]
             boxes = [crops.centre(image.size) for image in images]
-            x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, INPUT_SIDE)))
+            x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, self.test_side)))
             found.append(network(x.to(device)).cpu())
         return torch.cat(found)
 
