@@ -81,13 +81,15 @@ def weights(call: Call, point: Point) -> Tensor:
 
 @contextmanager
 def recorded(network: Backbone) -> Iterator[list[Call]]:
-    """Collect the calls of all attention layers."""
+    """Yield a list that gets the calls of all attention layers."""
     calls: list[Call] = []
 
     def hook(stage: int, layer: WindowAttention | SubsampledAttention) -> torch.utils.hooks.RemovableHandle:
         return layer.register_forward_pre_hook(lambda _, given: calls.append(Call(stage, layer, *given)))
 
-    handles = [hook(number, block.attn) for number, stage in enumerate(network.blocks) for block in stage]
+    handles = [
+        hook(number, block.attn) for number in range(network.stages) for block in network.blocks[number].children()
+    ]
     try:
         yield calls
     finally:

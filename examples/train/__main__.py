@@ -6,19 +6,8 @@ from typing import Any
 import click
 import torch
 
-from examples.train import (
-    ablation,
-    annotated_images,
-    augment,
-    classify,
-    curve,
-    export,
-    instances,
-    labelled_images,
-    others,
-    pairs,
-    segment,
-)
+from examples.train import annotated_images, classify, curve, export, instances, labelled_images, others, pairs, segment
+from examples.train.ablation import command as ablation
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
@@ -64,13 +53,6 @@ def common(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def whole_tiles(_: click.Context, __: click.Parameter, side: int) -> int:
-    """Return the side of a crop. Raise BadParameter unless its tiles can be shuffled."""
-    if side % augment.TILES:
-        raise click.BadParameter(f"{side} is not a multiple of {augment.TILES}")
-    return side
 
 
 labels_option = click.option(
@@ -141,52 +123,6 @@ def train_classifier(  # noqa: PLR0913 - one parameter for each flag
     objective.calibrate(network)
     curve.draw(run.log, "top-1 on the test images", output / "curve.png")
     export.classifier(network, train_images.classes, output / "model.safetensors")
-
-
-@main.command("ablation")
-@click.option("--train", multiple=True, required=True, type=FOLDER, help="Train on FOLDER/CLASS/*.jpg.")
-@click.option("--test", required=True, type=FOLDER, help="Measure on this folder, which has the same layout.")
-@click.option(
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write runs and results to this folder. Runs that are finished there are not repeated.",
-)
-@click.option("--epochs", type=click.IntRange(1), default=7, show_default=True)
-@click.option(
-    "--side",
-    type=click.IntRange(35),
-    default=84,
-    show_default=True,
-    callback=whole_tiles,
-    help="Use crops of this side, in pixels; a multiple of 7.",
-)
-@click.option(
-    "--seeds", type=click.IntRange(1), default=ablation.SEEDS, show_default=True, help="Runs of each variant."
-)
-@click.option("--limit", type=click.IntRange(1), help="Use only this many images, for a quick trial.")
-@click.option("--device", default="cpu", show_default=True, help="Train on this device, such as cuda.")
-def run_ablation(  # noqa: PLR0913 - one parameter for each flag
-    train: tuple[Path, ...],
-    *,
-    test: Path,
-    output: Path,
-    epochs: int,
-    side: int,
-    seeds: int,
-    limit: int | None,
-    device: str,
-) -> None:
-    """Train the variants of the paper's tables 5 and 6 at nano size, and print their accuracies."""
-    output.mkdir(parents=True, exist_ok=True)
-    train_images = labelled_images.load(train, limit=limit)
-    test_images = labelled_images.load([test], classes=train_images.classes, limit=limit)
-    schedule = ablation.Schedule(epochs, side)
-    ablation.Ablation(train_images, test_images, schedule, output, device).run_all(seeds)
-    lines = [ablation.HEADINGS, *ablation.report(ablation.summarise(ablation.finished(output, schedule)))]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 @main.command("pretrain")
@@ -295,6 +231,9 @@ def train_instances(  # noqa: PLR0913 - one parameter for each flag
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
     export.segmenter(network.segmenter(), classes, output / "segmenter.safetensors", instances.INPUT_SIDE)
     export.detector(network.detector, classes[1:], output / "detector.safetensors")
+
+
+main.add_command(ablation)
 
 
 def dense(name: str) -> Variant:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import click
 import torch
 
-from examples.train import classify
+from examples.train import augment, classify, labelled_images
 from examples.train.labelled_images import LabelledImages
 from examples.train.run import Recipe, Run
 from twins.network.variants import VARIANTS
@@ -27,7 +28,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 ROWS = tuple(name for names in TABLES.values() for name in names)
 RESULTS = "ablation.jsonl"
 SEEDS = 3
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 BATCH, RATE = 128, 1.5e-3
+HEADINGS = ("table", "variant", "runs", "top-1, 95 % interval", "rank", "paper, small size", "rank there")
 QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # of Student's t for 95 %, by the number of runs
 NORMAL = 1.96  # for more runs
 
@@ -157,4 +160,52 @@ def report(summaries: Sequence[Summary]) -> Iterator[tuple[str, ...]]:
         )
 
 
-HEADINGS = ("table", "variant", "runs", "top-1, 95 % interval", "rank", "paper, small size", "rank there")
+def whole_tiles(_: click.Context, __: click.Parameter, side: int) -> int:
+    """Return the side of a crop. Raise BadParameter unless its tiles can be shuffled."""
+    if side % augment.TILES:
+        raise click.BadParameter(f"{side} is not a multiple of {augment.TILES}")
+    return side
+
+
+@click.command("ablation")
+@click.option("--train", multiple=True, required=True, type=FOLDER, help="Train on FOLDER/CLASS/*.jpg.")
+@click.option("--test", required=True, type=FOLDER, help="Measure on this folder, which has the same layout.")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Write runs and results to this folder. Runs that are finished there are not repeated.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=7, show_default=True)
+@click.option(
+    "--side",
+    type=click.IntRange(35),
+    default=84,
+    show_default=True,
+    callback=whole_tiles,
+    help="Use crops of this side, in pixels; a multiple of 7.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=SEEDS, show_default=True, help="Runs of each variant.")
+@click.option("--limit", type=click.IntRange(1), help="Use only this many images, for a quick trial.")
+@click.option("--device", default="cpu", show_default=True, help="Train on this device, such as cuda.")
+def command(  # noqa: PLR0913 - one parameter for each flag
+    train: tuple[Path, ...],
+    *,
+    test: Path,
+    output: Path,
+    epochs: int,
+    side: int,
+    seeds: int,
+    limit: int | None,
+    device: str,
+) -> None:
+    """Train the variants of the paper's tables 5 and 6 at nano size, and print their accuracies."""
+    output.mkdir(parents=True, exist_ok=True)
+    train_images = labelled_images.load(train, limit=limit)
+    test_images = labelled_images.load([test], classes=train_images.classes, limit=limit)
+    schedule = Schedule(epochs, side)
+    Ablation(train_images, test_images, schedule, output, device).run_all(seeds)
+    lines = [HEADINGS, *report(summarise(finished(output, schedule)))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
