@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 import twins
 from twins.network.backbone import Backbone
-from twins.network.layers import Size, SubsampledAttention, WindowAttention, to_map, to_tokens
+from twins.network.layers import Block, Size, SubsampledAttention, WindowAttention, to_map, to_tokens
 from twins.preprocessing import IMAGENET
 
 Point = tuple[int, int]  # (row, column) of a token
@@ -87,9 +88,8 @@ def recorded(network: Backbone) -> Iterator[list[Call]]:
     def hook(stage: int, layer: WindowAttention | SubsampledAttention) -> torch.utils.hooks.RemovableHandle:
         return layer.register_forward_pre_hook(lambda _, given: calls.append(Call(stage, layer, *given)))
 
-    handles = [
-        hook(number, block.attn) for number in range(network.stages) for block in network.blocks[number].children()
-    ]
+    stages = (cast(list[Block], list(stage.children())) for stage in network.blocks.children())
+    handles = [hook(number, block.attn) for number, stage in enumerate(stages) for block in stage]
     try:
         yield calls
     finally:
