@@ -22,6 +22,8 @@ BENCHMARKS: Mapping[str, str] = {
     "large-images": "bench.models.large_images",
     "int8": "bench.models.int8",
     "detection": "bench.models.detection",
+    "baselines": "bench.models.baselines",
+    "complexity": "bench.models.complexity",
     "start": "bench.service.start",
     "scale": "bench.service.scale",
     "rivals": "bench.rivals",

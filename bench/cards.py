@@ -16,7 +16,7 @@ import numpy as np
 from service.cli import measures
 from service.cli.images import LocalModel, open_model, run
 from service.cli.report import percent, precision, span
-from tools.tables import table
+from tools.markdown import table
 from twins.evaluation import scores
 from twins.evaluation.coco import DetectionScores
 from twins.runtime.plan import Plan

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.result import FOLDER, PLOTS, Row, cell
 from tools.documents import DOCS
-from tools.tables import between, table
+from tools.markdown import between, table
 
 PAGE = DOCS / "benchmarks.md"
 Document = Mapping[str, Any]
@@ -24,6 +24,8 @@ TITLES = {
     "large-images": "Large JPEG images",
     "int8": "Eight bits",
     "detection": "Detectors in batches",
+    "baselines": "The paper's baselines",
+    "complexity": "Time and memory by image area",
     "start": "Start and memory",
     "scale-threads": "Threads",
     "scale-clients": "Clients",

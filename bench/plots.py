@@ -45,6 +45,27 @@ def plot(name: str, rows: Sequence[Row], columns: Columns, *, quick: bool) -> Pa
     return path
 
 
+def curves(
+    name: str, series: Mapping[str, Sequence[tuple[float, float]]], labels: tuple[str, str], *, quick: bool
+) -> Path:
+    """Draw lines on logarithmic axes, and return the path of the file. `labels`: of both axes."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = name
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for label, points in series.items():
+        axis.loglog(*zip(*points, strict=True), "o-", label=label)
+    axis.set(xlabel=labels[0], ylabel=labels[1])
+    axis.legend(fontsize="small")
+    path = file(name, quick=quick)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path
+
+
 def bars(
     name: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], quantity: str, *, quick: bool
 ) -> Path:

@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 
 from tests.golden.cases import seeded_state
 from twins.network.heads.classify import Classifier
-from twins.network.variants import Family, Variant
+from twins.network.variants import SVT_PATTERN, Family, Variant
 
-TINY_SVT = Variant((32, 32, 64, 64), (2, 2, 2, 1), (1, 1, 2, 2), (1, 1, 1, 1), reductions=(2, 2, 2, 1), window=7)
+TINY_SVT = Variant(
+    (32, 32, 64, 64), (2, 2, 2, 1), (1, 1, 2, 2), (1, 1, 1, 1), reductions=(2, 2, 2, 1), pattern=SVT_PATTERN
+)
 TINY_PCPVT = Variant((64, 64, 64, 64), (1, 2, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1), reductions=(2, 2, 2, 1))
 
 State = dict[str, torch.Tensor]

@@ -9,9 +9,9 @@ from tests.golden.cases import seeded_state
 from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
-from twins.network.variants import Family, Variant
+from twins.network.variants import SVT_PATTERN, Family, Variant
 
-TINY = Variant((32, 32, 64, 64), (2, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 2), window=7)
+TINY = Variant((32, 32, 64, 64), (2, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 2), pattern=SVT_PATTERN)
 CLASSES = 5
 
 

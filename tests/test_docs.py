@@ -39,6 +39,7 @@ from tools.documents import (
     blocks,
     prose,
 )
+from tools.markdown import between
 from twins.card import TOP_K_LIMIT
 from twins.checkpoints.formats import MMPRETRAIN, TIMM
 from twins.images.decode import FORMATS, Limits
@@ -52,7 +53,7 @@ APACHE_2 = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
 
 @pytest.mark.parametrize(("document", "name"), tables.PLACES, ids=lambda part: getattr(part, "name", part))
 def test_a_table_matches_the_code(document, name):
-    found = tables.between(name).search(document.read_text("utf-8"))
+    found = between(name).search(document.read_text("utf-8"))
     assert found, f"{document.name} has no <!-- {name} --> … <!-- /{name} -->"
     wanted = tables.TABLES[name]() + "\n"
     assert found[0] == wanted, f"run `python -m tools.tables`, or paste between the markers of {name}:\n\n{wanted}"

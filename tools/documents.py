@@ -11,7 +11,9 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 HTTP, GRPC, ERRORS = (DOCS / f"{name}.md" for name in ("http", "grpc", "errors"))
 CHECKPOINTS, METRICS, MODELS = (DOCS / f"{name}.md" for name in ("checkpoints", "metrics", "models"))
-OPERATIONS, SECURITY, SETTINGS = (DOCS / f"{name}.md" for name in ("operations", "security", "settings"))
+OPERATIONS, PAPER, SECURITY, SETTINGS = (
+    DOCS / f"{name}.md" for name in ("operations", "paper", "security", "settings")
+)
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 """What users read."""
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))

@@ -3,8 +3,7 @@
 `python -m tools.tables` writes them, and `tests/test_docs.py` compares them.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -22,23 +21,17 @@ from service.rest.endpoints import ENDPOINTS
 from service.rpc import statuses
 from service.setting_sources import flag_name
 from service.settings import Settings
-from tests.golden import names
-from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, README, SETTINGS
+from tools import paper
+from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, PAPER, README, SETTINGS
+from tools.markdown import between, table
 from twins.card import HeadName
 from twins.checkpoints import checkpoint
-from twins.network.heads.classify import Classifier
-from twins.network.variants import VARIANTS, Family
+from twins.network.published import BUILDERS
+from twins.network.variants import VARIANTS
 from twins.tasks.options import Option
-from twins.zoo import hub, labels
+from twins.zoo import hub
 from twins.zoo.models import ZOO, ZooEntry
 from twins.zoo.sources import HubFile, Packaged, Unpublished, Url
-
-
-def table(head: Iterable[str], entries: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *entries]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def settings() -> str:
@@ -130,33 +123,8 @@ def network(entry: ZooEntry) -> torch.nn.Module:
     """Return a model's network without values, which takes no memory."""
     if isinstance(entry.source, Packaged):
         return checkpoint.skeleton(checkpoint.load(hub.packaged(entry.source)))
-    return NETWORKS[entry.head](entry)
-
-
-def classifier(entry: ZooEntry) -> torch.nn.Module:
-    """Return a classifier without values."""
-    with torch.device("meta"):
-        return Classifier(VARIANTS[entry.variant], Family(), len(labels.shipped(entry.labels)))
-
-
-def segmenter(entry: ZooEntry) -> torch.nn.Module:
-    """Return a segmentation network without values."""
-    return names.network(entry.variant, entry.head)
-
-
-def detector(entry: ZooEntry) -> torch.nn.Module:
-    """Return a detector without values."""
-    return names.detector(VARIANTS[entry.variant], entry.head)
-
-
-NETWORKS: dict[HeadName, Callable[[ZooEntry], torch.nn.Module]] = {
-    "linear": classifier,
-    "fpn": segmenter,
-    "upernet": segmenter,
-    "retinanet": detector,
-    "maskrcnn": detector,
-}
-"""By the name of the head."""
+    build, _ = BUILDERS[entry.head]
+    return build(VARIANTS[entry.variant])
 
 
 def errors() -> str:
@@ -225,6 +193,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cores": cores,
     "weights": weights,
     **{f"{task}-options": partial(options, task) for task in ENDPOINTS},
+    **paper.TABLES,
 }
 
 
@@ -237,12 +206,8 @@ PLACES = [
     (OPERATIONS, "cores"),
     (OPERATIONS, "weights"),
     *((HTTP, f"{task}-options") for task in ENDPOINTS),
+    *((PAPER, name) for name in paper.TABLES),
 ]
-
-
-def between(name: str) -> re.Pattern[str]:
-    """Return the pattern of the text between the markers of a table."""
-    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def timm_arguments(variant: Variant, *, classes: int) -> dict[str, object]:
         "num_heads": variant.heads,
         "mlp_ratios": variant.mlp_ratios,
         "sr_ratios": variant.reductions,
-        "wss": (variant.window,) * 4 if variant.window else None,
+        "wss": (variant.window,) * 4 if variant.kind == "svt" else None,
     }
 
 

@@ -10,7 +10,8 @@ if torch.version.cuda is None:
     for name in ("nms", "qnms"):
         torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
+from timm import create_model
 from timm.layers import set_fused_attn
 from timm.models.twins import Twins
 
-__all__ = ["Twins", "set_fused_attn"]
+__all__ = ["Twins", "create_model", "set_fused_attn"]

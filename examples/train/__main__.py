@@ -7,11 +7,12 @@ import click
 import torch
 
 from examples.train import annotated_images, classify, curve, export, instances, labelled_images, others, pairs, segment
+from examples.train.ablation import command as ablation
 from examples.train.run import Recipe, Run
 from twins.checkpoints import checkpoint
 from twins.errors import TwinsError
 from twins.evaluation import datasets
-from twins.network.variants import VARIANTS
+from twins.network.variants import DENSE_STAGES, VARIANTS, Variant
 from twins.zoo import labels
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -147,7 +148,7 @@ def pretrain_backbone(  # noqa: PLR0913 - one parameter for each flag
     recipe = Recipe(epochs=epochs, batch=32, rate=1e-3, seed=seed)
     objective = pretrain.Pretraining(pretrain.load(train, limit), pretrain.load([test], limit), recipe)
     torch.manual_seed(seed)
-    network = pretrain.build(VARIANTS[variant], checkpoint.load(backbone) if backbone else None)
+    network = pretrain.build(dense(variant), checkpoint.load(backbone) if backbone else None)
     run = Run(network, recipe, output, device)
     trained = run.train(objective, measure_every=1)
     curve.draw(run.log, "predictions equal to the teacher's", output / "curve.png")
@@ -182,7 +183,7 @@ def train_segmenter(  # noqa: PLR0913 - one parameter for each flag
     train_pairs, test_pairs = (pairs.load(folders, classes=len(classes), limit=limit) for folders in (train, [test]))
     objective = segment.Segmentation(train_pairs, test_pairs, recipe, len(classes))
     start = checkpoint.load(backbone) if backbone else None
-    run = Run(segment.build(VARIANTS[variant], len(classes), start), recipe, output, device)
+    run = Run(segment.build(dense(variant), len(classes), start), recipe, output, device)
     network = run.train(objective)
     objective.calibrate(network)
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
@@ -223,13 +224,23 @@ def train_instances(  # noqa: PLR0913 - one parameter for each flag
     test_pairs = pairs.load([test], classes=len(classes), limit=limit)
     objective = instances.Instances(train_images, test_pairs, recipe, len(objects))
     start = checkpoint.load(backbone) if backbone else None
-    run = Run(instances.build(VARIANTS[variant], len(objects), start), recipe, output, device)
+    run = Run(instances.build(dense(variant), len(objects), start), recipe, output, device)
     network = run.train(objective)
     assert isinstance(network, instances.InstanceNetwork)
     objective.calibrate(network)
     curve.draw(run.log, "mean IoU on the test images", output / "curve.png")
     export.segmenter(network.segmenter(), classes, output / "segmenter.safetensors", instances.INPUT_SIDE)
     export.detector(network.detector, classes[1:], output / "detector.safetensors")
+
+
+main.add_command(ablation)
+
+
+def dense(name: str) -> Variant:
+    """Return a variant for a network that needs four maps. Raise UsageError."""
+    if VARIANTS[name].stages != DENSE_STAGES:
+        raise click.UsageError(f"{name} has {VARIANTS[name].stages} stages; this network needs the maps of four")
+    return VARIANTS[name]
 
 
 @main.command("label")

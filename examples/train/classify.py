@@ -40,7 +40,7 @@ class DistilledClassifier(Classifier):
 
     def __init__(self, variant: Variant, classes: int) -> None:
         super().__init__(variant, Family(), classes)
-        self.imagenet = nn.Linear(variant.dims[3], IMAGENET)  # only used during training
+        self.imagenet = nn.Linear(variant.dims[-1], IMAGENET)  # only used during training
         self.apply(initialise)
 
     def both_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,15 +95,18 @@ def teacher_targets(labelled: LabelledImages, folder: Path, count: int, seed: in
 class Classification:
     """The objective of a classifier. Its targets come from the class folders and from the teacher, if there is one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of the objective
         self,
         train: LabelledImages,
         test: LabelledImages,
         recipe: Recipe,
         teacher: TeacherTargets | None,
         sizes: Sequence[tuple[float, int]] = SIZES,
+        *,
+        test_side: int = INPUT_SIDE,
     ) -> None:
         self.train, self.test, self.recipe, self.teacher, self.sizes = train, test, recipe, teacher, sizes
+        self.test_side = test_side  # pixels; of the crops of the test images
         self.steps = max(1, len(train) // recipe.batch)
         self.probabilities = probabilities(train.targets)
 
@@ -169,7 +172,7 @@ class Classification:
         for start in range(0, len(self.test), 128):
             images = self.test.images[start : start + 128]
             boxes = [crops.centre(image.size) for image in images]
-            x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, INPUT_SIDE)))
+            x = augment.normalise(torch.from_numpy(crops.stack(images, boxes, self.test_side)))
             found.append(network(x.to(device)).cpu())
         return torch.cat(found)
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from examples.train import classify, crops, instances, segment
 from twins.card import Label
-from twins.checkpoints import checkpoint
+from twins.checkpoints import architecture, checkpoint
 from twins.checkpoints.metadata import Declared
+from twins.network.backbone import Backbone
 from twins.network.variants import Family
 from twins.preprocessing import IMAGENET, Preprocessing
 
@@ -18,17 +19,15 @@ TRAINING_ONLY = ("imagenet.", "projections.")  # prefixes of the layers that are
 
 def classifier(network: nn.Module, classes: Sequence[str], path: Path) -> None:
     """Save a classifier with its class names. Underscores become spaces."""
-    state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     names = tuple(name.replace("_", " ") for name in classes)
     preprocessing = Preprocessing(classify.INPUT_SIDE, crops.CENTRE, "bicubic").with_defaults(IMAGENET)
-    write(state, Declared(Family(), crops.CENTRE, preprocessing, names), path)
+    write(network, Declared(Family(), crops.CENTRE, preprocessing, names), path)
 
 
 def pretrained(network: nn.Module, side: int, path: Path) -> None:
     """Save a network that knows the classes of ImageNet, whose names are built in."""
-    state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
     preprocessing = Preprocessing(side, crops.CENTRE, "bicubic").with_defaults(IMAGENET)
-    write(state, Declared(Family(), crops.CENTRE, preprocessing), path)
+    write(network, Declared(Family(), crops.CENTRE, preprocessing), path)
 
 
 def segmenter(network: nn.Module, classes: Sequence[Label], path: Path, input_side: int = segment.INPUT_SIDE) -> None:
@@ -37,16 +36,20 @@ def segmenter(network: nn.Module, classes: Sequence[Label], path: Path, input_si
     palette = colours if len(colours) == len(classes) else None
     names = tuple(label.name for label in classes)
     preprocessing = Preprocessing(input_side, interpolation="bilinear").with_defaults(IMAGENET)
-    write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names, palette), path)
+    write(network, Declared(Family(), 1.0, preprocessing, names, palette), path)
 
 
 def detector(network: nn.Module, classes: Sequence[Label], path: Path) -> None:
     """Save a detector with its class names."""
     preprocessing = Preprocessing(instances.INPUT_SIDE, interpolation="bilinear").with_defaults(IMAGENET)
     names = tuple(label.name for label in classes)
-    write(network.state_dict(), Declared(Family(), 1.0, preprocessing, names), path)
+    write(network, Declared(Family(), 1.0, preprocessing, names), path)
 
 
-def write(state: dict[str, Tensor], declared: Declared, path: Path) -> None:
-    """Save parameters and metadata."""
-    checkpoint.save(replace(checkpoint.recognise(state, {}), declared=declared), path, half=True)
+def write(network: nn.Module, declared: Declared, path: Path) -> None:
+    """Save what serving needs of a network, with metadata."""
+    state = {key: value for key, value in network.state_dict().items() if not key.startswith(TRAINING_ONLY)}
+    backbone = network if isinstance(network, Backbone) else network.backbone
+    assert isinstance(backbone, Backbone)
+    found = checkpoint.recognise(state, architecture.hidden(backbone.variant))
+    checkpoint.save(replace(found, declared=declared), path, half=True)

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "pull": "service.cli.models:pull",
     "convert": "service.cli.models:convert",
     "export": "service.cli.export:export",
+    "table": "service.cli.table:table",
 }
 """Where the commands are. A command is imported when it is used, so that a service does not wait for the others."""
 

@@ -4,13 +4,9 @@ import re
 
 import torch
 
-from twins.network.backbone import Backbone
-from twins.network.heads.fpn import FpnHead, Pyramid
-from twins.network.heads.mask_rcnn import BoxHead, MaskHead, MaskRcnn, RoiHead, RpnHead, RpnPyramid
-from twins.network.heads.retinanet import RetinaHead, RetinaNet, RetinaPyramid
 from twins.network.heads.segment import Segmenter
-from twins.network.heads.upernet import UperHead
-from twins.network.variants import VARIANTS, Family, Variant
+from twins.network.published import mask_rcnn, retinanet, segmenter
+from twins.network.variants import VARIANTS, Variant
 
 State = dict[str, torch.Tensor]
 
@@ -26,12 +22,7 @@ MMSEG = (
 
 def network(variant: str, head: str) -> Segmenter:
     """Return a published network without values."""
-    row = VARIANTS[variant]
-    with torch.device("meta"):
-        backbone = Backbone(row, Family(stage_norms=row.kind == "svt"))
-        if head == "fpn":
-            return Segmenter(backbone, Pyramid(row.dims, 256), FpnHead(256, 128, CLASSES))
-        return Segmenter(backbone, torch.nn.Identity(), UperHead(row.dims, 512, CLASSES))
+    return segmenter(VARIANTS[variant], head)
 
 
 def shapes(variant: str, head: str) -> dict[str, tuple[int, ...]]:
@@ -83,14 +74,9 @@ def detector(
     variant: Variant, head: str, *, classes: int = COCO, width: int = 256, hidden: int = 1024
 ) -> torch.nn.Module:
     """Return a detector without values; the published ones have these sizes."""
-    family = Family(stage_norms=variant.kind == "svt")
-    with torch.device("meta"):
-        backbone = Backbone(variant, family)
-        if head == "retinanet":
-            neck = RetinaPyramid(variant.dims, width, relu=False)
-            return RetinaNet(backbone, neck, RetinaHead(width, classes), family)
-        heads = RoiHead(BoxHead(width, hidden, classes), MaskHead(width, classes))
-        return MaskRcnn(backbone, RpnPyramid(variant.dims, width), RpnHead(width), heads)
+    if head == "retinanet":
+        return retinanet(variant, classes, width)
+    return mask_rcnn(variant, classes, width, hidden)
 
 
 def mmdet(variant: str, head: str) -> dict[str, tuple[int, ...]]:

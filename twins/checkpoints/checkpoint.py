@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from twins.card import HeadName
-from twins.checkpoints import formats, metadata
+from twins.checkpoints import architecture, formats, metadata
 from twins.checkpoints.facts import TIMM_CONFIG, Facts, closest, with_timm_config
 from twins.checkpoints.formats import Format
 from twins.checkpoints.metadata import Declared
@@ -20,7 +20,7 @@ from twins.checkpoints.reading import State, read, shorten
 from twins.errors import CheckpointError
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.table import HEADS
-from twins.network.variants import CHANNELS_PER_HEAD, WINDOW, Four, Kind, Variant
+from twins.network.variants import DENSE_STAGES, Variant
 
 BACKBONE = "backbone."  # the prefix of the backbone's parameters in a segmentation network
 
@@ -57,8 +57,9 @@ def recognise(state: State, declared: Mapping[str, str]) -> Checkpoint:
             f"this is not a Twins checkpoint in a known format ({known_formats()}); its keys look like {shorten(state)}"
         )
     state = rename(state, found)
-    variant = infer_variant(backbone_state(state))
+    variant = architecture.declared(architecture.infer_variant(backbone_state(state)), declared)
     head = infer_head(state)
+    check_stages(variant, head)
     return Checkpoint(
         state=state,
         format=found.name,
@@ -104,49 +105,18 @@ def infer_head(state: State) -> HeadName:
     return found
 
 
+def check_stages(variant: Variant, head: HeadName) -> None:
+    """Raise CheckpointError if a head needs maps that the backbone does not have."""
+    if variant.stages not in HEADS[head].stages:
+        raise CheckpointError(
+            f"has {variant.stages} stages; a network with the head {head} needs the maps of {DENSE_STAGES}"
+        )
+
+
 def backbone_state(state: State) -> State:
     """Return the backbone's parameters without their prefix."""
     inner = {key.removeprefix(BACKBONE): tensor for key, tensor in state.items() if key.startswith(BACKBONE)}
     return inner or state
-
-
-def infer_variant(state: State) -> Variant:
-    """Return the architecture that these shapes belong to. Raises CheckpointError.
-
-    The window size leaves no trace in the weights; it is the same in all published networks.
-    """
-    dims = four_stages(state[f"patch_embeds.{s}.proj.weight"].shape[0] for s in stages(state))
-    depths = four_stages(len({key.split(".")[2] for key in state if key.startswith(f"blocks.{s}.")}) for s in range(4))
-    kind: Kind = "svt" if any(key.endswith("attn.qkv.weight") for key in state) else "pcpvt"
-    heads = four_stages(max(1, dim // CHANNELS_PER_HEAD[kind]) for dim in dims)
-    if 0 in dims or any(dim % count for dim, count in zip(dims, heads, strict=True)):
-        raise CheckpointError(
-            f"its stages have {dims} channels, which is not a multiple of the {CHANNELS_PER_HEAD[kind]} of one head"
-        )
-    hidden = (state.get(f"blocks.{s}.0.mlp.fc1.weight") for s in range(4))
-    ratios = four_stages(0 if fc1 is None else fc1.shape[0] // dim for fc1, dim in zip(hidden, dims, strict=True))
-    reductions = four_stages(reduction(state, s) for s in range(4))
-    return Variant(dims, depths, heads, ratios, reductions, window=WINDOW if kind == "svt" else None)
-
-
-def stages(state: State) -> range:
-    """Return the indices of the four stages. Raises CheckpointError if one has no patch embedding."""
-    missing = [key for s in range(4) if (key := f"patch_embeds.{s}.proj.weight") not in state]
-    if missing:
-        raise CheckpointError(f"lacks {shorten(missing)}")
-    return range(4)
-
-
-def reduction(state: State, stage: int) -> int:
-    """Return the side of a stage's sub-sampling convolution, or 1 if there is none."""
-    convs = (t for key, t in state.items() if re.fullmatch(rf"blocks\.{stage}\.\d+\.attn\.sr\.weight", key))
-    return next((int(tensor.shape[-1]) for tensor in convs), 1)
-
-
-def four_stages(values: Iterable[int]) -> Four:
-    """Return four values as a tuple of known length."""
-    a, b, c, d = values
-    return a, b, c, d
 
 
 def build(checkpoint: Checkpoint) -> nn.Module:
@@ -188,7 +158,8 @@ def save(checkpoint: Checkpoint, path: Path, *, half: bool = False) -> None:
     state = {key: stored(key, tensor, half=half) for key, tensor in checkpoint.state.items()}
     try:
         # `save_file` would let nobody but its user read the file: not the user of a container that is to serve it
-        path.write_bytes(serialise(state, {**metadata.write(checkpoint.declared), "format": "pt"}))
+        facts = metadata.write(checkpoint.declared) | architecture.hidden(checkpoint.variant)
+        path.write_bytes(serialise(state, {**facts, "format": "pt"}))
     except (SafetensorError, OSError) as error:
         advice = "Is the disk full or read-only?" if path.parent.is_dir() else "Its directory does not exist."
         raise CheckpointError(f"{path}: cannot write the file. {advice}") from error

@@ -56,7 +56,7 @@ def closest(variant: Variant) -> str:
 
     def shared(row: Variant) -> int:
         pairs = zip(
-            row.dims + row.depths + row.mlp_ratios, variant.dims + variant.depths + variant.mlp_ratios, strict=True
+            row.dims + row.depths + row.mlp_ratios, variant.dims + variant.depths + variant.mlp_ratios, strict=False
         )
         return sum(mine == other for mine, other in pairs) + 2 * (row.kind == variant.kind)
 

@@ -62,8 +62,9 @@ TIMM = Format(
     rules=(
         Rule(BACKBONE + rf"(patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
         Rule(BACKBONE + rf"(pos_block\.\d\.proj\.0\.{W})", r"\1"),
+        Rule(BACKBONE + r"(pos_embeds\.\d\.weight)", r"\1"),
         Rule(BACKBONE + rf"(blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
-        Rule(BACKBONE + rf"(blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
+        Rule(BACKBONE + rf"(blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|sr\.[01]|norm)\.{W})", r"\1"),
         Rule(BACKBONE + rf"(blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
         Rule(BACKBONE + rf"(norm\.{W})", r"\1"),
         Rule(rf"(head\.{W})", r"\1"),
@@ -106,8 +107,9 @@ DENSE_HEAD = (
 AUTHORS_BACKBONE = (
     Rule(rf"(backbone\.patch_embeds\.\d\.(?:proj|norm)\.{W})", r"\1"),
     Rule(rf"(backbone\.pos_block\.\d\.proj\.0\.{W})", r"\1"),
+    Rule(r"(backbone\.pos_embeds\.\d\.weight)", r"\1"),
     Rule(rf"(backbone\.blocks\.\d\.\d+\.(?:norm1|norm2)\.{W})", r"\1"),
-    Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|norm)\.{W})", r"\1"),
+    Rule(rf"(backbone\.blocks\.\d\.\d+\.attn\.(?:q|kv|qkv|proj|sr|sr\.[01]|norm)\.{W})", r"\1"),
     Rule(rf"(backbone\.blocks\.\d\.\d+\.mlp\.(?:fc1|fc2)\.{W})", r"\1"),
     Rule(rf"(backbone\.norm_list\.\d\.{W})", r"\1"),
     Rule(rf"backbone\.(?:norm|head)\.{W}", DROP),  # left over from the classifier that the backbone was trained as

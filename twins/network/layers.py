@@ -5,13 +5,16 @@ Parameters have the names of the authors' `gvt.py` and of timm, so that their ch
 Legend: B batch · N tokens · C channels · H W map · h heads · d channels per head · w window side · n windows
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twins.network.variants import Family
+from twins.network.variants import Family, Subsampling
 
 Size = tuple[int, int]  # (height, width)
+CUBIC = -0.75  # the parameter of the bicubic kernel in PyTorch
 
 
 class PatchEmbed(nn.Module):
@@ -43,6 +46,23 @@ class PositionConv(nn.Module):
         """Return a tensor of the same shape. x: B N C over a map of `size`."""
         grid = to_map(x, size)
         return to_tokens(self.proj(grid) + grid)
+
+
+class PositionTable(nn.Module):
+    """Add a learned embedding of each position (PVT's absolute positions). Other maps get a bicubic resize of it."""
+
+    def __init__(self, dim: int, side: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim, side, side))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """Return a tensor of the same shape. x: B N C over a map of `size`."""
+        height, width = size
+        rows, columns = (cubic_shares(self.weight, self.weight.shape[1], side) for side in (height, width))
+        by_column = contiguous((self.weight @ columns.T).transpose(1, 2))  # C W side
+        table = contiguous((by_column @ rows.T).transpose(1, 2))  # C H W
+        return x + table.flatten(1).T
 
 
 class WindowAttention(nn.Module):
@@ -97,20 +117,35 @@ class WindowAttention(nn.Module):
         return (mask | inside_rows.all() | inside_columns.all()).repeat(batch, 1, 1, 1)
 
 
+def separable(dim: int, reduction: int) -> nn.Module:
+    """Return a depth-wise strided convolution and a mixture of its channels."""
+    return nn.Sequential(nn.Conv2d(dim, dim, reduction, reduction, groups=dim), nn.Conv2d(dim, dim, 1))
+
+
+SUBSAMPLINGS: dict[Subsampling, Callable[[int, int], nn.Module]] = {
+    "convolution": lambda dim, reduction: nn.Conv2d(dim, dim, reduction, reduction),
+    "separable": separable,
+    "average": lambda _, reduction: nn.AvgPool2d(reduction),
+}
+"""The functions of the paper's table 6, by channels and reduction. The paper and the released code use the first."""
+
+
 class SubsampledAttention(nn.Module):
     """Attention of every token to a sub-sampled map (the paper's GSA; `Attention` upstream).
 
-    `sr` is the upstream name of the sub-sampling convolution, which drops the remaining rows and columns.
+    `sr` is the upstream name of the sub-sampling, a convolution there. It drops the remaining rows and columns.
     """
 
-    def __init__(self, dim: int, heads: int, reduction: int, family: Family) -> None:
+    def __init__(
+        self, dim: int, heads: int, reduction: int, family: Family, subsampling: Subsampling = "convolution"
+    ) -> None:
         super().__init__()
         self.heads, self.reduction = heads, reduction
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
         if reduction > 1:
-            self.sr = nn.Conv2d(dim, dim, reduction, reduction)
+            self.sr = SUBSAMPLINGS[subsampling](dim, reduction)
             self.norm = nn.LayerNorm(dim, eps=family.reduction_eps)
 
     def forward(self, x: Tensor, size: Size, _: None) -> Tensor:
@@ -155,6 +190,22 @@ class Block(nn.Module):
         """Return a tensor of the same shape. x: B N C over a map of `size`; mask: that of the stage's windows."""
         x = x + self.attn(self.norm1(x), size, mask)
         return x + self.mlp(self.norm2(x))
+
+
+def cubic_shares(like: Tensor, old: int, new: int) -> Tensor:
+    """Return the share of each of `old` values in each of `new` ones, new × old, as PyTorch's bicubic resize has them.
+
+    Products with such matrices can be exported for any size. At the old size, the matrix is the identity.
+    """
+    at = (torch.arange(new, device=like.device, dtype=torch.float32) + 0.5) * old / new - 0.5
+    first = at.floor()
+    fraction, index = (at - first)[:, None], first[:, None] + torch.arange(-1, 3, device=like.device)  # new 4
+    distance = (fraction - torch.arange(-1, 3, device=like.device)).abs()
+    near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
+    far = CUBIC * (((distance - 5) * distance + 8) * distance - 4)
+    weights = torch.where(distance <= 1, near, far)
+    taken = index.clamp(0, old - 1)[:, :, None] == torch.arange(old, device=like.device)  # new 4 old
+    return (weights[:, :, None] * taken).sum(dim=1).to(like.dtype)
 
 
 def is_exporting() -> bool:

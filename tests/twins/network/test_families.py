@@ -6,9 +6,9 @@ import torch
 from twins.network.backbone import Backbone
 from twins.network.heads.conv import ConvNormRelu, fold
 from twins.network.layers import WindowAttention
-from twins.network.variants import Family, Variant
+from twins.network.variants import SVT_PATTERN, Family, Variant
 
-TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), window=7)
+TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), pattern=SVT_PATTERN)
 
 
 def attention(edge, size):

@@ -14,7 +14,7 @@ from twins.images.input_image import InputImage
 from twins.network.backbone import Backbone
 from twins.network.heads.fpn import FpnHead, Pyramid
 from twins.network.heads.segment import Segmenter
-from twins.network.variants import Family, Variant
+from twins.network.variants import SVT_PATTERN, Family, Variant
 from twins.preprocessing import resize_keep_ratio
 from twins.render import palette
 from twins.runtime.plan import Plan
@@ -25,7 +25,7 @@ from twins.tasks.segment import SEGMENT, SegmentOptions
 from twins.zoo import labels
 from twins.zoo.loading import Loaded
 
-TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), window=7)
+TINY = Variant((32, 64, 96, 128), (2, 1, 1, 1), (1, 2, 3, 4), (2, 2, 2, 2), pattern=SVT_PATTERN)
 LABELS = (Label("background"), Label("person"), Label("cat"), Label("Cat"))
 CARD = Card(
     name="tiny",

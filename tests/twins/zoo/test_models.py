@@ -6,7 +6,7 @@ import pytest
 
 from twins.card import Geometry
 from twins.errors import UnknownModel
-from twins.network.variants import VARIANTS
+from twins.network.variants import PUBLISHED, VARIANTS
 from twins.preprocessing import choose
 from twins.zoo.labels import shipped
 from twins.zoo.models import (
@@ -64,7 +64,7 @@ def test_an_unknown_name_gets_all_names_and_advice_on_own_files(typed):
 
 
 def test_the_table_lists_every_published_variant_with_every_head():
-    published = [f"twins_{variant}" for variant in VARIANTS if variant != "svt_nano"]
+    published = [f"twins_{variant}" for variant in PUBLISHED]
     segmenters = {f"{name}_{head}_ade20k" for name in published for head in ("fpn", "upernet")}
     detectors = {f"{name}_{head}_coco" for name in published for head in ("retinanet", "maskrcnn")}
     others = {*DEFAULT_MODELS.values(), *PUBLISHED_DETECTORS}

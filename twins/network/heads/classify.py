@@ -14,8 +14,8 @@ class Classifier(Backbone):
 
     def __init__(self, variant: Variant, family: Family, classes: int) -> None:
         super().__init__(variant, family)
-        self.norm = nn.LayerNorm(variant.dims[3], eps=family.eps)
-        self.head = nn.Linear(variant.dims[3], classes)
+        self.norm = nn.LayerNorm(variant.dims[-1], eps=family.eps)
+        self.head = nn.Linear(variant.dims[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits B K. x: B 3 H W, normalised."""
@@ -28,6 +28,6 @@ class Classifier(Backbone):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return the features B C that the last layer classifies. x: B 3 H W, normalised."""
-        *_, third = self.maps(x, count=3)
-        tokens, _ = self.stage(3, third)
+        last = self.stages - 1
+        tokens, _ = self.stage(last, self.maps(x, count=last)[-1])
         return self.norm(tokens).mean(dim=1)

@@ -19,7 +19,7 @@ from twins.network.backbone import Backbone
 from twins.network.detections import Detections, Selection, usual
 from twins.network.heads.conv import Conv
 from twins.network.heads.fpn import Pyramid
-from twins.network.variants import Family, Four
+from twins.network.variants import Family, PerStage
 
 STRIDES = (8, 16, 32, 64, 128)
 RATIOS = (0.5, 1.0, 2.0)  # of height to width
@@ -32,7 +32,7 @@ CANDIDATES = 1000  # the most boxes of a level, before suppression
 class RetinaPyramid(Pyramid):
     """A pyramid over the maps at strides 8 to 32, and two coarser maps that are convolved from the last one."""
 
-    def __init__(self, dims: Four, channels: int, *, relu: bool) -> None:
+    def __init__(self, dims: PerStage, channels: int, *, relu: bool) -> None:
         super().__init__(dims[1:], channels)
         self.relu = relu  # before the last convolution
         self.fpn_convs.extend([Conv(dims[3], channels, 3, stride=2), Conv(channels, channels, 3, stride=2)])

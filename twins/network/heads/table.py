@@ -13,7 +13,7 @@ from twins.network.heads.mask_rcnn import BoxHead, MaskHead, MaskRcnn, RoiHead, 
 from twins.network.heads.retinanet import ANCHORS, RetinaHead, RetinaNet, RetinaPyramid
 from twins.network.heads.segment import Segmenter
 from twins.network.heads.upernet import UperHead
-from twins.network.variants import Family, Variant
+from twins.network.variants import DENSE_STAGES, STAGES, Family, Variant
 
 State = Mapping[str, Tensor]
 
@@ -26,6 +26,7 @@ class Head:
     classes_in: str  # this parameter has rows for each class
     build: Callable[[Variant, Family, State], nn.Module]  # reads sizes from the shapes of the weights; raises KeyError
     per_class: int = 1  # rows of that parameter for each class
+    stages: tuple[int, ...] = (DENSE_STAGES,)  # how many the backbone may have
 
     def classes(self, state: State) -> int:
         """Return the number of classes. Raise KeyError."""
@@ -75,7 +76,7 @@ def mask_rcnn(variant: Variant, family: Family, state: State) -> nn.Module:
 
 
 HEADS: dict[HeadName, Head] = {
-    "linear": Head("head.weight", "head.weight", linear),
+    "linear": Head("head.weight", "head.weight", linear, stages=STAGES),
     "fpn": Head("decode_head.scale_heads.0.0.conv.weight", "decode_head.conv_seg.weight", fpn),
     "upernet": Head("decode_head.fpn_bottleneck.conv.weight", "decode_head.conv_seg.weight", upernet),
     "retinanet": Head("bbox_head.retina_cls.weight", "bbox_head.retina_cls.weight", retinanet, per_class=ANCHORS),

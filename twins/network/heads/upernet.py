@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from twins.network.heads.conv import ConvNormRelu, resized
 from twins.network.layers import contiguous
-from twins.network.variants import Four
+from twins.network.variants import PerStage
 
 POOLS = (1, 2, 3, 6)  # sides of the grids to which the coarsest map is pooled
 
@@ -43,7 +43,7 @@ class GridMean(nn.Module):
 class UperHead(nn.Module):
     """Pool the coarsest map, build a pyramid from it, and classify all levels together at stride 4."""
 
-    def __init__(self, dims: Four, channels: int, classes: int) -> None:
+    def __init__(self, dims: PerStage, channels: int, classes: int) -> None:
         super().__init__()
         *fine, coarsest = dims
         self.psp_modules = nn.ModuleList(
