@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPSConnection
 
 TIMEOUT_S = 4
 MOST_FRONTENDS = 64
+HOST = os.environ.get("TWINS_HOST", "127.0.0.1")
 PORT = int(os.environ.get("TWINS_HTTP_PORT", "8000"))
 
 
@@ -37,7 +38,7 @@ def with_mutual_tls() -> bool:
     for slot in range(MOST_FRONTENDS):
         with socket.socket(socket.AF_UNIX) as frontend:
             frontend.settimeout(TIMEOUT_S)
-            if frontend.connect_ex(f"\0twins-ready-{PORT}-{slot}") == 0:
+            if frontend.connect_ex(f"\0twins-ready-{HOST}-{PORT}-{slot}") == 0:
                 return frontend.recv(16) == b"ready"
     return False
 

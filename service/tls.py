@@ -3,15 +3,14 @@
 The files are read again when they change. Each connection keeps the certificate with which it began.
 """
 
-import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from service import logs
-from service.changes import EVERY_S, WatchedFiles
+from service.changes import FollowedFiles
 from service.setting_sources import flag_name
 from service.settings import Settings, SettingsError
 
@@ -42,31 +41,21 @@ class Certificates:
 
     def __init__(self, settings: Settings) -> None:
         """Raise SettingsError if the files are broken."""
-        self.settings = settings
-        self.files = WatchedFiles(*(path for name in FILES if (path := getattr(settings, name))))
+        self.files = FollowedFiles(
+            *(path for name in FILES if (path := getattr(settings, name))),
+            read=partial(read, settings),
+            problem="the new certificate is not used",
+        )
         self.current = read(settings)
 
-    def reload(self) -> bool:
-        """Read the files if they have changed, and return whether there is a new identity.
+    def replace(self, identity: Identity) -> None:
+        """Use another identity for new connections. A broken one never comes here, so the old one stays."""
+        self.current = identity
+        log.info("certificate replaced", file=str(self.files.paths[0]))
 
-        Broken files are logged once, and the old identity stays: the files may be in the middle of being replaced.
-        """
-        if not self.files.have_changed():
-            return False
-        try:
-            self.current = read(self.settings)
-        except SettingsError as error:
-            log.error("the new certificate is not used", detail=str(error))
-            return False
-        log.info("certificate replaced", file=str(self.settings.tls_certificate))
-        return True
-
-    async def follow(self, apply: Callable[[ssl.SSLContext], Awaitable[None]]) -> None:
-        """Call a function with the context of every new identity, until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            if await asyncio.to_thread(self.reload):  # in a thread, since a file system over the network may stall
-                await apply(self.current.context)
+    async def follow(self) -> None:
+        """Follow the files, until cancelled."""
+        await self.files.follow(self.replace)
 
 
 def open_certificates(settings: Settings) -> Certificates | None:

@@ -5,13 +5,14 @@ import tempfile
 import tomllib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from service import logs
-from service.changes import WatchedFiles
+from service.changes import FollowedFiles
 from service.core.keys import NAME, USUAL_SCOPES, Key, Keys, Scope, from_setting, repeated
 from service.settings import Settings, SettingsError
 
@@ -64,7 +65,7 @@ def read(path: Path) -> list[Key]:
         raise SettingsError(f"{path}: cannot read the keys: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: cannot read the keys: it is not a text file in UTF-8") from error
-    except (ValueError, msgspec.ValidationError) as error:  # none of them shows a value of the file
+    except (ValueError, OverflowError, RecursionError) as error:  # none of them shows a value of the file
         raise SettingsError(f"{path}: cannot read the keys: {error}") from error
     if name := repeated(keys):
         raise SettingsError(f"{path}: the key {name} is there twice, or its name; give each its own")
@@ -94,30 +95,30 @@ class CurrentKeys:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.files = WatchedFiles(*filter(None, [settings.keys_file]))
+        self.files = FollowedFiles(
+            *filter(None, [settings.keys_file]),
+            read=partial(load, settings),
+            problem="the keys file is broken; the keys from before are accepted",
+        )
         try:
             self.keys = load(settings)
         except SettingsError as error:
             self.keys = Keys(keys_of_setting(settings), required=True)
+            self.files.retry(error)
             log.error("the keys file is broken; none of its keys is accepted", detail=str(error))
 
     def identify(self, secret: str | None) -> Key | None:
         """Return a caller's key, or None if none is required. Raise Unauthenticated."""
         return self.keys.identify(secret)
 
-    def reload(self) -> None:
-        """Read the file again."""
-        try:
-            self.keys = load(self.settings)
-        except SettingsError as error:
-            log.error("the keys file is broken; the keys from before are accepted", detail=str(error))
-        else:
-            log.info("keys read", keys=len(self.keys.keys))
+    def replace(self, keys: Keys) -> None:
+        """Accept other keys from now on."""
+        self.keys = keys
+        log.info("keys read", keys=len(keys.keys))
 
     async def follow(self) -> None:
-        """Read the file again whenever it changes, if there is one, until cancelled."""
-        await self.files.follow(self.reload)
+        """Follow the file, until cancelled."""
+        await self.files.follow(self.replace)
 
 
 # ---------------------------------------------------------------------- writing

@@ -37,15 +37,14 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     orders = SupervisorOrders(control, settings.start_timeout_s)
     engine = Engine(settings, pool, orders)
     certificates = await read_certificates(settings, control)
-    context = certificates.current.context if certificates else None
-    web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add], context)
+    web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add], certificates)
     rpc_server = rpc.Server(engine, [servicer.add], certificates)
     try:
         async with asyncio.timeout(START_S):
             await web.start(listen(settings.host, settings.http_port))
             await rpc_server.start(settings.host, settings.grpc_port)
             if settings.tls_client_ca:
-                await readiness.serve(engine, readiness.address(settings.http_port, config.slot))
+                await readiness.serve(engine, readiness.address(settings.host, settings.http_port, config.slot))
     except (OSError, RuntimeError) as error:
         await child.report_fatal(
             control, f"cannot listen on {settings.host}: {str(error) or 'the start takes too long'}"
@@ -57,10 +56,11 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
         "worker states": asyncio.create_task(follow(control, engine, pool, orders)),
         "HTTP server": asyncio.create_task(web.wait()),
         "gRPC server": asyncio.create_task(rpc_server.wait()),
-        "keys file": asyncio.create_task(engine.keys.follow()),
     }
+    if settings.keys_file:
+        running["keys file"] = asyncio.create_task(engine.keys.follow())
     if certificates:
-        running["certificates"] = asyncio.create_task(certificates.follow(web.renew))
+        running["certificates"] = asyncio.create_task(certificates.follow())
     await wait_for_stop(stop, running)
     await drain(engine, web, rpc_server)
     pool.close()

@@ -6,21 +6,31 @@ Unix socket instead: the other programs of the container, or of the machine, may
 
 import asyncio
 
+from service import logs
 from service.core.engine import Engine
 
 READY, NOT_READY = b"ready", b"not ready"
 
+log = logs.get()
 
-def address(http_port: int, slot: int) -> str:
+
+def address(host: str, http_port: int, slot: int) -> str:
     """Return the address of the frontend in a slot. `docker/ready.py` has the same."""
-    return f"\0twins-ready-{http_port}-{slot}"
+    return f"\0twins-ready-{host}-{http_port}-{slot}"
 
 
-async def serve(engine: Engine, path: str) -> asyncio.Server:
-    """Answer every connection with one word, and close it. Raises OSError."""
+async def serve(engine: Engine, path: str) -> asyncio.Server | None:
+    """Answer every connection with one word, and close it.
+
+    Any program of the machine may have taken the address. That is logged, and the service works without the check.
+    """
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(READY if engine.ready else NOT_READY)
         writer.close()
 
-    return await asyncio.start_unix_server(answer, path)
+    try:
+        return await asyncio.start_unix_server(answer, path)
+    except OSError as error:
+        log.warning("the health check over a Unix socket cannot work", address=path[1:], detail=str(error))
+        return None

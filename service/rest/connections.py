@@ -108,9 +108,9 @@ class Connections:
 
 
 def default_limit() -> int:
-    """Return the number of connections that the limit of open files has room for."""
+    """Return the number of connections that the limit of open files has room for; 0 if there is no such limit."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return int(SHARE_OF_FILES * files)  # negative, thus without a limit, if there is none for files
+    return 0 if files == resource.RLIM_INFINITY else int(SHARE_OF_FILES * files)
 
 
 def answer(status: HTTPStatus, problem: problems.Problem, headers: dict[str, str]) -> bytes:

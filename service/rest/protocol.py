@@ -25,6 +25,7 @@ MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
 MAX_HEADERS = 128
 MAX_PIPELINED = 100  # requests that wait for the answer to an earlier one
 RESET_S = 0.05  # between two looks at whether a client has gone that has finished sending
+FINISH_S = 0.05  # between two looks at whether TLS has sent everything
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.ERROR)  # a client's faults are counted, not warned of
@@ -41,6 +42,8 @@ class Protocol(HttpToolsProtocol):
         self.engine, self.account = engine, connections
         self.head_timer = Timer(engine.settings.header_timeout_s, self.on_late_head)
         self.reset_timer = Timer(RESET_S, self.on_finished_sending)
+        self.finish_timer = Timer(FINISH_S, self.finish)
+        self.beneath: asyncio.Transport | None = None  # the transport under TLS
         self.send_timer: SendTimer
         self.logger = log
         self.peer = Peer()
@@ -95,7 +98,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the work for the client."""
         super().connection_lost(exc)
-        for timer in (self.head_timer, self.send_timer, self.reset_timer):
+        for timer in (self.head_timer, self.send_timer, self.reset_timer, self.finish_timer):
             timer.close()
         self.account.close(self)
         self.peer.leave()
@@ -125,6 +128,7 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self.send_timer.start()
+            self.finish()
         elif self.timeout_keep_alive_task:
             self.account.wait(self)
 
@@ -153,6 +157,26 @@ class Protocol(HttpToolsProtocol):
         self.account.stop_waiting(self)
         self.transport.close()
         self.send_timer.start()
+        self.finish()
+
+    def finish(self) -> None:
+        """Close the connection under TLS when TLS has sent everything, its end included.
+
+        The transport of TLS would wait for the client to confirm the end, which clients do not do over connections that
+        they keep for later. The connection would be open meanwhile without giving way to others.
+        """
+        if self.beneath is None:
+            return
+        if self.transport.get_write_buffer_size():
+            self.finish_timer.start()
+        else:
+            self.beneath.close()
+
+    def shutdown(self) -> None:
+        """Close the connection, or do so after the answer to its request, since the server stops."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.finish()
 
     def pause_writing(self) -> None:
         """Measure how fast the client fetches its answer."""

@@ -2,11 +2,10 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,12 +13,12 @@ from fastapi import FastAPI
 from service.core.engine import Engine
 from service.rest.app import build
 from service.rest.connections import Connections
+from service.rest.handshake import Handshake, Handshakes
 from service.rest.protocol import Protocol
-from service.tls import HANDSHAKE_S
+from service.tls import Certificates
 
 # how long to wait for requests over connections that are open when listening ends
 LATE_S, LONGEST_LATE_S = 0.3, 2.0
-CLOSE_S = 5.0  # for a client to confirm the end of TLS, which clients do not do over idle connections
 BACKLOG = 2048
 STRICT = [("Strict-Transport-Security", "max-age=31536000")]
 """The header by which browsers remember to use TLS, for a year."""
@@ -31,27 +30,31 @@ AddRoutes = Callable[[FastAPI, Engine], None]
 class Server(uvicorn.Server):
     """The HTTP server of one frontend."""
 
-    def __init__(self, engine: Engine, routes: Sequence[AddRoutes] = (), context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, engine: Engine, routes: Sequence[AddRoutes] = (), certificates: Certificates | None = None
+    ) -> None:
         app = build(engine)
+        self.connections = Connections(engine.settings)
         for add in routes:
             add(app, engine)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast(type[asyncio.Protocol], partial(Protocol, engine, Connections(engine.settings))),
+                http=cast(type[asyncio.Protocol], partial(Protocol, engine, self.connections)),
                 proxy_headers=False,  # see `service.rest.scope`
                 lifespan="off",
                 ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                headers=STRICT if context else [],
+                headers=STRICT if certificates else [],
                 backlog=BACKLOG,
                 timeout_keep_alive=engine.settings.idle_timeout_s,  # type: ignore[arg-type]  # any number will do
                 timeout_graceful_shutdown=max(1, round(engine.settings.grace_s)),
             )
         )
-        self.context = context
+        self.certificates = certificates
+        self.handshakes: Handshakes = set()  # of TLS, which are not complete
         self.listener: socket.socket
         self.serving: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
@@ -80,36 +83,12 @@ class Server(uvicorn.Server):
             await self.serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Accept connections, and let `start` return. uvicorn's own method sets no time limits for TLS."""
+        """Accept connections, and let `start` return."""
         await self.lifespan.startup()
-        self.servers = [await self.accept()]
+        loop = asyncio.get_running_loop()
+        self.servers = [await loop.create_server(self.protocol, sock=self.listener.dup(), backlog=BACKLOG)]
         self.started = True
         self.listening.set()
-
-    async def accept(self) -> asyncio.Server:
-        """Return a server of the event loop on a duplicate of the listening socket, with TLS if there is a context."""
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(self.protocol, sock=self.listener.dup(), backlog=BACKLOG, **self.tls)
-
-    async def renew(self, context: ssl.SSLContext) -> None:
-        """Replace the context for new connections.
-
-        A server of the event loop keeps its context and therefore gets a successor. Both have duplicates of one
-        socket, so no connection is lost that waits to be accepted.
-        """
-        if self.should_exit:
-            return
-        self.context, former = context, self.servers
-        self.servers = [await self.accept()]
-        for server in former:
-            server.close()
-
-    @property
-    def tls(self) -> dict[str, Any]:
-        """Return the arguments by which the event loop adds TLS to a connection."""
-        if self.context is None:
-            return {}
-        return {"ssl": self.context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": CLOSE_S}
 
     async def stop(self) -> None:
         """Stop, and return when every request is answered."""
@@ -123,16 +102,13 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         self.listener.close()
-        handshakes = [asyncio.create_task(self.take_over(opened)) for opened in waiting]
+        for opened in waiting:
+            with suppress(OSError):  # the client has left
+                await asyncio.get_running_loop().connect_accepted_socket(self.protocol, opened)
         await self.wait_for_late_requests()
+        for handshake in self.handshakes:
+            handshake.transport.abort()
         await super().shutdown(sockets)
-        for handshake in handshakes:
-            handshake.cancel()
-
-    async def take_over(self, opened: socket.socket) -> None:
-        """Serve a connection that was accepted here instead of by the event loop."""
-        with suppress(OSError):  # a failed handshake
-            await asyncio.get_running_loop().connect_accepted_socket(self.protocol, opened, **self.tls)
 
     async def wait_for_late_requests(self) -> None:
         """Wait for requests that are in transit: LATE_S, or LONGEST_LATE_S for connections without a request so far."""
@@ -142,12 +118,19 @@ class Server(uvicorn.Server):
             await asyncio.sleep(LATE_S / 10)  # uvicorn has no event for the start of a request
 
     def has_unused_connection(self) -> bool:
-        """Return whether any open connection has had no request."""
-        return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
+        """Return whether any open connection has had no request, or is still in its handshake."""
+        used = (getattr(connection, "cycle", None) is not None for connection in self.server_state.connections)
+        return bool(self.handshakes) or not all(used)
 
     def protocol(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
+        if self.certificates is None:
+            return self.http()
+        return Handshake(self.certificates, self.connections, self.handshakes, self.http)
+
+    def http(self) -> Protocol:
+        """Return the protocol of a connection over which requests arrive."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg,return-value]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 

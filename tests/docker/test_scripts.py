@@ -97,11 +97,12 @@ def test_a_container_is_healthy_over_tls_whatever_the_name_in_the_certificate(st
 @pytest.mark.parametrize(("word", "code"), [(b"ready", 0), (b"not ready", 1)])
 def test_a_container_with_mutual_tls_asks_the_first_frontend_that_runs(word, code):
     with socket.socket(socket.AF_UNIX) as frontend:
-        frontend.bind(readiness.address(1, 2))
+        frontend.bind(readiness.address("10.0.0.1", 1, 2))
         frontend.listen()
         with ThreadPoolExecutor(1) as thread:
             thread.submit(lambda: frontend.accept()[0].sendall(word))
-            assert run("ready.py", TWINS_HTTP_PORT="1", TWINS_TLS_CLIENT_CA="ca.pem").returncode == code
+            environ = {"TWINS_HOST": "10.0.0.1", "TWINS_HTTP_PORT": "1", "TWINS_TLS_CLIENT_CA": "ca.pem"}
+            assert run("ready.py", **environ).returncode == code
 
 
 def test_a_container_with_mutual_tls_is_not_healthy_while_no_frontend_runs():

@@ -270,8 +270,13 @@ def test_the_load_generator_speaks_tls(secure, scheme):
 
 
 def test_the_health_check_needs_no_certificate(secure):
-    _, port = secure.address("http")
-    environ = {**os.environ, "TWINS_HTTP_PORT": str(port), "TWINS_TLS_CLIENT_CA": str(secure.clients.file)}
+    host, port = secure.address("http")
+    environ = {
+        **os.environ,
+        "TWINS_HOST": host,
+        "TWINS_HTTP_PORT": str(port),
+        "TWINS_TLS_CLIENT_CA": str(secure.clients.file),
+    }
     command = [sys.executable, "-I", "-S", str(ROOT / "docker" / "ready.py")]
     assert subprocess.run(command, env=environ, check=False).returncode == 0
 

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from structlog.testing import capture_logs
 
 from service import tls
 from service.settings import Settings, SettingsError
@@ -25,17 +26,11 @@ def settings(authority) -> Settings:
     return Settings(tls_certificate=pair.certificate, tls_key=pair.key, tls_client_ca=authority.file)
 
 
-@pytest.fixture
-def logged(monkeypatch) -> list[tuple[str, str]]:
-    """Return the severities and events that are logged from now on."""
-    lines: list[tuple[str, str]] = []
-
-    class Log:
-        def __getattr__(self, severity: str):
-            return lambda event, **_: lines.append((severity, event))
-
-    monkeypatch.setattr(tls, "log", Log())
-    return lines
+async def update(certificates: tls.Certificates) -> list[tuple[str, str]]:
+    """Look at the files as each second does, and return the severities and events that are logged."""
+    with capture_logs() as lines:
+        await certificates.files.update(certificates.replace)
+    return [(line["log_level"], line["event"]) for line in lines]
 
 
 def refusal(settings: Settings) -> str:
@@ -98,40 +93,39 @@ def test_comments_in_any_language_do_not_break_a_file(settings, tmp_path):
     tls.check(settings.model_copy(update={"tls_client_ca": commented}))
 
 
-def test_files_that_have_not_changed_are_not_read_again(settings):
+async def test_files_that_have_not_changed_are_not_read_again(settings):
     certificates = tls.Certificates(settings)
     first = certificates.current
-    assert not certificates.reload()
+    await update(certificates)
     assert certificates.current is first
 
 
-def test_a_new_pair_replaces_the_old_one(settings, authority, logged):
+async def test_a_new_pair_replaces_the_old_one(settings, authority):
     certificates = tls.Certificates(settings)
     authority.issue("service")
-    assert certificates.reload()
+    assert await update(certificates) == [("info", "certificate replaced")]
     assert certificates.current.certificate == settings.tls_certificate.read_bytes()
-    assert logged == [("info", "certificate replaced")]
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"broken"), lambda path: path.unlink()])
-def test_a_broken_pair_keeps_the_old_one_and_is_logged_once(settings, logged, damage):
+async def test_a_broken_pair_keeps_the_old_one_and_is_logged_once(settings, damage):
     certificates = tls.Certificates(settings)
     first = certificates.current
     damage(settings.tls_key)
-    assert not any(certificates.reload() for _ in range(3))
+    logged = [await update(certificates) for _ in range(3)]
     assert certificates.current is first
-    assert logged == [("error", "the new certificate is not used")]
+    assert logged == [[("error", "the new certificate is not used")], [], []]
 
 
-def test_a_pair_that_is_repaired_is_used(settings, authority, logged):
+async def test_a_pair_that_is_repaired_is_used(settings, authority):
     certificates = tls.Certificates(settings)
     settings.tls_key.write_bytes(b"broken")
-    certificates.reload()
+    await update(certificates)
     authority.issue("service")
-    assert certificates.reload()
+    assert await update(certificates) == [("info", "certificate replaced")]
 
 
-def test_a_file_behind_a_link_that_moves_is_read_again(settings, authority, tmp_path):
+async def test_a_file_behind_a_link_that_moves_is_read_again(settings, authority, tmp_path):
     """Kubernetes replaces the files of a secret in this way."""
     link = tmp_path / "current"
     link.symlink_to(settings.tls_certificate.parent)
@@ -142,5 +136,5 @@ def test_a_file_behind_a_link_that_moves_is_read_again(settings, authority, tmp_
     new = tmp_path / "new"
     new.symlink_to(tmp_path / "next")
     new.replace(link)
-    assert certificates.reload()
+    await update(certificates)
     assert certificates.current.certificate == other.certificate.read_bytes()

@@ -13,7 +13,7 @@ from tests.soak.processes import address
 from tests.soak.samples import Sample, growth, take
 from tests.soak.scenario import NOTHING_LOST, Limit, Report, Scenario
 
-SHORT, LONG = 12_000, 200_000
+SHORT, LONG = 20_000, 200_000
 LONG_S = 3600.0  # over which the long form spreads its requests
 WARM_UP = 1500  # requests, in which every kind occurs
 EACH = 4  # clients of a kind

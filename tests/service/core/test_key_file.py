@@ -49,6 +49,8 @@ BROKEN = {
     "an unknown field": (f'{ONE}key = "s3cret"\n', "unknown field"),
     "a name with a space": (ONE.replace("one", "o n e"), "name"),
     "a time as a string": (f'{ONE}expires = "2027-01-01"\n', "expires must be a date"),
+    "a time before which the calendar ends": (f"{ONE}expires = 9999-12-31T23:59:00-01:00\n", "range"),
+    "a deep array": (f"{ONE}scopes = {'[' * 5000}{']' * 5000}\n", "recursion"),
     "a name twice": (ONE + TWO.replace("two", "one"), "one is there twice"),
     "a hash twice": (ONE + ONE.replace("one", "two"), "one is there twice"),
 }
@@ -79,33 +81,44 @@ def test_the_keys_of_the_setting_and_of_the_file_are_accepted(path):
     assert [keys.identify(secret).name for secret in "01"] == ["operator", "one"]
 
 
-def test_a_change_adds_and_removes_keys(path):
+async def test_a_change_adds_and_removes_keys(path):
     keys = CurrentKeys(Settings(keys_file=path))
     path.write_text(TWO)
-    keys.reload()
+    await keys.files.update(keys.replace)
     assert keys.identify("2").name == "two"
     with pytest.raises(Unauthenticated):
         keys.identify("1")
 
 
 @pytest.mark.parametrize("change", [lambda path: path.write_text("[[keys]"), lambda path: path.unlink()])
-def test_a_file_that_is_broken_after_a_change_keeps_the_old_keys_and_logs_an_error(path, change):
+async def test_a_file_that_is_broken_after_a_change_keeps_the_old_keys_and_logs_an_error(path, change):
     keys = CurrentKeys(Settings(keys_file=path))
     change(path)
     with capture_logs() as lines:
-        keys.reload()
+        await keys.files.update(keys.replace)
     assert keys.identify("1").name == "one"
     assert [line["log_level"] for line in lines] == ["error"]
 
 
-def test_a_process_that_finds_a_broken_file_accepts_none_of_its_keys_until_it_is_correct(path):
+async def test_a_process_that_finds_a_broken_file_accepts_none_of_its_keys_until_it_is_correct(path):
     path.write_text("[[keys]")
     keys = CurrentKeys(Settings(keys_file=path, api_keys=("operator:0",)))
     assert keys.identify("0").name == "operator"
     with pytest.raises(Unauthenticated):
         keys.identify("1")
     path.write_text(ONE)
-    keys.reload()
+    await keys.files.update(keys.replace)
+    assert keys.identify("1").name == "one"
+
+
+async def test_a_process_that_could_not_read_the_file_for_a_moment_accepts_its_keys_afterwards(path, monkeypatch):
+    def no_descriptor(*_: object) -> str:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.read_text", no_descriptor)
+        keys = CurrentKeys(Settings(keys_file=path))
+    await keys.files.update(keys.replace)
     assert keys.identify("1").name == "one"
 
 

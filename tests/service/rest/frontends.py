@@ -14,6 +14,7 @@ from service.processes.listening import BACKLOG, open_socket
 from service.processes.loop import Loop
 from service.rest.server import Server
 from service.settings import Settings
+from service.tls import open_certificates
 from tests.service.core.engines import FakePool
 
 LARGE_BYTES = 16 * 2**20  # far more than the buffers of the system
@@ -34,6 +35,7 @@ class Frontend:
         self.tasks: list[asyncio.Task[Any]] = []  # of a test, in the thread of the server
         self.engine: Engine
         self.pool: FakePool
+        self.server: Server
         self.loop: asyncio.AbstractEventLoop
 
     def __enter__(self) -> "Frontend":
@@ -55,7 +57,7 @@ class Frontend:
         self.loop = asyncio.get_running_loop()
         self.pool = FakePool()
         self.engine = Engine(self.settings, self.pool)
-        server = Server(self.engine, [add_large])
+        self.server = server = Server(self.engine, [add_large], open_certificates(self.settings))
         await server.start(self.listener)
         self.started.set()
         await self.stopped.wait()
