@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import cast
 
 from service import metrics
 from service.rest.connections import Connections, Reason
@@ -41,10 +42,22 @@ class Handshake(asyncio.Protocol):
         self.pending.add(self)
         self.task = asyncio.create_task(self.run(self.certificates.current.context))
         self.task.add_done_callback(self.forget)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self.feed)  # behind what `start_tls` schedules in the first step of the task
 
     def data_received(self, data: bytes) -> None:
-        """Keep what arrives in the same step of the event loop as the end of the handshake, such as a large upload."""
+        """Keep what arrives before TLS starts, or in one step of the event loop with the end of the handshake."""
         self.early.append(bytes(data))
+
+    def feed(self) -> None:
+        """Pass to TLS what has arrived before it started, and before more of it is read."""
+        protocol = cast(asyncio.BufferedProtocol, self.transport.get_protocol())
+        early, self.early = self.early, []
+        if protocol is not self and not self.transport.is_closing():
+            for data in early:
+                buffer = protocol.get_buffer(len(data))
+                buffer[: len(data)] = data
+                protocol.buffer_updated(len(data))
 
     async def run(self, context: ssl.SSLContext) -> None:
         """Complete the handshake, and pass the connection on. A failure closes the connection and is not logged."""
