@@ -49,12 +49,12 @@ class Certificates:
         self.current = read(settings)
 
     def replace(self, identity: Identity) -> None:
-        """Use another identity for new connections. A broken one never comes here, so the old one stays."""
+        """Set the identity for new connections. A broken one never comes here, so the old one stays."""
         self.current = identity
         log.info("certificate replaced", file=str(self.files.paths[0]))
 
     async def follow(self) -> None:
-        """Follow the files, until cancelled."""
+        """Read the files again whenever they change, until cancelled."""
         await self.files.follow(self.replace)
 
 

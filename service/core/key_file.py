@@ -117,7 +117,7 @@ class CurrentKeys:
         log.info("keys read", keys=len(keys.keys))
 
     async def follow(self) -> None:
-        """Follow the file, until cancelled."""
+        """Read the file again whenever it changes, until cancelled."""
         await self.files.follow(self.replace)
 
 

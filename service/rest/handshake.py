@@ -60,7 +60,7 @@ class Handshake(asyncio.Protocol):
                 protocol.buffer_updated(len(data))
 
     async def run(self, context: ssl.SSLContext) -> None:
-        """Complete the handshake, and pass the connection on. A failure closes the connection and is not logged."""
+        """Start the handshake, and pass the connection on. A failure closes the connection and is not logged."""
         if self.transport.is_closing():
             return
         start = partial(asyncio.get_running_loop().start_tls, self.transport, self, context, server_side=True)
@@ -70,7 +70,7 @@ class Handshake(asyncio.Protocol):
                 self.pass_on(secure)
 
     def pass_on(self, secure: asyncio.Transport) -> None:
-        """Let the next protocol take over."""
+        """Return the connection to the event loop with the protocol that reads requests."""
         self.account.close(self)
         protocol = self.follow()
         protocol.beneath = self.transport
