@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import Any
 
 from service import metrics
 from service.rest.connections import Connections, Reason
@@ -51,7 +51,7 @@ class Handshake(asyncio.Protocol):
 
     def feed(self) -> None:
         """Pass to TLS what has arrived before it started, and before more of it is read."""
-        protocol = cast(asyncio.BufferedProtocol, self.transport.get_protocol())
+        protocol: Any = self.transport.get_protocol()  # one with buffers, which the stubs do not know
         early, self.early = self.early, []
         if protocol is not self and not self.transport.is_closing():
             for data in early:
