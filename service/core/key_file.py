@@ -25,8 +25,8 @@ log = logs.get()
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key in the file."""
 
-    name: Annotated[str, msgspec.Meta(pattern=f"^{NAME}$")]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    name: Annotated[str, msgspec.Meta(pattern=rf"^{NAME}\Z")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = USUAL_SCOPES
     expires: Any = None  # a date or a time, which msgspec cannot tell apart
 
@@ -59,7 +59,7 @@ def in_utc(value: object) -> datetime | None:
 def read(path: Path) -> list[Key]:
     """Return the keys of a file. Raise SettingsError."""
     try:
-        document = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Document)
+        document = msgspec.convert(tomllib.loads(path.read_text("utf-8-sig")), Document)
         keys = [entry.key() for entry in document.keys]
     except OSError as error:
         raise SettingsError(f"{path}: cannot read the keys: {error.strerror or error}") from error
@@ -146,5 +146,5 @@ def write(path: Path, keys: Iterable[Key]) -> None:
 def render(key: Key) -> str:
     """Return a key as a part of the file."""
     scopes = ", ".join(f'"{scope}"' for scope in key.scopes)
-    expires = f"expires = {key.expires:%Y-%m-%dT%H:%M:%SZ}\n" if key.expires else ""
+    expires = f"expires = {key.expires.replace(tzinfo=None).isoformat(timespec='seconds')}Z\n" if key.expires else ""
     return f'[[keys]]\nname = "{key.name}"\nsha256 = "{key.digest.hex()}"\nscopes = [{scopes}]\n{expires}'

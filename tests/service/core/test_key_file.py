@@ -40,6 +40,17 @@ def test_a_key_expires_at_a_date_or_a_time_in_utc(path, text, hour):
     assert key_file.read(path)[0].expires == datetime(2027, 1, 1, hour, tzinfo=UTC)
 
 
+def test_what_is_written_can_be_read(path):
+    keys = [Key("old", digest("old"), ("infer",), datetime(999, 1, 2, 3, 4, 5, tzinfo=UTC))]
+    key_file.write(path, keys)
+    assert key_file.read(path) == keys
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(path):
+    path.write_text(ONE, "utf-8-sig")
+    assert [key.name for key in key_file.read(path)] == ["one"]
+
+
 BROKEN = {
     "no TOML": ("[[keys]\n", "line 1"),
     "no hash": ('[[keys]]\nname = "one"\n', "sha256"),
@@ -48,6 +59,8 @@ BROKEN = {
     "no scope": (f"{ONE}scopes = []\n", "scopes"),
     "an unknown field": (f'{ONE}key = "s3cret"\n', "unknown field"),
     "a name with a space": (ONE.replace("one", "o n e"), "name"),
+    "a line break behind a name": (ONE.replace('"one"', '"one\\n"'), "name"),
+    "a line break behind a hash": (ONE.replace('"\n', '\\n"\n', 2).replace("one\\n", "one"), "sha256"),
     "a time as a string": (f'{ONE}expires = "2027-01-01"\n', "expires must be a date"),
     "a time before which the calendar ends": (f"{ONE}expires = 9999-12-31T23:59:00-01:00\n", "range"),
     "a deep array": (f"{ONE}scopes = {'[' * 5000}{']' * 5000}\n", "recursion"),
