@@ -185,6 +185,7 @@ MODEL = SimpleNamespace(card=SimpleNamespace(task="classify"))
 WARM_UP_SIZES = BatchRunner(MODEL, "cpu", max_batch=8).sizes()
 CLASSES = {name: classes for (_, classes), name in labels.ASSUMED.items()}
 LARGEST_MB = preparation.PREPARE_BYTES * Limits.max_pixels // 10**6
+FEW_CALLS = [rpc_limits.limits_by_kind(Settings())[kind] for kind in ("keyless", "probe")]
 AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
 
 
@@ -199,7 +200,8 @@ AFTER_GRACE_S = supervisor.MARGIN_S + supervisor.KILL_AFTER_S
         (OPERATIONS, f"batches of {', '.join(map(str, WARM_UP_SIZES[:3]))} and so on"),
         (GRPC, f"while {stream.WIDTH} answers wait"),
         (SECURITY, f"{preparation.PREPARE_BYTES} bytes per pixel are reserved: {LARGEST_MB} MB"),
-        (GRPC, f"more than {rpc_limits.FRAMING_BYTES // 2**10} KiB beyond"),
+        (GRPC, f"more than {rpc_limits.FRAMING_BYTES // 2**10} KiB beyond `--max-body-bytes`"),
+        *((GRPC, f"| {most.in_all} | {most.per_address} | {most.receive_s:g} s |") for most in FEW_CALLS),
         (SECURITY, f"While a mask is finished, {pipeline.FINISH_BYTES} bytes per pixel"),
         (CHECKPOINTS, f"`blocks.0.0.norm1.weight` | {TIMM.crop} |"),
         (CHECKPOINTS, f"`stages.0.0.norm1.weight` | {MMPRETRAIN.crop} |"),
