@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import socket
-import struct
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -179,19 +178,6 @@ def test_a_request_behind_which_another_one_breaks_off_is_answered(frontend):
         assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         frontend.do(frontend.pool.gate.set)
         assert rest(connection).startswith(b"HTTP/1.1 200")
-
-
-def test_pipelined_requests_of_a_client_that_has_left_are_no_errors_of_the_service(frontend):
-    before = counted(metric_series.REQUESTS, code="internal")
-    document = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-    for _ in range(3):
-        with frontend.connect(60 * document, receive_bytes=4096) as connection:
-            wait_until(lambda: connection.recv(1, socket.MSG_PEEK), what="the first answer")
-            # an end of the connection that its system reports at once, while answers are being sent
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with frontend.connect(LIVE) as other:
-        assert status(other) == 200
-    assert counted(metric_series.REQUESTS, code="internal") == before
 
 
 def test_pipelined_requests_of_a_client_that_has_finished_sending_are_all_answered(frontend):
