@@ -1,8 +1,6 @@
 """The metrics of a process survive the deletion of its files."""
 
-import os
-import subprocess
-import sys
+from tests.service.counting import printed_by
 
 SCRIPT = """
 import shutil, sys
@@ -23,15 +21,7 @@ ONE = "next(folder.glob('counter_*.db')).unlink()"
 
 def shown_after(delete: str, folder) -> str:
     """Return the metrics after the files were deleted that way and one more request was counted."""
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(delete=delete), str(folder)],
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return ran.stdout
+    return printed_by(SCRIPT.format(delete=delete), folder)
 
 
 def test_counters_and_gauges_survive_the_deletion_of_the_folder(tmp_path):

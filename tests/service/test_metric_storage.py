@@ -1,8 +1,5 @@
 """The metrics of a process on a disk that is full: nothing kills the process, and nothing is lost but for a time."""
 
-import os
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -11,6 +8,7 @@ from service import metric_storage
 from service.metric_files import write_whole
 from service.metric_storage import SIZE, Storage
 from tests.disk import small_disk
+from tests.service.counting import printed_by
 
 SCRIPT = """
 import sys
@@ -41,15 +39,7 @@ print(*full, *values())
 
 def run(folder, *, before: str) -> list[str]:
     """Return the number and the sum of the request counters on the full disk and after that."""
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(before=before), str(folder)],
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return ran.stdout.splitlines()[-1].split()
+    return printed_by(SCRIPT.format(before=before), folder).splitlines()[-1].split()
 
 
 @pytest.fixture
