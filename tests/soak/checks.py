@@ -10,4 +10,5 @@ def check(scenario: Scenario) -> None:
     if reason := scenario.missing():
         pytest.skip(f"needs {reason}")
     report = scenario.measure(short=True)
-    assert scenario.broken(report, Limit.passes) == [], report
+    broken = scenario.broken(report, Limit.passes)
+    assert not broken, f"{', '.join(broken)}; {report}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 from tests.server import Server, wait_until
-from tests.soak.clients import Ask
+from tests.soak.clients import PATIENT, Ask
 from tests.soak.images import BROKEN, SMALL
 from tests.soak.load import Load, codes
 from tests.soak.processes import address
@@ -40,11 +40,12 @@ def mixed() -> list[Ask]:
 
 def serve_days(service: Server, requests: int) -> Report:
     """Send mixed requests, and compare what is held when nothing is in flight before and after."""
+    ask_for_all(service)
     run(service, WARM_UP, 0.0)
     before = take(service, 0, 0)
     spread_s = LONG_S if requests >= LONG else 0.0
     load, samples = run(service, requests, spread_s)
-    # a rare request over a rare protocol makes its series when it occurs first, which the warm-up may be too short for
+    # the service notices a client that hangs up early or late, and each of these makes its series when it occurs first
     before = replace(before, series=samples[len(samples) // 2].series)
     after = settled(service, before)
     unexpected = sum(number for code, number in codes(load.outcomes).items() if code not in EXPECTED)
@@ -59,8 +60,15 @@ def serve_days(service: Server, requests: int) -> Report:
     return replace(load.report(**figures), samples=samples)
 
 
+def ask_for_all(service: Server) -> None:
+    """Send each kind of request over each protocol, since its first occurrence makes its series of metrics."""
+    for kind in PATIENT:
+        with Load(address(service), kinds=(kind,), each=1, asks=list(SHARES)) as load:
+            wait_until(lambda load=load: len(load.outcomes) >= len(SHARES), timeout_s=60)
+
+
 def run(service: Server, requests: int, spread_s: float) -> tuple[Load, list[Sample]]:
-    """Send requests, spread over some time or at once, and sample the processes."""
+    """Send requests, spread over some time or at once, and sample the processes. Those who hang up ask for classes."""
     pause_s, samples, began = 5 * EACH * spread_s / requests, [], time.monotonic()
     patient = Load(address(service), each=EACH, asks=mixed(), pause_s=pause_s)
     with patient, Load(address(service), kinds=("hang-ups",), each=1, pause_s=max(0.2, pause_s)) as others:
@@ -106,8 +114,10 @@ SCENARIOS = (
         long_s=round(LONG_S) + 60,
         limits=(
             *NOTHING_LOST,
-            *(Limit(name, most=0) for name in ("unexpected", "descriptors_more", "files_more", "series_more")),
-            Limit("threads_more", most=0),
+            *(Limit(name, most=0) for name in ("unexpected", "files_more")),
+            # in a short form a pool may start its last thread late, and a rare outcome may make its series late
+            *(Limit(name, most=0, in_tests=5) for name in ("descriptors_more", "series_more")),
+            Limit("threads_more", most=0, in_tests=0.1),
             Limit("memory_growth", most=0.02, in_tests=0.1),
         ),
     ),
