@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service import logs, metrics
+from service.access.key_file import CurrentKeys
+from service.access.keys import Scope, check_scope
+from service.access.quotas import Quotas
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Caller, Outcome
 from service.core.inputs import Input
-from service.core.key_file import CurrentKeys
-from service.core.keys import Scope, check_scope
 from service.core.memory import MemoryBudget
 from service.core.order_log import log_order
 from service.core.orders import Action, IndexEntry, Orders, Requested
 from service.core.pipeline import Pipeline
 from service.core.pool import Pool, no_worker
-from service.core.quotas import Quotas
 from service.core.request_log import log_request
 from service.cores import shares
 from service.errors import (

@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from service.core import key_file
-from service.core.keys import SCOPES, Key, digest
+from service.access import key_file
+from service.access.keys import SCOPES, Key, digest
 from service.pb.inference import grpc_service_pb2 as oip
 from service.pb.inference import grpc_service_pb2_grpc as oip_grpc
 from service.pb.twins.v1 import twins_pb2 as pb
