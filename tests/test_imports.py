@@ -167,6 +167,7 @@ def test_programs_that_replace_the_worker_import_no_metrics_before_their_folder_
 ONE_PLACE = {
     ("fastapi", "starlette"): [
         "service/rest/*.py",
+        "service/rest/openapi/*.py",
         "service/oip/*.py",
         "service/dialects/*.py",
         "service/web/*.py",
