@@ -2,6 +2,7 @@
 
 import asyncio
 
+from service.rest.scope import BUFFER_BYTES
 from service.rest.timeouts import Act, SendTimer, Timer
 
 FINISH_S = 0.05  # between two looks at whether TLS has sent everything
@@ -17,7 +18,7 @@ class Ending:
         self, transport: asyncio.Transport, beneath: asyncio.Transport | None, send_timeout_s: float, on_slow: Act
     ) -> None:
         self.transport, self.beneath = transport, beneath
-        self.send_timer = SendTimer(transport, send_timeout_s, on_slow)
+        self.send_timer = SendTimer([transport, *filter(None, [beneath])], send_timeout_s, on_slow)
         self.finish_timer = Timer(FINISH_S, self.finish)
 
     def close(self) -> None:
@@ -43,13 +44,18 @@ class Ending:
         else:
             self.beneath.close()
 
-    def pause(self) -> None:
-        """Measure how fast the client fetches its answer, since much of it waits."""
-        self.send_timer.start()
+    def measure(self) -> None:
+        """Measure how fast the client fetches its answer, if any of it waits.
+
+        The transport of TLS says nothing of a client that is slow: it passes on all that it has, however much waits
+        beneath it.
+        """
+        if self.send_timer.buffered_bytes:
+            self.send_timer.start()
 
     def resume(self) -> None:
-        """Stop measuring, since the client has fetched most of its answer."""
-        if not self.transport.is_closing():
+        """Stop measuring if the client has fetched most of its answer."""
+        if not self.transport.is_closing() and self.send_timer.buffered_bytes < BUFFER_BYTES:
             self.send_timer.cancel()
 
     def forget(self) -> None:

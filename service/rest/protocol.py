@@ -102,6 +102,7 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection of a client that has only finished sending, until it has its answers."""
         newest = self.cycle
+        self.ending.measure()  # the event loop closes the connection once everything is fetched
         if self.scheme == "https" or not self.has_request or newest.more_body:
             return False
         newest.keep_alive = False
@@ -124,7 +125,9 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self.ending.wait()
-        elif self.timeout_keep_alive_task:
+            return
+        self.ending.measure()
+        if self.timeout_keep_alive_task:
             self.account.wait(self)
 
     def timeout_keep_alive_handler(self) -> None:
@@ -156,12 +159,12 @@ class Protocol(HttpToolsProtocol):
         """Close the connection, or do so after the answer to its request, since the server stops."""
         super().shutdown()
         if self.transport.is_closing():
-            self.ending.finish()
+            self.ending.wait()
 
     def pause_writing(self) -> None:
         """Measure how fast the client fetches its answer."""
         super().pause_writing()
-        self.ending.pause()
+        self.ending.measure()
 
     def resume_writing(self) -> None:
         """Resume sending, since the client has fetched most of its answer."""
