@@ -167,6 +167,7 @@ def test_programs_that_replace_the_worker_import_no_metrics_before_their_folder_
 ONE_PLACE = {
     ("fastapi", "starlette"): [
         "service/rest/*.py",
+        "service/rest/openapi/*.py",
         "service/oip/*.py",
         "service/dialects/*.py",
         "service/web/*.py",
@@ -220,7 +221,7 @@ TASK_MODULES = [
 
 
 @pytest.mark.parametrize(
-    "folder", ["service/core", "service/decoding", "service/ipc", "service/processes", "service/rest"]
+    "folder", ["service/access", "service/core", "service/decoding", "service/ipc", "service/processes", "service/rest"]
 )
 def test_code_for_all_tasks_names_no_task(folder):
     importing = {file for file in importers(*TASK_MODULES) if file.startswith(f"{folder}/")}
@@ -275,8 +276,13 @@ def test_the_environment_is_read_in_one_module():
     assert readers == {"service/environment.py"}
 
 
+def test_access_knows_no_calls_no_protocols_and_no_processes():
+    layers = [f"service.{name}" for name in ("core", "decoding", "ipc", "processes", "rest", "rpc", "oip", "dialects")]
+    assert not {file for file in importers(*layers) if file.startswith("service/access/")}
+
+
 WALL_CLOCK = {
-    "service/core/keys.py",  # when a key expires
+    "service/access/keys.py",  # when a key expires
     "service/logs.py",  # the times of log lines
     "service/metrics.py",  # when a request was answered, as Prometheus wants it
     "service/processes/supervisor.py",  # until when a shutdown lasts, likewise

@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from service.core import key_file
-from service.core.keys import NAME, SCOPES, USUAL_SCOPES, Key, Scope, digest
+from service.access import key_file
+from service.access.keys import NAME, SCOPES, USUAL_SCOPES, Key, Scope, digest
 from service.settings import SettingsError
 
 BYTES = 32  # of a key, from the system's random numbers

@@ -8,7 +8,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from service import tls
-from service.core import key_file
+from service.access import key_file
 from service.environment import METRICS_FOLDER, PREFIX, set_variable
 from service.processes import listening, runtime_folder
 from service.processes.models import parse_references

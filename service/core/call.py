@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from service.core.address import network_of, parse
+from service.access.address import network_of, parse
 from service.core.batcher import USUAL_PRIORITY
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service import logs, metrics
+from service.access.key_file import CurrentKeys
+from service.access.keys import Key, Scope, check_scope
+from service.access.quotas import Quotas
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Caller, Outcome
 from service.core.inputs import Input
-from service.core.key_file import CurrentKeys
-from service.core.keys import Scope, check_scope
 from service.core.memory import MemoryBudget
 from service.core.order_log import log_order
 from service.core.orders import Action, IndexEntry, Orders, Requested
 from service.core.pipeline import Pipeline
 from service.core.pool import Pool, no_worker
-from service.core.quotas import Quotas
 from service.core.request_log import log_request
 from service.cores import shares
 from service.errors import (
@@ -247,9 +247,13 @@ class Engine:
 
     def check_key(self, caller: Caller, scope: Scope, outcome: Outcome) -> None:
         """Record whose key a caller has. Raise Unauthenticated for none that is known, Forbidden without the scope."""
+        check_scope(self.identify(caller, outcome), scope)
+
+    def identify(self, caller: Caller, outcome: Outcome) -> Key | None:
+        """Record whose key a caller has, and return it; None if none is required. Raise Unauthenticated."""
         key = self.keys.identify(caller.key)
         outcome.key_name = key.name if key else ""
-        check_scope(key, scope)
+        return key
 
     def served(self) -> list[Card]:
         """Return the cards of all models. Raise Unavailable while loading.

@@ -8,8 +8,21 @@ import msgspec
 from service.dialects import huggingface, sagemaker, torchserve, vertex
 from service.errors import ServiceError
 from service.examples import ANSWERS, IMAGE, IMAGE_FILE, MODEL_NAME, example, rendered
-from service.rest import documents, problems
-from service.rest.documents import ANY_IMAGE, BINARY, FILE, FORM, HEADERS, OF_IMAGES, OF_RUNS, TIMING
+from service.rest import problems
+from service.rest.openapi import parts
+from service.rest.openapi.parts import (
+    ANY_IMAGE,
+    BINARY,
+    FILE,
+    FORM,
+    HEADERS,
+    REFERENCE,
+    TEXT,
+    TIMING,
+    answer,
+    path_parameter,
+)
+from service.rest.openapi.refusals import OF_IMAGES, OF_RUNS, refusals
 from service.rest.problems import MEDIA_TYPE, Problem
 from service.rest.wire import Failure, Status
 from twins.card import FIRST_VERSION
@@ -17,7 +30,7 @@ from twins.render import RENDERERS
 from twins.render.renderer import JSON
 
 TYPES = (huggingface.Body, vertex.Body)
-(*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=documents.REFERENCE)
+(*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
 SCHEMA = dict(zip(TYPES, REFERENCES, strict=True))
 
 TASKS = tuple(huggingface.TASKS.values())
@@ -75,7 +88,7 @@ def success(schemas: Iterable[Mapping[str, Any]], answers: Mapping[str, Any]) ->
 
 def in_format(name: str) -> dict[str, Any]:
     """Return the description of an answer in a format of our own paths."""
-    schemas = [documents.SCHEMA[RENDERERS[task][name].document] for task in TASKS]
+    schemas = [parts.SCHEMA[RENDERERS[task][name].document] for task in TASKS]
     return success(schemas, {task: ANSWERS[task][name] for task in TASKS})
 
 
@@ -83,12 +96,12 @@ TorchServeBox = Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
 TORCHSERVE_SCHEMAS = (
     msgspec.json.schema(dict[str, float]),
     msgspec.json.schema(list[dict[str, float | TorchServeBox]]),
-    documents.SCHEMA[torchserve.FORMS["segment"].document],
+    parts.SCHEMA[torchserve.FORMS["segment"].document],
 )
 TORCHSERVE_ANSWERS = {task: rendered(task, renderer, JSON) for task, renderer in torchserve.FORMS.items()}
 
 OWN_ANSWERS = in_format("json")["content"][JSON]["schema"]["anyOf"]
-VERTEX_ENTRY = {"anyOf": [*OWN_ANSWERS, documents.SCHEMA[Failure]]}
+VERTEX_ENTRY = {"anyOf": [*OWN_ANSWERS, parts.SCHEMA[Failure]]}
 VERTEX_SCHEMA = {
     "type": "object",
     "required": ["predictions"],
@@ -104,7 +117,7 @@ def form(error: ServiceError, request_id: str) -> Problem:
 
 def refused(*kinds: type[ServiceError]) -> dict[str, Any]:
     """Return the responses with these errors."""
-    return documents.refusals(kinds, form, documents.SCHEMA[Problem], MEDIA_TYPE)
+    return refusals(kinds, form, parts.SCHEMA[Problem], MEDIA_TYPE)
 
 
 # ---------------------------------------------------------------------- operations
@@ -125,7 +138,7 @@ TORCHSERVE = operation(
 )
 SAGEMAKER = operation({FORM: file_form(sagemaker.PART), **FILES}, in_format("json"), *OF_RUNS)
 SAGEMAKER["parameters"] = [
-    {"name": "X-Amzn-SageMaker-Target-Model", "in": "header", "schema": documents.TEXT, "example": MODEL_NAME},
+    {"name": "X-Amzn-SageMaker-Target-Model", "in": "header", "schema": TEXT, "example": MODEL_NAME},
     *HEADERS,
 ]
 VERTEX = operation(
@@ -135,8 +148,8 @@ VERTEX = operation(
 )
 PING = {
     "responses": {
-        "200": documents.answer(Status, "The service is ready", healthy=Status("Healthy")),
-        "503": documents.answer(Status, "The service is loading or stopping", unhealthy=Status("Unhealthy")),
+        "200": answer(Status, "The service is ready", healthy=Status("Healthy")),
+        "503": answer(Status, "The service is loading or stopping", unhealthy=Status("Unhealthy")),
     }
 }
 
@@ -150,10 +163,8 @@ OPERATIONS: Mapping[Callable[..., Any], dict[str, Any]] = {
 """The description of each handler's operation."""
 
 PARAMETERS = {
-    "model": documents.path_parameter("model", MODEL_NAME),
-    "version": documents.path_parameter("version", f"{FIRST_VERSION}.0"),
-    "task": documents.path_parameter(
-        "task", "image-classification", {**documents.TEXT, "enum": list(huggingface.TASKS)}
-    ),
+    "model": path_parameter("model", MODEL_NAME),
+    "version": path_parameter("version", f"{FIRST_VERSION}.0"),
+    "task": path_parameter("task", "image-classification", {**TEXT, "enum": list(huggingface.TASKS)}),
 }
 """The parameters of paths, by name."""

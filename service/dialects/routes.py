@@ -10,7 +10,7 @@ from service.core.engine import Engine
 from service.dialects import documents, huggingface, sagemaker, torchserve, vertex
 from service.errors import ServiceError
 from service.rest import problems, scope
-from service.rest.documents import at
+from service.rest.openapi.parts import at
 from service.settings import Settings
 
 Handler = Callable[[Request, Engine], Awaitable[Response]]

@@ -21,8 +21,8 @@ from service.oip.json_form import BINARY as BINARY_OUTPUT
 from service.oip.json_form import BINARY_SIZE, CLASSIFICATION, LENGTH_HEADER, Wanted, encode
 from service.oip.statistics import Duration, ModelTotals
 from service.oip.tensors import BYTES, numbers, texts
-from service.rest import documents
-from service.rest.documents import BINARY, FILE, HEADERS, OF_A_MODEL, OF_BODIES, OF_MODELS, OF_RUNS, TIMING
+from service.rest.openapi.parts import BINARY, FILE, HEADERS, REFERENCE, TIMING, path_parameter
+from service.rest.openapi.refusals import OF_A_MODEL, OF_BODIES, OF_MODELS, OF_RUNS, refusals
 from service.settings import Settings
 from twins.card import FIRST_VERSION
 from twins.render.renderer import JSON
@@ -32,7 +32,7 @@ TYPES = (
     *(forms.ModelMetadata, forms.ModelConfiguration, forms.Statistics, list[forms.VersionEntry], forms.Index),
     *(forms.InferenceRequest, forms.InferenceAnswer),
 )
-(*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=documents.REFERENCE)
+(*REFERENCES,), SCHEMAS = msgspec.json.schema_components(TYPES, ref_template=REFERENCE)
 SCHEMA = dict(zip(TYPES, REFERENCES, strict=True))
 
 # ---------------------------------------------------------------------- requests
@@ -147,7 +147,7 @@ def form(error: ServiceError, request_id: str) -> forms.Refusal:
 
 def refused(*kinds: type[ServiceError]) -> dict[str, Any]:
     """Return the responses with these errors."""
-    return documents.refusals(kinds, form, SCHEMA[forms.Refusal], JSON)
+    return refusals(kinds, form, SCHEMA[forms.Refusal], JSON)
 
 
 def not_ready() -> dict[str, Any]:
@@ -235,7 +235,7 @@ INFER = operation(inferred(), refused(*OF_RUNS), requestBody=INFER_BODY)
 INFER["parameters"] = [LENGTH, *HEADERS]
 
 PARAMETERS = {
-    "model": documents.path_parameter("model", MODEL_NAME),
-    "version": documents.path_parameter("version", FIRST_VERSION),
+    "model": path_parameter("model", MODEL_NAME),
+    "version": path_parameter("version", FIRST_VERSION),
 }
 """The parameters of paths, by name."""

@@ -20,7 +20,7 @@ from service.oip.json_form import LENGTH_HEADER, encode, parse
 from service.rest import problems, scope
 from service.rest.body import check_encoding, check_length, read
 from service.rest.caller import caller_of
-from service.rest.documents import at
+from service.rest.openapi.parts import at
 from service.rest.peer import PEER
 from service.rest.wire import server_timing
 from twins.card import Card

@@ -5,7 +5,7 @@ It sends the messages to the workers, and waits until the frontends have answere
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from service import logs
@@ -15,6 +15,7 @@ from service.ipc.transport import ServerSocket
 from service.processes.daemon import in_daemon_thread
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
+from service.processes.slots import Slots
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
@@ -28,7 +29,7 @@ class ModelControl:
         self,
         models: ServedModels,
         control: ServerSocket,
-        slots: Mapping[str, ProcessSlot],
+        slots: Slots,
         publish: Callable[[], Awaitable[None]],
     ) -> None:
         self.models, self.control, self.slots, self.publish = models, control, slots, publish
@@ -75,9 +76,7 @@ class ModelControl:
     async def until_everywhere(self, key: str) -> None:
         """Return when all workers that are ready have a model, or it is withdrawn."""
         while key in self.models.wanted and not all(
-            key in slot.models and slot.models[key].state == "ready"
-            for slot in self.slots.values()
-            if slot.is_worker and slot.ready
+            key in slot.models and slot.models[key].state == "ready" for slot in self.slots.ready_workers
         ):
             await self.changed.wait()
 
@@ -154,7 +153,7 @@ class ModelControl:
 
     async def finish(self) -> None:
         """Unload the models that no frontend needs anymore."""
-        frontends = [slot for slot in self.slots.values() if slot.ready and not slot.is_worker]
+        frontends = self.slots.ready_frontends
         for key in tuple(self.models.draining):
             if all(key in slot.released for slot in frontends):
                 self.models.remove(key)
@@ -167,9 +166,8 @@ class ModelControl:
 
     async def update_workers(self) -> None:
         """Send all workers the changes that they must make."""
-        for slot in self.slots.values():
-            if slot.is_worker:
-                await self.update(slot)
+        for slot in self.slots.workers:
+            await self.update(slot)
 
     async def update(self, slot: ProcessSlot) -> None:
         """Send one worker the changes that it must make. A worker that is not ready gets them when it is."""

@@ -3,25 +3,18 @@
 import asyncio
 import signal
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 from service import limits, logs, metrics
 from service.cores import shares
-from service.errors import Internal, ServiceError
 from service.ipc.messages import (
     DeviceChosen,
     Fatal,
     FrontendGone,
     Heartbeat,
-    LoadModel,
     ModelOrder,
-    ModelOrderDone,
     Ready,
     Released,
     Stop,
-    UnloadModel,
-    WorkerInfo,
     WorkerModels,
     WorkerStates,
     address,
@@ -32,10 +25,12 @@ from service.processes.child import CONTROL, Attempt, settings_with_keys
 from service.processes.ending import wait_or_kill, wait_until_set
 from service.processes.listening import reserve
 from service.processes.model_control import ModelControl
+from service.processes.model_orders import ModelOrders
 from service.processes.repository import ModelRepository
 from service.processes.runtime_folder import RuntimeFolder
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
+from service.processes.slots import Slots
 from service.settings import Settings
 from twins.zoo.models import ModelReference
 
@@ -53,33 +48,27 @@ class Supervisor:
     def __init__(self, settings: Settings, folder: RuntimeFolder, models: tuple[ModelReference, ...]) -> None:
         self.settings, self.folder, self.models = settings, folder, ServedModels(models)
         self.control = ServerSocket(address(folder.path, CONTROL))
-        self.slots: dict[str, ProcessSlot] = {}
+        self.slots = Slots()
         self.supervising: dict[str, asyncio.Task[None]] = {}
         self.model_control = ModelControl(self.models, self.control, self.slots, self.publish)
         self.repository = ModelRepository(settings.model_repository, models, self.model_control)
-        self.requests: set[asyncio.Task[None]] = set()
+        self.orders = ModelOrders(self.control, self.model_control, self.repository, self.on_broken)
         self.stopping = asyncio.Event()
         self.kill_now = asyncio.Event()
         self.workers_stopping = asyncio.Event()
         self.code = EXIT_OK
         self.announced = False
 
-    @property
-    def workers(self) -> list[ProcessSlot]:
-        """Return the slots of the workers."""
-        return [slot for slot in self.slots.values() if slot.is_worker]
-
-    @property
-    def frontends(self) -> list[ProcessSlot]:
-        """Return the slots of the frontends."""
-        return [slot for slot in self.slots.values() if not slot.is_worker]
-
     async def run(self) -> int:
         """Serve until a signal stops the service, and return the exit code."""
         loop = asyncio.get_running_loop()
         for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(kind, self.on_signal)
-        jobs = [self.listen(), self.keep_folder(), health.watch(lambda: self.workers, self.settings, self.publish)]
+        jobs = [
+            self.listen(),
+            self.keep_folder(),
+            health.watch(lambda: self.slots.workers, self.settings, self.publish),
+        ]
         if self.settings.model_repository and self.settings.model_poll_s:
             jobs.append(self.repository.poll(self.settings.model_poll_s))
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -106,7 +95,7 @@ class Supervisor:
         self.slots[slot.role] = slot
         if slot.is_worker:
             metrics.worker_up(slot.role, up=False)
-            metrics.workers_expected(len(self.workers))
+            metrics.workers_expected(len(self.slots.workers))
         self.supervising[slot.role] = asyncio.create_task(self.supervise(slot))
         self.supervising[slot.role].add_done_callback(self.on_broken)
 
@@ -177,7 +166,7 @@ class Supervisor:
             await self.model_control.on_exit(slot)
             await self.publish()
         else:
-            for worker in self.workers:
+            for worker in self.slots.workers:
                 self.control.send(worker.name.encode(), FrontendGone(slot.name))
             await self.model_control.finish()
         metrics.restarted(slot.role, reason)
@@ -189,10 +178,9 @@ class Supervisor:
         """End a service that cannot start. A service that has been ready retries instead."""
         if self.stopping.is_set():
             return
-        for group in (self.workers, self.frontends):
-            if all(slot.cannot_start and not slot.has_served for slot in group):
-                log.error("the service cannot start", reasons={slot.role: slot.failure for slot in group})
-                self.end(code)
+        if failed := self.slots.unable_to_start():
+            log.error("the service cannot start", reasons={slot.role: slot.failure for slot in failed})
+            self.end(code)
 
     # ------------------------------------------------------------------ messages of the processes
 
@@ -200,14 +188,10 @@ class Supervisor:
         """Handle the messages of all processes."""
         while True:
             peer, message, _ = await self.control.receive()
-            name = peer.decode(errors="replace")
-            slot = self.slots.get(name.partition(".")[0])
-            if isinstance(message, LoadModel):
-                self.start(self.model_control.load(message.reference))
-            elif isinstance(message, UnloadModel):
-                self.start(self.model_control.unload(message.key))
-            if slot is None or slot.name != name:
-                continue  # from a process that has exited since
+            self.orders.accept(message)
+            slot = self.slots.of(peer.decode(errors="replace"))
+            if slot is None:
+                continue
             slot.last_heartbeat = time.monotonic()
             if isinstance(message, Heartbeat):
                 slot.record(message)
@@ -222,26 +206,7 @@ class Supervisor:
             elif isinstance(message, Released):
                 await self.model_control.on_released(slot, message)
             elif isinstance(message, ModelOrder):
-                self.start(self.carry_out(slot, message))
-
-    def start(self, request: Coroutine[Any, Any, None]) -> None:
-        """Load or unload a model in the background."""
-        task = asyncio.create_task(request)
-        self.requests.add(task)
-        task.add_done_callback(self.requests.discard)
-        task.add_done_callback(self.on_broken)
-
-    async def carry_out(self, slot: ProcessSlot, order: ModelOrder) -> None:
-        """Do what an operator orders through a frontend, and send the reply."""
-        peer = slot.name.encode()
-        try:
-            reply = ModelOrderDone(order.id, await self.repository.carry_out(order))
-        except ServiceError as error:
-            reply = ModelOrderDone(order.id, code=error.code, detail=error.detail)
-        except Exception as error:  # an order that fails must not end the service
-            log.error("model order failed", model=order.name, exc_info=error)
-            reply = ModelOrderDone(order.id, code=Internal.code, detail="see the server's log")
-        self.control.send(peer, reply)
+                self.orders.start(self.orders.carry_out(slot.name, message))
 
     def on_device(self, slot: ProcessSlot, message: DeviceChosen) -> None:
         """Record the device of a worker for all its restarts. With `auto`, add a worker for each further GPU."""
@@ -274,25 +239,15 @@ class Supervisor:
 
     async def publish(self) -> None:
         """Send every frontend the states of all workers."""
-        infos = tuple(
-            WorkerInfo(
-                w.name,
-                address(self.folder.path, w.name),
-                w.state,
-                self.models.seen_by_frontends(w.models),
-                w.problem,
-            )
-            for w in self.workers
-        )
+        infos = self.slots.infos(self.folder.path, self.models)
         states = WorkerStates(infos, self.models.announced, tuple(self.models.draining))
-        for slot in self.frontends:
-            if slot.ready:
-                self.control.send(slot.name.encode(), states)
+        for slot in self.slots.ready_frontends:
+            self.control.send(slot.name.encode(), states)
 
     def announce(self) -> None:
         """Log once that the service has started, and where it listens."""
-        ready = [slot for slot in self.workers if slot.ready]
-        if self.announced or not ready or not all(slot.start_finished for slot in self.slots.values()):
+        ready = self.slots.ready_workers
+        if self.announced or not ready or not self.slots.start_finished:
             return
         self.announced = True
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -301,7 +256,7 @@ class Supervisor:
             http=f"{'https' if self.settings.tls_certificate else 'http'}://{host}:{self.settings.http_port}",
             grpc=f"{host}:{self.settings.grpc_port}",
             models=[card.key for card in self.models.announced],
-            workers={"ready": len(ready), "expected": len(self.workers)},
+            workers={"ready": len(ready), "expected": len(self.slots.workers)},
         )
 
     # ------------------------------------------------------------------ the end
@@ -311,15 +266,15 @@ class Supervisor:
         log.info("stopping")
         longest_s = self.settings.drain_delay_s + self.settings.grace_s + MARGIN_S
         metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
-        for slot in self.frontends:
+        for slot in self.slots.frontends:
             slot.send(signal.SIGTERM)
-        in_time = await wait_or_kill(self.frontends, self.supervising, longest_s, self.kill_now)
+        in_time = await wait_or_kill(self.slots.frontends, self.supervising, longest_s, self.kill_now)
         self.workers_stopping.set()
-        for slot in self.workers:
+        for slot in self.slots.workers:
             if not slot.ready:  # it does not receive messages while it loads
                 slot.send(signal.SIGKILL)
             self.control.send(slot.name.encode(), Stop())
-        await wait_or_kill(self.workers, self.supervising, KILL_AFTER_S, self.kill_now)
+        await wait_or_kill(self.slots.workers, self.supervising, KILL_AFTER_S, self.kill_now)
         code = self.code or (EXIT_OK if in_time else EXIT_CUT_OFF)
         log.info("stopped", code=code)
         return code

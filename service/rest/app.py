@@ -13,9 +13,11 @@ from starlette.responses import Response
 from service import metrics
 from service.core.engine import Engine
 from service.errors import Internal, ServiceError, Unavailable
-from service.rest import docs_page, documents, inference, problems, protection, scope
+from service.rest import docs_page, inference, problems, protection, scope
 from service.rest.accept import choose
 from service.rest.caller import caller_of
+from service.rest.openapi import document, operations
+from service.rest.openapi.inference import INFERENCE
 from service.rest.scope import RequestScope
 from service.rest.wire import ModelList, Readiness, Status, WorkerCount, listed
 from twins import __version__
@@ -41,11 +43,11 @@ def build(engine: Engine) -> FastAPI:
         redoc_url=None,
         title="Twins",
         version=__version__,
-        description=documents.DESCRIPTION,
+        description=document.DESCRIPTION,
         redirect_slashes=False,
     )
     app.state.metrics = [metrics.render]  # each returns a part of /metrics
-    documents.add(app)
+    document.add(app)
     add_error_handlers(app, engine)
     add_inference(app, engine)
     if engine.settings.cors_origins:
@@ -111,7 +113,7 @@ def add_inference(app: FastAPI, engine: Engine) -> None:
             route.__call__,
             methods=["POST"],
             name=name,
-            openapi_extra=documents.INFERENCE[name],
+            openapi_extra=INFERENCE[name],
             tags=["inference"],
             summary=route.endpoint.task.summary,
         )
@@ -120,13 +122,13 @@ def add_inference(app: FastAPI, engine: Engine) -> None:
 def add_models(app: FastAPI, engine: Engine) -> None:
     """Add the routes that describe the models."""
 
-    @app.get("/models", tags=["models"], summary="List the served models", openapi_extra=documents.MODELS)
+    @app.get("/models", tags=["models"], summary="List the served models", openapi_extra=operations.MODELS)
     async def list_models(request: Request) -> Response:
         with engine.call(caller_of(request, engine), "models"):
             models = [listed(card) for card in engine.served()]
             return Response(msgspec.json.encode(ModelList(models)), media_type=JSON)
 
-    @app.get("/models/{name}", tags=["models"], summary="Show the card of a model", openapi_extra=documents.MODEL)
+    @app.get("/models/{name}", tags=["models"], summary="Show the card of a model", openapi_extra=operations.MODEL)
     async def show_model(request: Request, name: str) -> Response:
         with engine.call(caller_of(request, engine), "models"):
             card = engine.card(name)
@@ -140,19 +142,19 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
     """Add health, metrics and descriptions of the API, which need no key."""
 
     @app.get(
-        "/livez", tags=["operations"], summary="Check whether the process is alive", openapi_extra=documents.STATUS
+        "/livez", tags=["operations"], summary="Check whether the process is alive", openapi_extra=operations.STATUS
     )
     async def live() -> Response:
         return Response(msgspec.json.encode(Status("alive")), media_type=JSON)
 
     @app.get(
-        "/readyz", tags=["operations"], summary="Check whether the service is ready", openapi_extra=documents.READY
+        "/readyz", tags=["operations"], summary="Check whether the service is ready", openapi_extra=operations.READY
     )
     @app.get(
         "/healthz",
         tags=["operations"],
         summary="Check whether the service is ready, like /readyz",
-        openapi_extra=documents.READY,
+        openapi_extra=operations.READY,
     )
     async def ready() -> Response:
         problems = dict(engine.pool.problems)
@@ -165,7 +167,7 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         "/metrics",
         tags=["operations"],
         summary="Read the metrics in the Prometheus format",
-        openapi_extra=documents.METRICS,
+        openapi_extra=operations.METRICS,
     )
     async def show_metrics(request: Request) -> Response:
         if engine.settings.protect_metrics:

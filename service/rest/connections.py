@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service import metrics
-from service.core.address import is_in, network_of, parse
+from service.access.address import is_in, network_of, parse
 from service.errors import Overloaded, ServiceError, Unavailable
 from service.rest import problems
 from service.rest.protection import protect

@@ -12,7 +12,9 @@ from service.rest.connections import Connections, Reason
 from service.rest.protocol import Protocol
 from service.tls import HANDSHAKE_S, Certificates
 
-CLOSE_S = 5.0  # for a client to fetch what it is sent at the end
+LONGEST_END_S = 86_400.0
+"""For a client to fetch what it is sent at the end of TLS. `service.rest.ending` bounds this long before by what the
+client fetches, as it does without TLS."""
 
 Handshakes = set["Handshake"]
 
@@ -65,7 +67,7 @@ class Handshake(asyncio.Protocol):
             return
         start = partial(asyncio.get_running_loop().start_tls, self.transport, self, context, server_side=True)
         with suppress(OSError):
-            secure = await start(ssl_handshake_timeout=HANDSHAKE_S, ssl_shutdown_timeout=CLOSE_S)
+            secure = await start(ssl_handshake_timeout=HANDSHAKE_S, ssl_shutdown_timeout=LONGEST_END_S)
             if secure is not None and not secure.is_closing():
                 self.pass_on(secure)
 

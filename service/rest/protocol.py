@@ -15,17 +15,16 @@ from service.core.engine import Engine
 from service.core.ids import choose_id
 from service.rest import problems
 from service.rest.connections import ANSWERS, Connections, Reason
+from service.rest.ending import Ending
+from service.rest.head import Head, check_headers
 from service.rest.peer import INTERIM, PEER, Peer, is_reset
-from service.rest.refusals import Refusal, encode, headers_too_large, log_with_sizes, malformed, problem_of
+from service.rest.refusals import Refusal, encode, log_with_sizes, malformed, problem_of
 from service.rest.scope import BUFFER_BYTES, MALFORMED, given_id
-from service.rest.timeouts import SendTimer, Timer
+from service.rest.timeouts import Timer
 from service.rest.upgrade import without_offer
 
-MAX_HEAD_BYTES = 2**16  # that arrive before a body or between two of its chunks
-MAX_HEADERS = 128
 MAX_PIPELINED = 100  # requests that wait for the answer to an earlier one
 RESET_S = 0.05  # between two looks at whether a client has gone that has finished sending
-FINISH_S = 0.05  # between two looks at whether TLS has sent everything
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.ERROR)  # a client's faults are counted, not warned of
@@ -42,14 +41,11 @@ class Protocol(HttpToolsProtocol):
         self.engine, self.account = engine, connections
         self.head_timer = Timer(engine.settings.header_timeout_s, self.on_late_head)
         self.reset_timer = Timer(RESET_S, self.on_finished_sending)
-        self.finish_timer = Timer(FINISH_S, self.finish)
         self.beneath: asyncio.Transport | None = None  # the transport under TLS
-        self.send_timer: SendTimer
+        self.ending: Ending
         self.logger = log
         self.peer = Peer()
-        self.head_bytes = 0  # since the last byte of a body: headers, trailers, and what delimits chunks
-        self.field_bytes = 0  # of the headers of one request
-        self.in_head = False
+        self.head = Head()
         self.refused = False
 
     # ------------------------------------------------------------------ the connection
@@ -59,7 +55,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(BUFFER_BYTES)  # with TLS it would be eight times as much
         self.peer = Peer(self.flow.resume_reading, transport.is_closing)
-        self.send_timer = SendTimer(transport, self.engine.settings.send_timeout_s, self.on_slow_reader)
+        self.ending = Ending(transport, self.beneath, self.engine.settings.send_timeout_s, self.on_slow_reader)
         self.head_timer.start()
         if reason := self.account.open(self, self.client[0] if self.client else ""):
             self.end(reason)
@@ -70,14 +66,13 @@ class Protocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         if self.refused:
             return
-        self.head_bytes += len(data)
+        self.head.add_bytes(len(data))
         try:
             self.parse(data)
-            if self.head_bytes > MAX_HEAD_BYTES:
-                raise headers_too_large()
+            self.head.check_bytes()
         except Refusal as refusal:
             self.refuse(refusal)
-        if not self.refused and (self.in_head or not (self.has_request or self.timeout_keep_alive_task)):
+        if not self.refused and (self.head.open or not (self.has_request or self.timeout_keep_alive_task)):
             self.head_timer.start()
         else:
             self.head_timer.cancel()
@@ -98,14 +93,16 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the work for the client."""
         super().connection_lost(exc)
-        for timer in (self.head_timer, self.send_timer, self.reset_timer, self.finish_timer):
-            timer.close()
+        self.head_timer.close()
+        self.reset_timer.close()
+        self.ending.forget()
         self.account.close(self)
         self.peer.leave()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection of a client that has only finished sending, until it has its answers."""
         newest = self.cycle
+        self.ending.measure()  # the event loop closes the connection once everything is fetched
         if self.scheme == "https" or not self.has_request or newest.more_body:
             return False
         newest.keep_alive = False
@@ -127,9 +124,10 @@ class Protocol(HttpToolsProtocol):
         """Start the next request, or wait for one, or until the client has fetched the last answer."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self.send_timer.start()
-            self.finish()
-        elif self.timeout_keep_alive_task:
+            self.ending.wait()
+            return
+        self.ending.measure()
+        if self.timeout_keep_alive_task:
             self.account.wait(self)
 
     def timeout_keep_alive_handler(self) -> None:
@@ -147,7 +145,7 @@ class Protocol(HttpToolsProtocol):
         """End the connection, which has no request, with an answer if its client expects one."""
         metrics.connection_refused("http", reason)
         self.refused = True
-        if self.in_head or (self.cycle is None and reason != "header_timeout"):
+        if self.head.open or (self.cycle is None and reason != "header_timeout"):
             self.transport.write(ANSWERS[reason])
         self.close()
 
@@ -155,39 +153,23 @@ class Protocol(HttpToolsProtocol):
         """Close the connection once the client has fetched everything, or fetches it too slowly."""
         self.head_timer.cancel()
         self.account.stop_waiting(self)
-        self.transport.close()
-        self.send_timer.start()
-        self.finish()
-
-    def finish(self) -> None:
-        """Close the connection under TLS when TLS has sent everything, its end included.
-
-        The transport of TLS would wait for the client to confirm the end, which clients do not do over connections that
-        they keep for later. The connection would be open meanwhile without giving way to others.
-        """
-        if self.beneath is None:
-            return
-        if self.transport.get_write_buffer_size():
-            self.finish_timer.start()
-        else:
-            self.beneath.close()
+        self.ending.close()
 
     def shutdown(self) -> None:
         """Close the connection, or do so after the answer to its request, since the server stops."""
         super().shutdown()
         if self.transport.is_closing():
-            self.finish()
+            self.ending.wait()
 
     def pause_writing(self) -> None:
         """Measure how fast the client fetches its answer."""
         super().pause_writing()
-        self.send_timer.start()
+        self.ending.measure()
 
     def resume_writing(self) -> None:
         """Resume sending, since the client has fetched most of its answer."""
         super().resume_writing()
-        if not self.transport.is_closing():
-            self.send_timer.cancel()
+        self.ending.resume()
 
     def on_slow_reader(self) -> None:
         """End the connection of a client that does not fetch its answer, which frees the memory of the answer."""
@@ -221,49 +203,34 @@ class Protocol(HttpToolsProtocol):
         """Start a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
-        self.in_head, self.field_bytes = True, 0
+        self.head.begin()
         self.scope["state"][PEER] = self.peer
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. Fields behind the body are dropped, since nothing says that they may replace headers."""
-        if self.in_head:
-            if len(self.headers) == MAX_HEADERS:
-                detail = f"the request has more than {MAX_HEADERS} headers"
-                raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
-            self.field_bytes += len(name) + len(value)
-            if self.field_bytes > MAX_HEAD_BYTES:  # all in one piece, whose body `head_bytes` does not count
-                raise headers_too_large()
+        if self.head.open:
+            self.head.add_field(name, value, earlier=len(self.headers))
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start a request whose headers are complete, or queue it."""
-        self.in_head = False
+        self.head.complete()
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return
-        self.check_headers()
+        check_headers(self.headers, self.parser.get_http_version())
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"more than {MAX_PIPELINED} requests wait on the connection")
         self.account.stop_waiting(self)
         super().on_headers_complete()
 
-    def check_headers(self) -> None:
-        """Raise Refusal for headers that the parser accepts and HTTP does not."""
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
-            raise malformed("it must have one Host header")
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and codings != [b"chunked"]:
-            detail = "the Transfer-Encoding is not supported; send the body with a Content-Length, or chunked"
-            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, detail)
-
     def on_body(self, body: bytes) -> None:
         """Pass on a piece of a body."""
-        self.head_bytes = 0
+        self.head.read_body()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request."""
-        self.head_bytes = 0
+        self.head.read_body()
         if not self.parser.should_upgrade():
             super().on_message_complete()
             self.cycle.more_body = False

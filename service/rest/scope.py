@@ -8,7 +8,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.core.address import Network, client_address
+from service.access.address import Network, client_address
 from service.core.call import Outcome
 from service.core.engine import Engine
 from service.core.ids import choose_id

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError
 
-from service.core.address import Network, client_address
+from service.access.address import Network, client_address
 from service.core.call import Caller, Outcome
 from service.core.ids import choose_id
 from service.core.request_log import log_request

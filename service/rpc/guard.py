@@ -57,7 +57,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         async def guarded(_: object, context: Context) -> Any:
             call = await self.begin(context, method)
-            request = await self.receive(context, call, method)
+            receive = self.receive_order if method in ORDERS else self.receive
+            request = await receive(context, call, method)
             response = await answer(request, context)
             call.account.count(response.ByteSize())  # until the client has fetched it
             await self.answering.allowed()
@@ -98,20 +99,39 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def receive(self, context: Context, call: OpenCall, method: str) -> Any:
         """Return the message of a unary call. Refuse one that may not go on before its message is received."""
         async with error_status(context) as caller:
-            with self.engine.admit(caller, SCOPES.get(method), order_of(method)) as outcome:
+            with self.engine.admit(caller, SCOPES.get(method)) as outcome:
                 call.reserve_window()
                 if SCOPES.get(method) == "infer":
                     await self.engine.check_room(outcome)
                 request = await message(context, call)
-            if request is grpc.aio.EOF:  # type: ignore[attr-defined]
-                # Not counted: the library says the same of a message that is too long and of a client that has left
-                raise BadRequest("the call has no message")
+            check_arrived(request)
+        return request
+
+    async def receive_order(self, context: Context, call: OpenCall, method: str) -> Any:
+        """Return the message of a call that changes what is served. Refuse it otherwise, and log the order.
+
+        The log names the model also if the caller's key lacks the scope, so the scope is checked behind the message.
+        That costs no more than other calls with that key, and without a known key nothing is received.
+        """
+        async with error_status(context) as caller:
+            with self.engine.admit(caller, None, Requested(ORDERS[method], "")) as outcome:
+                self.engine.identify(caller, outcome)
+                call.reserve_window()
+                request = await message(context, call)
+                name = getattr(request, "model_name", "")  # which EOF and Malformed lack
+                outcome.order = Requested(ORDERS[method], name)
+                self.engine.check_key(caller, SCOPES[method], outcome)
+            check_arrived(request)
         return request
 
 
-def order_of(method: str) -> Requested | None:
-    """Return what is logged of a call that changes what is served. Its message, with the model, is yet to come."""
-    return Requested(ORDERS[method], "") if method in ORDERS else None
+def check_arrived(request: Any) -> None:
+    """Raise BadRequest if no message has come. That is not counted.
+
+    The library says the same of a message that is too long and of a client that has left.
+    """
+    if request is grpc.aio.EOF:  # type: ignore[attr-defined]
+        raise BadRequest("the call has no message")
 
 
 async def message(context: Context, call: OpenCall) -> Any:

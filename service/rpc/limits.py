@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service import metrics
-from service.core.address import Network, is_in, network_of, parse
+from service.access.address import Network, is_in, network_of, parse
 from service.core.memory import MemoryBudget
 from service.errors import Overloaded
 from service.rpc.methods import Kind

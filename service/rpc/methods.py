@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from service.core.keys import Scope
+from service.access.keys import Scope
 from service.core.orders import Action
 
 Kind = Literal["keyed", "keyless", "probe"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from service.core import key_file
-from service.core.keys import Key, digest
+from service.access import key_file
+from service.access.keys import Key, digest
 from service.examples import MODEL_NAME
 from tests.openapi import (
     BODIES,

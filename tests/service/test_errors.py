@@ -7,7 +7,8 @@ import pytest
 
 from service import errors
 from service.errors import ServiceError
-from service.rest import documents, problems
+from service.rest import problems
+from service.rest.openapi.refusals import PROBLEMS
 from service.rpc import statuses
 
 CASES: dict[type[ServiceError], tuple[int, grpc.StatusCode]] = {
@@ -69,7 +70,7 @@ def test_the_tree_in_the_docstring_shows_every_class():
 
 def test_the_openapi_document_has_every_status_but_that_of_a_client_that_disconnects():
     documented = {problems.status(kind("")) for kind in CASES if kind is not errors.Cancelled}
-    assert documented == set(documents.PROBLEMS)
+    assert documented == set(PROBLEMS)
 
 
 def test_a_problem_has_the_code_the_detail_and_the_request_id():

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from click.testing import CliRunner, Result
 
+from service.access import key_file
+from service.access.keys import SCOPES, digest
 from service.cli.keys import keys
-from service.core import key_file
-from service.core.keys import SCOPES, digest
 from service.rest.protection import DEFAULTS
 from tools.documents import SECURITY
 

@@ -11,6 +11,7 @@ from service.ipc.messages import LoadModel, Message, ModelStatus, UnloadModel, W
 from service.processes.model_control import ModelControl
 from service.processes.served import ServedModels
 from service.processes.slot import ProcessSlot
+from service.processes.slots import Slots
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
 
@@ -50,7 +51,7 @@ def control(socket, file):
     worker.models = {"own": ModelStatus("own", reference.sha256, "ready")}
     frontend = ProcessSlot("frontend-0", generation=0)
     frontend.mark_ready()
-    return ModelControl(ServedModels([reference]), socket, {"worker-0": worker, "frontend-0": frontend}, publish)
+    return ModelControl(ServedModels([reference]), socket, Slots({"worker-0": worker, "frontend-0": frontend}), publish)
 
 
 async def load(control: ModelControl, name: str, file: Path) -> list[dict]:

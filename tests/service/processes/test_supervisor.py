@@ -41,7 +41,7 @@ async def supervise(monkeypatch):
 
 
 def devices(supervisor: Supervisor) -> list[str]:
-    return [slot.device for slot in supervisor.workers]
+    return [slot.device for slot in supervisor.slots.workers]
 
 
 async def test_auto_is_resolved_once_to_one_worker_for_each_gpu(supervise):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from service.access.quotas import Client, Quotas
 from service.core.engine import Engine
-from service.core.quotas import Client, Quotas
 from service.examples import MODEL_NAME
 from service.settings import Settings
 from tests.openapi import ROUTES, Operation, application, assert_refused, first, having

@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -94,6 +95,56 @@ def test_the_last_answer_arrives_in_full(frontend, authority):
     with wrap(frontend.connect(), authority) as connection:
         connection.sendall(LARGE)
         assert rest(connection).endswith(bytes(LARGE_BYTES))
+
+
+KEPT = LARGE.replace(b"Connection: close\r\n", b"")
+LONG_S = 6.0  # for an answer: longer than a client may usually take to confirm the end of TLS
+
+
+@pytest.fixture(scope="module")
+def impatient(authority) -> Iterator[Frontend]:
+    """A frontend that does not wait for clients which fetch nothing."""
+    with secure(authority, idle_timeout_s=1.0, send_timeout_s=0.5) as running:
+        yield running
+
+
+def slow_readers() -> float:
+    """Return how many connections were ended since their clients fetched too little."""
+    return counted(metric_series.CONNECTIONS_REFUSED, protocol="http", reason="slow_reader")
+
+
+def test_a_client_that_fetches_its_last_answer_slowly_but_steadily_gets_it(impatient, authority):
+    before = slow_readers()
+    with wrap(impatient.connect(receive_bytes=2**16), authority) as connection:
+        connection.sendall(LARGE)
+        received, until = 0, time.monotonic() + LONG_S
+        while time.monotonic() < until:
+            received += len(connection.recv(2**14))
+            time.sleep(0.05)  # as a slow network would
+        assert received + len(rest(connection)) > LARGE_BYTES
+    assert slow_readers() == before
+
+
+@pytest.mark.parametrize("sent", [LARGE, KEPT], ids=["close", "keep"])
+def test_a_client_that_fetches_nothing_of_its_answer_is_cut_off(impatient, authority, sent):
+    before = slow_readers()
+    with wrap(impatient.connect(receive_bytes=4096), authority) as connection:
+        connection.sendall(sent)
+        wait_until(lambda: slow_readers() == before + 1, what="the end of the connection", timeout_s=4)
+        wait_until(lambda: open_connections() == 0, what="no open connection")
+
+
+@pytest.mark.parametrize(
+    "how", [ssl.SSLSocket.unwrap, lambda opened: opened.shutdown(socket.SHUT_WR)], ids=["TLS", "TCP"]
+)
+def test_a_client_that_ends_tls_and_fetches_nothing_is_cut_off(impatient, authority, how):
+    with wrap(impatient.connect(receive_bytes=4096), authority) as connection:
+        connection.sendall(KEPT)
+        assert status(connection) == 200
+        connection.settimeout(0)
+        with suppress(ssl.SSLError):  # the answer comes after the end
+            how(connection)
+        wait_until(lambda: open_connections() == 0, what="no open connection", timeout_s=4)
 
 
 def test_an_upload_that_arrives_with_the_end_of_the_handshake_is_read(frontend, authority):

@@ -8,7 +8,8 @@ from uvicorn.server import ServerState
 
 from service.core.engine import Engine
 from service.rest.connections import Connections
-from service.rest.protocol import MAX_HEAD_BYTES, Protocol
+from service.rest.head import MAX_HEAD_BYTES
+from service.rest.protocol import Protocol
 from service.settings import Settings
 from tests.service.core.engines import FakePool
 

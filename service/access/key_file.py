@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import msgspec
 
 from service import logs
+from service.access.keys import NAME, USUAL_SCOPES, Key, Keys, Scope, from_setting, repeated
 from service.changes import FollowedFiles
-from service.core.keys import NAME, USUAL_SCOPES, Key, Keys, Scope, from_setting, repeated
 from service.settings import Settings, SettingsError
 
 HEADER = "# API keys: `twins keys` writes this file. It has the SHA-256 hash of each key, and no key.\n"

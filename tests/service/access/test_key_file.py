@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from service.core import key_file
-from service.core.key_file import CurrentKeys
-from service.core.keys import Key, digest
+from service.access import key_file
+from service.access.key_file import CurrentKeys
+from service.access.keys import Key, digest
 from service.errors import Unauthenticated
 from service.settings import Settings, SettingsError
 

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from service.core.memory import MemoryAccount
 from service.errors import QuotaExceeded
 
 MAX_CLIENTS = 10_000  # that are remembered though nothing of theirs is in flight
@@ -18,11 +18,19 @@ RETRY_AFTER_S = 1  # when an image in flight has to be answered first
 PAUSE_S = 0.1  # before a refusal, so that a client that sends again at once does not keep the frontend busy
 
 
+class Work(Protocol):
+    """What a call has going on, as its account of memory knows it."""
+
+    @property
+    def in_threads(self) -> bool:
+        """Return whether threads work for the call, which may have ended."""
+
+
 @dataclass(frozen=True)
 class Left:
     """A call that ended while threads still worked on its images."""
 
-    memory: MemoryAccount
+    work: Work
     images: int
 
 
@@ -50,11 +58,10 @@ class Quotas:
         return bool(self.most_in_flight or self.images_per_s)
 
     @contextmanager
-    def admitted(self, name: str, images: int, memory: MemoryAccount) -> Iterator[None]:
+    def admitted(self, name: str, images: int, work: Work) -> Iterator[None]:
         """Count images of a client as in flight during the block. Raise QuotaExceeded.
 
-        They count on while threads work for their call, so that a client gains nothing by hanging up. `memory` is its
-        account.
+        They count on while threads work for their call, so that a client gains nothing by hanging up.
         """
         if not self.on:
             yield
@@ -68,7 +75,7 @@ class Quotas:
         try:
             yield
         finally:
-            client.left.append(Left(memory, images))
+            client.left.append(Left(work, images))
             self.refill(client)
             self.forget()
 
@@ -102,8 +109,8 @@ class Quotas:
         now = asyncio.get_running_loop().time()
         client.tokens = min(self.burst, client.tokens + (now - client.updated) * self.images_per_s)
         client.updated = now
-        client.in_flight -= sum(each.images for each in client.left if not each.memory.in_threads)
-        client.left = [each for each in client.left if each.memory.in_threads]
+        client.in_flight -= sum(each.images for each in client.left if not each.work.in_threads)
+        client.left = [each for each in client.left if each.work.in_threads]
 
     def forget(self) -> None:
         """Remove the clients at the front that have their whole share again, and the oldest if there are too many.

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.core.keys import SCOPES, Key, Keys, check_scope, digest, from_setting, repeated
+from service.access.keys import SCOPES, Key, Keys, check_scope, digest, from_setting, repeated
 from service.errors import Forbidden, Unauthenticated
 
 
