@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from twins.card import Card, Geometry, Label, Normalisation
+from twins.card import Card, Geometry, Label, Normalisation, TaskName
 from twins.errors import DeviceOutOfMemory
 from twins.runtime.backend import Device, Finished
 from twins.tasks.classify import ClassifyParams
 from twins.tasks.sample import Output, Sample
 
 
-def card(name: str) -> Card:
+def card(name: str, task: TaskName = "classify") -> Card:
     """Return the card of a model that distinguishes light and dark images."""
     labels = (Label("dark"), Label("light"))
-    return Card(name, "classify", "none", labels, Geometry(8, 8), Normalisation(), True, "tests", "none")
+    return Card(name, task, "none", labels, Geometry(8, 8), Normalisation(), True, "tests", "none")
 
 
 class FakeModel:

@@ -84,14 +84,13 @@ class Batcher(Generic[Key, Item, Result]):
     """Runs one batch after another; the next one is what has arrived meanwhile.
 
     A device that can hold several batches runs them in order. A further batch starts before the running one ends only
-    if it is full: a batch that is not full would gain no time on the device, and can still grow. A batch whose key is
-    `exclusive` has the device to itself: it starts when no other one runs, and none starts beside it.
+    if it is full: a batch that is not full would gain no time on the device, and can still grow.
 
     With `max_delay_s` a batch that is not full waits for more, counted from the arrival of its oldest item, as long
     as `has_upcoming()` says that something is on its way. Batches of other keys run meanwhile.
     """
 
-    def __init__(  # noqa: PLR0913 - what is known of keys is a function each
+    def __init__(
         self,
         run: Callable[[Key, list[Item]], Awaitable[list[Result]]],
         *,
@@ -99,9 +98,8 @@ class Batcher(Generic[Key, Item, Result]):
         max_delay_s: float | Callable[[Key], float] = 0.0,
         has_upcoming: Callable[[], bool] = lambda: False,
         group: Callable[[Key], Hashable] = lambda key: key,
-        exclusive: Callable[[Key], bool] = lambda _: False,
     ) -> None:
-        self.run, self.has_upcoming, self.group, self.exclusive = run, has_upcoming, group, exclusive
+        self.run, self.has_upcoming, self.group = run, has_upcoming, group
         self.max_delay_s: Callable[[Key], float] = max_delay_s if callable(max_delay_s) else lambda _: max_delay_s
         self.max_batch: Callable[[Key], int] = max_batch if callable(max_batch) else lambda _: max_batch
         self.queues: dict[Key, deque[Pending[Item, Result]]] = {}
@@ -165,7 +163,7 @@ class Batcher(Generic[Key, Item, Result]):
 
     def may_start(self, key: Key) -> bool:
         """Return whether a batch of that key may start now, beside those that run."""
-        return not self.running or (self.is_full(key) and not any(map(self.exclusive, (key, *self.running))))
+        return not self.running or self.is_full(key)
 
     def is_full(self, key: Key) -> bool:
         """Return whether the items of that key fill a batch."""

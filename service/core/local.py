@@ -1,4 +1,4 @@
-"""A pool in this process: the models on one device, behind one batcher.
+"""A pool in this process: the models on one device, behind one batcher for each lane.
 
 A worker process is this pool behind a socket; the command line uses it directly.
 """
@@ -6,22 +6,21 @@ A worker process is this pool behind a socket; the command line uses it directly
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from service import logs
 from service.core.batcher import USUAL_PRIORITY, Batcher
-from service.core.device import DeviceThreads
+from service.core.lane import Lane, Occupancy
 from service.core.pool import RETRY_AFTER_S, PoolOutput
-from service.errors import Internal, ServiceError, Unavailable
+from service.core.sample_result import SampleResult, output_of, service_errors
+from service.errors import Unavailable
 from twins.card import Card
-from twins.errors import DeviceLost, DeviceOutOfMemory, NonFiniteOutput
+from twins.errors import DeviceLost, DeviceOutOfMemory
 from twins.running import AS_THE_OTHERS, BackendChoice, Precision, Running
 from twins.runtime.backend import Backend
-from twins.runtime.batches import BatchRunner, SampleError
-from twins.tasks.sample import Layout, Output, Sample
+from twins.runtime.batches import BatchRunner
+from twins.tasks.sample import Layout, Sample
 from twins.zoo.models import ModelReference
 
 
@@ -44,9 +43,6 @@ class Key(NamedTuple):
         return self.alone is not None
 
 
-log = logs.get()
-
-
 @dataclass(frozen=True)
 class Queued:
     """One sample in the queue, with the caller's tag for it, and the time of the event loop when it arrived."""
@@ -54,16 +50,6 @@ class Queued:
     sample: Sample
     tag: Any
     arrived: float
-
-
-@dataclass(frozen=True)
-class SampleResult:
-    """One sample's part of a batch, with its times in seconds."""
-
-    output: Output | SampleError
-    queue_s: float
-    infer_s: float
-    batch_size: int
 
 
 class Observer:
@@ -82,8 +68,9 @@ class Observer:
 class LocalPool:
     """The models on one device.
 
-    Batches, the warm-up of models and their unloading happen in the device's thread. Only loading, which copies weights
-    to the device, happens in another; and so does the warm-up on a device that allows it.
+    Batches, the warm-up of models and their unloading happen in the thread of the device. Only loading, which copies
+    weights to the device, happens in another. A device that may be used from several threads warms up models in others,
+    and has a second lane, and so a second thread, for models whose batches take long.
     """
 
     backend: Backend
@@ -102,37 +89,43 @@ class LocalPool:
         A model may have other limits, and another backend on the same device.
         """
         self.open_backend, self.configured_batch, self.configured_delay_s = open_backend, max_batch, max_delay_s
-        self.observer = observer or Observer()
+        self.has_upcoming, self.observer = has_upcoming, observer or Observer()
         self.models: dict[str, BatchRunner] = {}  # by key
         self.delays_s: dict[str, float] = {}  # of the models that do not wait as long as the others
         self.backends: dict[tuple[BackendChoice | None, Precision | None], Backend] = {}
         self.opening = asyncio.Lock()
         self.on_change: list[Callable[[], None]] = []
-        self.threads = DeviceThreads()
         self.lost = False
         self.succeeded = -math.inf  # when a batch last succeeded, or a warm-up did; time of the event loop
         self.alone = itertools.count(1)  # a number for each sample that runs alone
-        self.batcher: Batcher[Key, Queued, SampleResult] = Batcher(
+        self.occupancy = Occupancy()
+        self.lanes = [self.lane()]  # the last one is for models whose batches take long
+
+    def lane(self) -> Lane[Key, Queued, SampleResult]:
+        """Return a new lane."""
+        batcher: Batcher[Key, Queued, SampleResult] = Batcher(
             self.run_batch,
             max_batch=self.max_batch,
             max_delay_s=self.max_delay_s,
-            has_upcoming=has_upcoming,
+            has_upcoming=self.has_upcoming,
             group=lambda key: key.turn,
-            exclusive=lambda key: key.runs_alone,
         )
+        return Lane(batcher)
 
     # ------------------------------------------------------------------ models
 
     async def open(self) -> None:
         """Open the device. Raise DeviceMissing."""
         self.backend = await self.backend_for(AS_THE_OTHERS)
+        if self.backend.device.any_thread:
+            self.lanes.append(self.lane())
 
     async def backend_for(self, running: Running) -> Backend:
         """Return the backend of a model. Raise DeviceMissing, BackendMissing, BadOption."""
         wanted = (running.backend, running.precision)
         async with self.opening:
             if wanted not in self.backends:
-                self.backends[wanted] = await self.threads.call(self.open_backend, running)
+                self.backends[wanted] = await self.lanes[0].threads.call(self.open_backend, running)
         return self.backends[wanted]
 
     async def load(self, reference: ModelReference, *, warm_up: bool = True) -> Card:
@@ -141,15 +134,16 @@ class LocalPool:
         backend = await self.backend_for(running)
         # not in the device's thread, so that other models run while a file is read
         model = await asyncio.to_thread(backend.load, reference)
-        warm_up_thread = asyncio.to_thread if self.backend.device.warms_up_aside else self.threads.call
         runner = BatchRunner(model, backend.device.kind, max_batch=running.max_batch or self.configured_batch)
+        threads = self.lane_of(runner).threads
+        warm_up_thread = asyncio.to_thread if self.backend.device.any_thread else threads.call
         try:
             for size in runner.sizes() if warm_up else ():
                 if not await warm_up_thread(runner.warm_up, size):
                     break
                 self.succeeded = asyncio.get_running_loop().time()
         except BaseException:
-            await self.threads.call(runner.unload)
+            await threads.call(runner.unload)
             raise
         replaced = self.models.get(reference.key)
         self.models[reference.key] = runner
@@ -157,7 +151,7 @@ class LocalPool:
             self.delays_s[reference.key] = running.max_delay_ms / 1000
         self.notify()
         if replaced:
-            await self.threads.call(replaced.unload)
+            await self.lane_of(replaced).threads.call(replaced.unload)
         return runner.card
 
     async def unload(self, key: str) -> None:
@@ -165,7 +159,11 @@ class LocalPool:
         runner = self.models.pop(key)
         self.delays_s.pop(key, None)
         self.notify()
-        await self.threads.call(runner.unload)
+        await self.lane_of(runner).threads.call(runner.unload)
+
+    def lane_of(self, runner: BatchRunner | None) -> Lane[Key, Queued, SampleResult]:
+        """Return the lane of a model. Samples of a model that is not loaded are refused on the first one."""
+        return self.lanes[-1] if runner and runner.takes_long else self.lanes[0]
 
     def notify(self) -> None:
         """Call the functions in `on_change`."""
@@ -181,7 +179,9 @@ class LocalPool:
 
     async def serve(self) -> None:
         """Run batches until cancelled."""
-        await self.batcher.serve(in_flight=self.backend.device.in_flight)
+        async with asyncio.TaskGroup() as serving:
+            for lane in self.lanes:
+                serving.create_task(lane.batcher.serve(in_flight=self.backend.device.in_flight))
 
     @property
     def expected(self) -> int:
@@ -223,11 +223,13 @@ class LocalPool:
     ) -> "asyncio.Future[SampleResult]":
         """Return the future of one sample, for `output_of`. Cancel it to abandon the sample."""
         queued = Queued(sample, tag, asyncio.get_running_loop().time())
-        return self.batcher.submit(key, queued, expires=expires, priority=priority)
+        batcher = self.lane_of(self.models.get(key.model)).batcher
+        return batcher.submit(key, queued, expires=expires, priority=priority)
 
     def waiting(self) -> dict[str, int]:
         """Return how many samples wait for the device, by model."""
-        return {str(turn): count for turn, count in self.batcher.waiting().items() if turn is not None}
+        counts = (counted for lane in self.lanes for counted in lane.batcher.waiting().items())
+        return {str(turn): count for turn, count in counts if turn is not None}
 
     def max_batch(self, key: Key) -> int:
         """Return the largest batch of a model's samples of one layout."""
@@ -246,16 +248,20 @@ class LocalPool:
         return max(self.configured_delay_s, *self.delays_s.values(), 0.0)
 
     async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleResult]:
+        """Run one batch on the device, when it may."""
+        async with self.occupancy.occupied(alone=key.runs_alone):
+            return await self.run_now(key, batch)
+
+    async def run_now(self, key: Key, batch: list[Queued]) -> list[SampleResult]:
         """Run one batch on the device."""
         runner = self.models.get(key.model)
         if self.lost or runner is None:
             raise Unavailable(f"the model {key.model} is not loaded here", retry_after_s=RETRY_AFTER_S)
         if not key.canary:
             self.observer.batch_starts([queued.tag for queued in batch])
+        samples, overlap = [queued.sample for queued in batch], self.backend.device.in_flight > 1
         try:
-            ran = await self.threads.run(
-                runner, [queued.sample for queued in batch], overlap=self.backend.device.in_flight > 1
-            )
+            ran = await self.lane_of(runner).threads.run(runner, samples, overlap=overlap)
         except DeviceLost as error:
             self.lost = True
             self.notify()
@@ -271,36 +277,10 @@ class LocalPool:
         ]
 
     def busy_s(self) -> float:
-        """Return how long the current batch has been running."""
-        return self.threads.clock.busy_s()
+        """Return for how long the batch has been running that began first."""
+        return max(lane.threads.clock.busy_s() for lane in self.lanes)
 
     def close(self) -> None:
         """Release the device's threads."""
-        self.threads.close()
-
-
-def output_of(answer: "asyncio.Future[SampleResult]") -> PoolOutput:
-    """Return the output of a sample that is done. Raise ServiceError."""
-    with service_errors():
-        ran = answer.result()
-        if not isinstance(ran.output, Output):
-            raise ran.output
-    return PoolOutput(ran.output, ran.queue_s, ran.infer_s, ran.batch_size)
-
-
-@contextmanager
-def service_errors() -> Iterator[None]:
-    """Convert errors of a sample to ServiceError."""
-    try:
-        yield
-    except ServiceError:
-        raise
-    except DeviceOutOfMemory as error:
-        log.warning("the device has no memory for one image", detail=str(error))
-        raise Unavailable("the device has no memory for this image") from error
-    except NonFiniteOutput as error:
-        log.error("the network's output is not finite", detail=str(error))
-        raise Internal("the model computed no finite scores for this image") from error
-    except Exception as error:  # any error of the network
-        log.error("forward failed", exc_info=error)
-        raise Internal("the model failed on this image") from error
+        for lane in self.lanes:
+            lane.threads.close()

@@ -10,8 +10,9 @@ from functools import partial
 from typing import cast
 
 from service import logs
-from service.core.local import Key, LocalPool, SampleResult, output_of
+from service.core.local import Key, LocalPool
 from service.core.pool import PoolOutput
+from service.core.sample_result import SampleResult, output_of
 from service.errors import Internal, ServiceError
 from service.ipc.messages import IDENTITY_SEPARATOR, Abandon, Done, Failed, Job, Result, Running
 from service.ipc.transport import Array, ServerSocket

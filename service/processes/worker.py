@@ -112,7 +112,7 @@ class Worker(Observer):
 
     async def load_all(self) -> None:
         """Load the models that are served from the start, several at once if the device allows it. Raise TwinsError."""
-        at_once = asyncio.Semaphore(LOADED_AT_ONCE if self.pool.backend.device.warms_up_aside else 1)
+        at_once = asyncio.Semaphore(LOADED_AT_ONCE if self.pool.backend.device.any_thread else 1)
 
         async def load(reference: ModelReference) -> None:
             async with at_once:

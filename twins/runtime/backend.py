@@ -1,7 +1,8 @@
 """The interface to a library that runs networks on a device.
 
-A backend holds one device. A model is what it loads there. Batches run in one thread, the one that opened the backend;
-a model may be loaded in another thread meanwhile. Importing this module loads no such library.
+A backend holds one device. A model is what it loads there. Batches run in one thread, the one that opened the backend,
+or each model in a thread of its own on a device that allows it; a model may be loaded in another thread meanwhile.
+Importing this module loads no such library.
 """
 
 import re
@@ -31,7 +32,7 @@ class Device:
     name: str  # "cpu" or "cuda:0"
     kind: DeviceKind
     count: int  # devices of this kind on this machine
-    warms_up_aside: bool = False  # whether a model may be warmed up in any thread while the others run
+    any_thread: bool = False  # whether a model may be warmed up and run in any thread while the others run
     in_flight: int = 1  # batches that it holds at a time; more than one if uploads and downloads overlap with forwards
 
 

@@ -30,6 +30,11 @@ class BatchRunner:
         """Return the card of the model."""
         return self.model.card
 
+    @property
+    def takes_long(self) -> bool:
+        """Return whether one sample keeps the device busy for so long that its task has no larger batches."""
+        return TASKS[self.card.task].max_batch[self.kind] == 1
+
     def max_batch(self, layout: Layout) -> int:
         """Return how many samples of that layout run together."""
         return min(self.largest(layout[0]), self.limit, self.safe.get(layout, self.limit))

@@ -111,7 +111,7 @@ class OpenVinoBackend:
         """Raise DeviceMissing unless the device is a CPU."""
         if plan.device != "cpu":
             raise DeviceMissing(f"the backend {self.name} does not run on {plan.device}")
-        self.device = Device(plan.device, "cpu", 1, warms_up_aside=True)
+        self.device = Device(plan.device, "cpu", 1, any_thread=True)
         self.plan = plan
         self.config = {
             "INFERENCE_PRECISION_HINT": "f32",

@@ -305,40 +305,6 @@ def test_depth_counts_what_waits_under_all_keys(device):
     assert run(scenario()) == 3
 
 
-# ---------------------------------------------------------------------- batches that run alone
-
-
-def begun_with_two_in_flight(device, *arrivals: tuple[float, str]) -> dict[str, list[float]]:
-    """Return when the batches of each key began, of items that fill one each. Those of a capital letter run alone."""
-
-    async def scenario():
-        async with serving(device, in_flight=2, max_batch=1, exclusive=str.isupper) as submit:
-            await asyncio.gather(*(submit(0, key=key, after_s=at) for at, key in arrivals))
-
-    run(scenario())
-    begun: dict[str, list[float]] = {}
-    for (key, _), at in zip(device.batches, device.begun, strict=True):
-        begun.setdefault(key, []).append(round(at, 3))
-    return begun
-
-
-def test_two_batches_that_run_alone_do_not_overlap(device):
-    assert begun_with_two_in_flight(device, (0, "A"), (0.1, "B")) == {"A": [0], "B": [1]}
-
-
-def test_a_batch_that_runs_alone_waits_until_those_before_it_have_ended(device):
-    assert begun_with_two_in_flight(device, (0, "a"), (0.5, "b"), (0.6, "C")) == {"a": [0], "b": [0.5], "C": [1.5]}
-
-
-def test_no_batch_starts_beside_one_that_runs_alone(device):
-    assert begun_with_two_in_flight(device, (0, "A"), (0.1, "b"), (0.2, "c")) == {"A": [0], "b": [1], "c": [1]}
-
-
-def test_a_batch_that_runs_alone_is_not_overtaken_for_ever(device):
-    arrivals = [(0.1 * i, "a") for i in range(8)]
-    assert begun_with_two_in_flight(device, *arrivals, (0.15, "B"))["B"][0] <= 2
-
-
 # ---------------------------------------------------------------------- any load
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -35,7 +36,7 @@ class InlineDevice:
 async def serving(*models):
     """Run a pool of models and its canary."""
     pool = LocalPool(lambda _: FakeBackend(*models), observer=Recorder())
-    pool.backend, pool.threads = FakeBackend(*models), InlineDevice()
+    pool.backend, pool.lanes = FakeBackend(*models), [replace(pool.lanes[0], threads=InlineDevice())]
     pool.models = {model.card.name: BatchRunner(model, "cpu") for model in models}
     canary = Canary(pool, INTERVAL_S)
     tasks = [asyncio.create_task(job) for job in (pool.serve(), canary.run())]
@@ -86,13 +87,13 @@ def test_the_smallest_model_runs_the_canary(model):
 def test_a_canary_shares_no_batch_and_is_not_observed(model):
     async def play():
         async with serving(model) as (pool, _):
-            pool.threads.ready.clear()
+            pool.lanes[0].threads.ready.clear()
             first = asyncio.create_task(pool.submit("a", sample(0)))
             await asyncio.sleep(INTERVAL_S + 1)  # the canary waits
             others = [asyncio.create_task(pool.submit("a", sample(value))) for value in (1, 2)]
             await asyncio.sleep(1)
             assert pool.waiting() == {"a": 2}
-            pool.threads.ready.set()
+            pool.lanes[0].threads.ready.set()
             await asyncio.gather(first, *others)
             await asyncio.sleep(1)
             return pool.observer.ended
@@ -144,9 +145,9 @@ def test_failures_with_a_success_between_are_no_problem(model):
 def test_a_canary_on_a_device_that_hangs_is_sent_once_and_the_last_success_stays_where_it_was(model):
     async def play():
         async with serving(model) as (pool, _):
-            pool.threads.ready.clear()
+            pool.lanes[0].threads.ready.clear()
             await asyncio.sleep(10 * INTERVAL_S)
-            return pool.succeeded, pool.batcher.depth
+            return pool.succeeded, pool.lanes[0].batcher.depth
 
     assert clock.run(play()) == (0.0, 0)
     assert model.tried == []

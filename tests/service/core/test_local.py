@@ -205,7 +205,7 @@ async def test_a_model_that_warms_up_aside_does_not_delay_the_others(model):
     second = SlowToWarmUp("b")
     async with serving(model) as pool:
         pool.backend.models["b"] = second
-        pool.backend.device = replace(pool.backend.device, warms_up_aside=True)
+        pool.backend.device = replace(pool.backend.device, any_thread=True)
         loading = asyncio.create_task(pool.load(ModelReference("b")))
         await asyncio.to_thread(second.warming.wait, 10)
         assert await asyncio.wait_for(value(pool, 7), 5) == 7

@@ -126,7 +126,7 @@ async def test_jobs_of_a_frontend_that_died_never_reach_the_device(worker, super
     await until(lambda: worker.pool.busy_s() > 0)
     dropped = [submit(dead, value) for value in (2, 3)]
     second = submit(alive, 4)
-    await until(lambda: worker.pool.batcher.depth == 3)
+    await until(lambda: worker.pool.lanes[0].batcher.depth == 3)
     supervisor.send(NAME.encode(), FrontendGone("frontend-0.0"))
     await until(lambda: worker.jobs.gone)
     model.gate.set()
@@ -268,7 +268,7 @@ async def test_compiled_programs_are_kept_beside_the_weights_or_where_the_user_s
 async def test_models_load_at_once_if_the_device_allows_it(worker, further):
     slow, fast = further
     worker.config = replace(worker.config, models=(ModelReference("b"), ModelReference("c")))
-    worker.pool.backend.device = replace(FakeBackend.device, warms_up_aside=True)
+    worker.pool.backend.device = replace(FakeBackend.device, any_thread=True)
     await worker.pool.unload("a")
     loading = asyncio.create_task(worker.load_all())
     fast.gate.set()
