@@ -142,7 +142,7 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,load,train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,load,tracing,train]'
 	@touch $@
 
 clean:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from service import logs
 from service.core.batcher import USUAL_PRIORITY, Batcher
-from service.core.device import DeviceThreads
+from service.core.device import BatchResult, DeviceThreads
 from service.core.pool import RETRY_AFTER_S, PoolOutput
 from service.errors import Internal, ServiceError, Unavailable
 from twins.card import Card
@@ -64,6 +64,7 @@ class SampleResult:
     queue_s: float
     infer_s: float
     batch_size: int
+    began: float
 
 
 class Observer:
@@ -72,8 +73,8 @@ class Observer:
     def batch_starts(self, tags: Sequence[Any]) -> None:
         """Handle the start of a batch, before the samples with these tags go to the device."""
 
-    def batch_ended(self, model: str, size: int, infer_s: float) -> None:
-        """Handle the end of a batch."""
+    def batch_ended(self, model: str, tags: Sequence[Any], ran: BatchResult) -> None:
+        """Handle the end of a batch, before any of its samples is answered."""
 
     def device_lost(self, error: DeviceLost) -> None:
         """Handle the loss of the device, before any sample of the batch is answered."""
@@ -264,9 +265,9 @@ class LocalPool:
         if not all(isinstance(output, DeviceOutOfMemory) for output in ran.outputs):
             self.succeeded = asyncio.get_running_loop().time()
         if not key.canary:
-            self.observer.batch_ended(key.model, len(batch), ran.took_s)
+            self.observer.batch_ended(key.model, [queued.tag for queued in batch], ran)
         return [
-            SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch))
+            SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch), ran.began)
             for queued, output in zip(batch, ran.outputs, strict=True)
         ]
 
@@ -285,7 +286,7 @@ def output_of(answer: "asyncio.Future[SampleResult]") -> PoolOutput:
         ran = answer.result()
         if not isinstance(ran.output, Output):
             raise ran.output
-    return PoolOutput(ran.output, ran.queue_s, ran.infer_s, ran.batch_size)
+    return PoolOutput(ran.output, ran.queue_s, ran.infer_s, ran.batch_size, began=ran.began)
 
 
 @contextmanager
