@@ -132,7 +132,7 @@ def test_each_process_names_itself(found):
 
 
 def test_the_span_of_a_request_has_what_its_log_line_has(found, traced):
-    response, spans, _ = found
+    _, spans, _ = found
     line = traced.wait_for("request", request_id="traced-1")
     root = spans["classify"]
     assert (line["trace_id"], line["span_id"]) == (root.trace_id, root.span_id)
@@ -265,13 +265,13 @@ def test_a_malformed_traceparent_is_ignored(traced, receiver, cat):
     assert by_name(receiver.spans.wait_for(answered.trace_id, *NAMES))["classify"].parent_id == ""
 
 
-def test_requests_over_one_connection_do_not_inherit_each_others_trace(cat):
-    with Server() as plain, httpx.Client(base_url=plain.http) as client:
+def test_requests_over_one_connection_do_not_inherit_each_others_trace(server, cat):
+    with httpx.Client(base_url=server.http) as client:
         header, trace_id, _ = sent()
         client.post("/classify", content=cat, headers={"traceparent": header, "X-Request-ID": "with-1"})
         response = client.post("/classify", content=cat, headers={"X-Request-ID": "without-1"})
-        assert plain.wait_for("request", request_id="with-1")["trace_id"] == trace_id
-        assert "trace_id" not in plain.wait_for("request", request_id="without-1")
+        assert server.wait_for("request", request_id="with-1")["trace_id"] == trace_id
+        assert "trace_id" not in server.wait_for("request", request_id="without-1")
         assert "traceresponse" not in response.headers
 
 
