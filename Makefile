@@ -123,7 +123,7 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 
 .venv/wheels/fetched: pyproject.toml constraints.txt | .venv/bin/python
 	rm -rf $(@D) && mkdir $(@D)
-	$(BIN)/python docker/dependencies.py pyproject.toml > $(@D)/requirements.txt
+	$(BIN)/python docker/dependencies.py pyproject.toml tracing > $(@D)/requirements.txt
 	$(BIN)/pip download --quiet --disable-pip-version-check --dest $(@D) --constraint constraints.txt \
 	    --requirement $(@D)/requirements.txt setuptools
 	@touch $@

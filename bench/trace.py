@@ -20,6 +20,7 @@ FILE = ROOT / "docs" / "images" / "trace.svg"
 EXAMPLE = ROOT / "examples" / "cat.jpg"
 SIDE = 1200  # pixels of the image, which a decoder process decodes
 CLIENTS = 12
+LABELS = 120  # points to the left of the spans, for their names
 NAMES = {"segment", "admit", "image", "decode_queue", "decode", "decoder", "preprocess", "queue", "infer"} | {
     *("postprocess", "encode", "respond", "batch", "forward")
 }
@@ -68,13 +69,14 @@ def draw(spans: Sequence[Received], path: Path) -> None:
         began_ms, took_ms = (span.began_ns - first) / 1e6, span.took_s * 1e3
         axis.barh(place, max(took_ms, 0.05), left=began_ms, height=0.7, color=colour)
         links = f", {len(span.links)} links" if span.name == "batch" else ""
-        axis.text(began_ms + took_ms, place, f"  {took_ms:.2f} ms{links}", va="center", fontsize="x-small")
-        axis.text(0, place, f"{'   ' * depth}{span.name}  ", va="center", ha="right", fontsize="small")
+        beside = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
+        axis.annotate(f"{took_ms:.2f} ms{links}", (began_ms + took_ms, place), xytext=(4, 0), **beside)
+        axis.annotate(span.name, (0, place), xytext=(14 * depth - LABELS, 0), **beside)
     axis.set(yticks=[], xlabel="milliseconds since the headers arrived", ylim=(len(rows) - 0.4, -0.6))
     axis.set_xlim(0, 1.18 * max(span.ended_ns - first for span in spans) / 1e6)
     axis.spines[["top", "right", "left"]].set_visible(False)
     handles = [Patch(color=colour, label=name) for name, colour in COLOURS.items()]
-    axis.legend(handles=handles, loc="upper right", fontsize="small")
+    axis.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

@@ -7,7 +7,7 @@ image.
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from service import logs, metrics
@@ -44,6 +44,8 @@ from twins.errors import BadOption
 from twins.tasks import TASKS
 
 SHORTEST_TIMEOUT_S = 0.001  # with less left, the deadline counts as passed: that is the client's fault
+
+UNTRACED = nullcontext()
 
 log = logs.get()
 
@@ -98,7 +100,7 @@ class Engine:
         """
         longest_s = self.settings.request_timeout_s
         timeout_s = longest_s if caller.timeout_s is None else min(caller.timeout_s, longest_s)
-        with within(caller.trace), self.memory.open() as memory:
+        with within(caller.trace) if caller.trace is not None else UNTRACED, self.memory.open() as memory:
             outcome = Outcome(caller, caller.arrived + timeout_s, memory, order=order)
             try:
                 self.check_key(caller, scope, outcome)

@@ -6,8 +6,7 @@ be decoded. Each step reserves the memory that it takes in the account of its ca
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.core.admission import Admission
 from service.core.call import Answer, Call, Outcome
@@ -50,8 +49,8 @@ class Pipeline:
             )
             self.admission.device_times[card.key].record(pooled.infer_s, pooled.batch_size)
             self.admission.record_remote_queue(pooled.worker, pooled.queued_for_others)
-            times.stage("queue", pooled.began - pooled.queue_s, pooled.queue_s, worker=pooled.worker)
-            times.stage("infer", pooled.began, pooled.infer_s, batch=pooled.batch, size=pooled.batch_size)
+            times.stage("queue", pooled.began - pooled.queue_s, pooled.queue_s)
+            times.stage("infer", pooled.began, pooled.infer_s, pooled.batch)
             output_bytes = sum(array.nbytes for array in pooled.output.arrays)
             memory.count(output_bytes)
             counted.callback(memory.release, output_bytes)
@@ -66,8 +65,7 @@ class Pipeline:
         return Answer(result, times.succeeded(card.key))
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(NamedTuple):
     """What is needed to make the result of an output."""
 
     card: Card

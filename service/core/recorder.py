@@ -27,6 +27,8 @@ class Timing:
 class ImageRecorder:
     """Records the stages of one image. They become its timing and the metrics, and spans if the call is traced."""
 
+    __slots__ = ("began", "code", "durations", "ended", "number", "spans", "trace")
+
     def __init__(self, trace: TraceContext | None = None, number: int = 0) -> None:
         """`trace` is the span of the image if it is recorded, `number` the place of the image in its call."""
         self.trace, self.number = trace, number
@@ -35,13 +37,13 @@ class ImageRecorder:
         self.began, self.ended = time.monotonic(), 0.0  # 0 until it has ended
         self.code = ""
 
-    def stage(self, name: str, began: float, took_s: float, *, batch: str = "", **attributes: Value) -> None:
+    def stage(self, name: str, began: float, took_s: float, batch: str = "") -> None:
         """Record a stage, or one of several parts of it. `batch` is the span of the batch, as `traceparent` has it."""
         self.durations[name] += took_s
         if self.trace is not None:
-            self.part(name, began, took_s, batch=batch, **attributes)
+            self.part(name, began, took_s, batch)
 
-    def part(self, name: str, began: float, took_s: float, *, batch: str = "", **attributes: Value) -> None:
+    def part(self, name: str, began: float, took_s: float, batch: str = "", **attributes: Value) -> None:
         """Record what happened within a stage, which neither the timing nor the metrics have."""
         if self.trace is not None:
             linked = parse(batch)
@@ -70,6 +72,8 @@ class ImageRecorder:
 
 class CallRecorder:
     """Records one call and its images. What is measured here becomes metrics and, if the call is traced, spans."""
+
+    __slots__ = ("answered", "arrived", "images", "since", "steps", "trace")
 
     def __init__(self, trace: TraceContext | None, arrived: float) -> None:
         """`trace` is the span of the call, if it has one."""
