@@ -211,7 +211,7 @@ def restore_files() -> None:
 
 
 def write_exemplars() -> None:
-    """Let the other processes read the exemplars of this one. Raise OSError."""
+    """Publish the exemplars of this process to the others. Raise OSError."""
     if metric_series.EXEMPLARS:
         metric_series.EXEMPLARS.write()
 
