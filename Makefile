@@ -155,7 +155,7 @@ $(WORKFLOWS)/installed: | .venv/bin/python
 
 .venv/wheels/fetched: pyproject.toml constraints.txt | .venv/bin/python
 	rm -rf $(@D) && mkdir $(@D)
-	$(BIN)/python docker/dependencies.py pyproject.toml > $(@D)/requirements.txt
+	$(BIN)/python docker/dependencies.py pyproject.toml tracing > $(@D)/requirements.txt
 	$(BIN)/pip download --quiet --disable-pip-version-check --dest $(@D) --constraint constraints.txt \
 	    --requirement $(@D)/requirements.txt setuptools
 	@touch $@
@@ -174,7 +174,7 @@ $(WORKFLOWS)/installed: | .venv/bin/python
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,load,train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,load,tracing,train]'
 	@touch $@
 
 clean:

@@ -14,6 +14,7 @@ import msgspec
 
 from service.log_writer import LogWriter
 from service.settings import Settings
+from service.tracing.context import CURRENT
 
 # structlog loads rich if it is there, for tracebacks in colour: 75 modules and 4 MB in each process.
 rich, sys.modules["rich"] = sys.modules.get("rich"), None  # type: ignore[assignment]
@@ -44,6 +45,7 @@ def configure(settings: Settings, *, process: str, on_drop: Callable[[str], None
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     steps: list[Processor] = [
         partial(add_process, process),
+        add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.dev.ConsoleRenderer(),
@@ -95,10 +97,21 @@ def add_process(process: str, _: object, __: str, event: EventDict) -> EventDict
     return {"process": process, **event}
 
 
+def add_trace(_: object, __: str, event: EventDict) -> EventDict:
+    """Add the trace of the running task to an event, if it has one."""
+    return {**event, **trace_fields()}
+
+
+def trace_fields() -> dict[str, str]:
+    """Return the fields that name the trace of the running task and its span."""
+    context = CURRENT.get()
+    return {} if context is None else {"trace_id": context.trace_id, "span_id": context.span_id}
+
+
 def render_json(process: str, _: object, level: str, event: EventDict) -> str:
     """Return an event as a line of JSON. One step costs half as much as a chain, and every request logs a line."""
     timestamp = datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
-    line = {"process": process, **event, "level": level, "timestamp": timestamp}
+    line = {"process": process, **event, **trace_fields(), "level": level, "timestamp": timestamp}
     try:
         return ENCODER.encode(line).decode()
     except UnicodeEncodeError:  # a value is not valid Unicode; the standard library escapes it

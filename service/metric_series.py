@@ -1,10 +1,13 @@
 """The definitions of all metrics: names, labels and buckets. `service.metrics` records them."""
 
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, values
+from prometheus_client import samples as exemplars_of_library
 
 from service.environment import METRICS_FOLDER, variable
+from service.metric_exemplars import Exemplar, Exemplars
 from service.metric_files import MetricFiles
 from service.metric_storage import Storage
 
@@ -13,9 +16,28 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 STAGES = ("decode_queue", "decode", "preprocess", "queue", "infer", "postprocess")
 
 FILES = MetricFiles(Path(folder)) if (folder := variable(METRICS_FOLDER)) else None
-if FILES:  # before the first metric is made
+EXEMPLARS = Exemplars(FILES.folder) if FILES else None
+
+
+def with_exemplars(value_class: type[Any], exemplars: Exemplars) -> type[Any]:
+    """Return a class of values that keeps exemplars, which that of the library for several processes does not."""
+
+    class ValueWithExemplar(value_class):  # type: ignore[misc]
+        """A value with its latest exemplar."""
+
+        def set_exemplar(self, exemplar: exemplars_of_library.Exemplar) -> None:
+            """Keep an exemplar."""
+            _, _, series, names, texts, *_ = self._params
+            labels = tuple(sorted(zip(names, texts, strict=True)))
+            exemplars.add(Exemplar(series, labels, exemplar.labels, exemplar.value, float(exemplar.timestamp or 0)))
+
+    return ValueWithExemplar
+
+
+if FILES and EXEMPLARS:  # before the first metric is made
     values.MmapedDict = Storage  # type: ignore[attr-defined, assignment]
-    values.ValueClass = values.MultiProcessValue(lambda: FILES.generation)  # type: ignore[no-untyped-call]
+    of_processes = values.MultiProcessValue(lambda: FILES.generation)  # type: ignore[no-untyped-call]
+    values.ValueClass = with_exemplars(of_processes, EXEMPLARS)
 
 REQUESTS = Counter(
     "twins_requests", "Number of requests that were answered or rejected.", ["model", "protocol", "code"]
@@ -81,6 +103,11 @@ CONNECTIONS_REFUSED = Counter(
 LOG_LINES_DROPPED = Counter(
     "twins_log_lines_dropped",
     "Number of log lines that were dropped because standard error was not read fast enough.",
+    ["process"],
+)
+SPANS_LOST = Counter(
+    "twins_spans_lost",
+    "Number of spans of traces that were dropped because the receiver did not take them fast enough, or at all.",
     ["process"],
 )
 RETRIES = Counter(

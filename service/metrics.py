@@ -6,22 +6,31 @@ any process imports this module. The `/metrics` endpoint of any frontend therefo
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.openmetrics import exposition
+from prometheus_client.samples import Exemplar, Sample
 
-from service import metric_series, metric_storage
+from service import metric_exemplars, metric_series, metric_storage
+from service.metric_exemplars import Key
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+OPENMETRICS = "application/openmetrics-text"
+CONTENT_TYPES = {"text/plain": CONTENT_TYPE_LATEST, OPENMETRICS: exposition.CONTENT_TYPE_LATEST}
+"""The formats of /metrics, the usual one first."""
+
+END = b"# EOF\n"  # of the metrics in OpenMetrics
 
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 OK = "ok"  # the code of a request without an error
+TRACE_ID = "trace_id"  # the label of an exemplar, as Grafana expects it
 
 
 @cache  # finding a series costs more than counting in it; there are as many as in /metrics
@@ -30,10 +39,13 @@ def series(metric: Metric, *labels: str) -> Metric:
     return metric.labels(*labels)
 
 
-def request(model: str, protocol: str, code: str, duration_s: float) -> None:
-    """Record a finished request. `model` is empty if the request names no model that is served."""
+def request(model: str, protocol: str, code: str, duration_s: float, trace_id: str = "") -> None:
+    """Record a finished request. `model` is empty if the request names no model that is served.
+
+    A request of a trace that is recorded becomes the exemplar of its bucket.
+    """
     series(metric_series.REQUESTS, model, protocol, code).inc()
-    series(metric_series.DURATION, model, protocol).observe(duration_s)
+    series(metric_series.DURATION, model, protocol).observe(duration_s, exemplar(trace_id))
     if code != OK:
         series(metric_series.FAILED, model, protocol).inc(duration_s)
     elif model:
@@ -46,9 +58,14 @@ def images(model: str, protocol: str, code: str, count: int) -> None:
         series(metric_series.IMAGES, model, protocol, code).inc(count)
 
 
-def stage(model: str, name: str, duration_s: float) -> None:
-    """Record that an image has passed a stage."""
-    series(metric_series.STAGE, model, name).observe(duration_s)
+def stage(model: str, name: str, duration_s: float, trace_id: str = "") -> None:
+    """Record that an image has passed a stage. One of a trace that is recorded becomes the exemplar of its bucket."""
+    series(metric_series.STAGE, model, name).observe(duration_s, exemplar(trace_id))
+
+
+def exemplar(trace_id: str) -> dict[str, str] | None:
+    """Return the labels of an exemplar, or None without a trace."""
+    return {TRACE_ID: trace_id} if trace_id else None
 
 
 def batch(model: str, size: int) -> None:
@@ -100,6 +117,11 @@ def restarted(process: str, reason: str) -> None:
 def log_line_dropped(process: str) -> None:
     """Count a log line that was dropped."""
     metric_series.LOG_LINES_DROPPED.labels(process).inc()
+
+
+def spans_lost(process: str, count: int) -> None:
+    """Count spans that were not sent."""
+    metric_series.SPANS_LOST.labels(process).inc(count)
 
 
 def image_refused(reason: str) -> None:
@@ -188,14 +210,51 @@ def restore_files() -> None:
         metric_series.FILES.restore()
 
 
+def write_exemplars() -> None:
+    """Publish the exemplars of this process to the others. Raise OSError."""
+    if metric_series.EXEMPLARS:
+        metric_series.EXEMPLARS.write()
+
+
 def process_gone(pid: int) -> None:
-    """Remove the gauges of a dead process. Its counters stay."""
+    """Remove the gauges and the exemplars of a dead process. Its counters stay."""
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    if metric_series.EXEMPLARS:
+        metric_series.EXEMPLARS.remove(pid)
 
 
-def render() -> bytes:
-    """Return the metrics of all processes in the Prometheus text format."""
+def render(*, openmetrics: bool = False) -> bytes:
+    """Return the metrics of all processes in the Prometheus text format, or in OpenMetrics with exemplars.
+
+    After OpenMetrics, `END` must follow.
+    """
+    if openmetrics:
+        text: bytes = exposition.generate_latest(WithExemplars(of_all_processes()))  # type: ignore[no-untyped-call]
+        return text.removesuffix(END)
     return generate_latest(of_all_processes())
+
+
+class WithExemplars:
+    """The metrics of a registry with the exemplars of all processes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    def collect(self) -> Iterator[MetricFamily]:
+        """Yield the metrics."""
+        found = metric_series.EXEMPLARS.of_all_processes() if metric_series.EXEMPLARS else {}
+        for family in self.registry.collect():
+            if family.type == "histogram":
+                family.samples = [with_exemplar(sample, found) for sample in family.samples]
+            yield family
+
+
+def with_exemplar(sample: Sample, found: Mapping[Key, metric_exemplars.Exemplar]) -> Sample:
+    """Return a value with its exemplar, if it has one."""
+    exemplar = found.get((sample.name, tuple(sorted(sample.labels.items()))))
+    if exemplar is None:
+        return sample
+    return sample._replace(exemplar=Exemplar(exemplar.marks, exemplar.value, exemplar.timestamp))
 
 
 class FolderMissing(Exception):

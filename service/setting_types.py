@@ -60,6 +60,13 @@ def check_network(text: str) -> str:
         raise ValueError("must be an IP address or a network, such as 10.0.0.0/8") from None
 
 
+def check_endpoint(text: str) -> str:
+    """Refuse a string that is no URL of a receiver."""
+    if text and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        raise ValueError("must be a URL, such as http://localhost:4317")
+    return text
+
+
 def split_at_spaces(value: object) -> object:
     """Split a string at spaces, for a list whose elements contain commas."""
     return tuple(value.split()) if isinstance(value, str) else value
@@ -73,5 +80,6 @@ Devices = Annotated[
     tuple[Annotated[str, AfterValidator(check_device)], ...], Field(min_length=1), BeforeValidator(split_devices)
 ]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(check_network)], ...], BeforeValidator(split)]
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Route = Annotated[str, Field(pattern=r"^(/[\w.:~-]+)*$")]

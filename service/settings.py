@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.setting_types import Devices, Keys, List, Networks, Port, Route, SpacedList
+from service.setting_types import Devices, Endpoint, Keys, List, Networks, Port, Route, SpacedList
 from twins.images.decode import Limits
 from twins.preprocessing import SYNTAX
 from twins.running import BackendChoice, Precision
@@ -261,6 +261,21 @@ class Settings(BaseModel):
         ge=0,
         description="Run a blank image when no batch of a worker has succeeded for this many seconds. After three "
         "times as long without success, or two failures, the worker does not count as ready. 0 means never.",
+    )
+
+    otlp_endpoint: Endpoint = Field(
+        "",
+        description="Send traces to the OTLP receiver at this URL, such as http://localhost:4317. "
+        "This needs the extra `tracing`. Empty means that no traces are recorded.",
+    )
+    otlp_protocol: Literal["grpc", "http"] = Field(
+        "grpc", description="Send traces over gRPC, or as protobuf over HTTP (http), usually to port 4318."
+    )
+    trace_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Record this fraction of the requests, of those whose traceparent does not decide it.",
     )
 
     log_format: Literal["auto", "console", "json"] = Field(

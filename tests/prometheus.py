@@ -62,7 +62,7 @@ def configuration(folder: Path, target: str) -> Path:
 class Prometheus:
     """A running Prometheus server that scrapes `target`."""
 
-    def __init__(self, folder: Path, target: str) -> None:
+    def __init__(self, folder: Path, target: str, *flags: str) -> None:
         self.base = f"http://127.0.0.1:{free_port()}"
         self.log = (folder / "prometheus.log").open("wb")
         self.process = subprocess.Popen(
@@ -71,6 +71,7 @@ class Prometheus:
                 f"--config.file={configuration(folder, target)}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={self.base.removeprefix('http://')}",
+                *flags,
             ],
             stdout=self.log,
             stderr=subprocess.STDOUT,

@@ -149,6 +149,11 @@ def test_only_workers_import_torch(module):
     assert not reached(module) & importers("torch", late=False)
 
 
+@pytest.mark.parametrize("module", ["service.processes.frontend", "service.processes.worker", "service.cli"])
+def test_opentelemetry_is_imported_only_when_traces_are_sent(module):
+    assert not reached(module) & importers("opentelemetry", late=False)
+
+
 def test_a_decoder_process_imports_neither_torch_nor_a_server():
     program = reached("service.decoding.process")
     assert not program & importers("torch", *(set(SERVER_LIBRARIES) - {"service"}), late=False)
@@ -185,6 +190,7 @@ ONE_PLACE = {
     ("httptools",): ["service/rest/protocol.py"],
     ("prometheus_client",): ["service/metrics.py", "service/metric_series.py", "service/metric_storage.py"],
     ("pynvml",): ["service/processes/gpu.py"],
+    ("opentelemetry",): ["service/tracing/otlp.py"],
     ("click",): ["service/cli/*.py"],
 }
 
@@ -286,6 +292,7 @@ WALL_CLOCK = {
     "service/logs.py",  # the times of log lines
     "service/metrics.py",  # when a request was answered, as Prometheus wants it
     "service/processes/supervisor.py",  # until when a shutdown lasts, likewise
+    "service/tracing/otlp.py",  # when a span began, as OTLP wants it
     "twins/runtime/exports.py",  # the age of a file
 }
 

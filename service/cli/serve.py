@@ -15,6 +15,7 @@ from service.processes.models import parse_references
 from service.processes.runtime_folder import RuntimeFolder
 from service.setting_sources import CONFIG, FLAG_NAMES, flag_name, load
 from service.settings import Settings
+from service.tracing import tracer
 from twins.runtime.choice import check_installed, check_int8
 from twins.zoo import hub
 from twins.zoo.models import ModelReference
@@ -69,6 +70,7 @@ def serve(**flags: object) -> None:
         check_installed(settings.backend)
     key_file.load(settings)  # fail here if the file is broken, and not in a frontend
     tls.check(settings)
+    tracer.check(settings)
     listening.check(settings)  # fail before any download if a port is taken
     # resolved once, with a progress bar, so that all workers and their restarts serve the same bytes
     models = tuple(hub.resolve(reference) for reference in parse_references(settings))

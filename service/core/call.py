@@ -10,7 +10,9 @@ from service.core.batcher import USUAL_PRIORITY
 from service.core.inputs import Input
 from service.core.memory import MemoryAccount
 from service.core.orders import Requested
+from service.core.recorder import CallRecorder, Timing
 from service.errors import ServiceError
+from service.tracing.context import TraceContext
 from twins.render.renderer import Renderer
 from twins.tasks.options import Options
 
@@ -29,6 +31,7 @@ class Caller:
     address: str = ""  # of the client, behind trusted proxies
     path: str = ""  # of the route or the method
     report: "Callable[[Outcome], None] | None" = None  # gets the outcome instead of the log
+    trace: TraceContext | None = None  # the span of the request
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,6 @@ class Call:
     renderer: Renderer | None = None  # makes the answer of each result; None: the answer is the result itself
     media_type: str = ""  # for the renderer; empty: its default
     priority: int = USUAL_PRIORITY  # 1 is the highest
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The time that an image spent in each stage, in seconds."""
-
-    decode_queue: float  # waiting for a thread that decodes
-    decode: float
-    preprocess: float
-    queue: float
-    infer: float
-    postprocess: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +71,10 @@ class Outcome:
     status: str = ""  # in the protocol
     bytes_in: int = 0
     bytes_out: int = 0
+    recorder: CallRecorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorder = CallRecorder(self.caller.trace, self.caller.arrived)
 
     @property
     def client(self) -> str:

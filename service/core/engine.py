@@ -7,7 +7,8 @@ image.
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 from service import logs, metrics
 from service.access.key_file import CurrentKeys
@@ -35,11 +36,16 @@ from service.errors import (
     UnknownModel,
 )
 from service.settings import Settings
+from service.tracing.context import within
+from service.tracing.span import Value
+from service.tracing.tracer import NO_TRACER, Tracer
 from twins.card import Card
 from twins.errors import BadOption
 from twins.tasks import TASKS
 
 SHORTEST_TIMEOUT_S = 0.001  # with less left, the deadline counts as passed: that is the client's fault
+
+UNTRACED = nullcontext()
 
 log = logs.get()
 
@@ -47,8 +53,10 @@ log = logs.get()
 class Engine:
     """The core of one frontend."""
 
-    def __init__(self, settings: Settings, pool: Pool, orders: Orders | None = None) -> None:
-        self.settings, self.pool, self.orders = settings, pool, orders
+    def __init__(
+        self, settings: Settings, pool: Pool, orders: Orders | None = None, tracer: Tracer = NO_TRACER
+    ) -> None:
+        self.settings, self.pool, self.orders, self.tracer = settings, pool, orders, tracer
         threads = shares(settings).decode_threads
         self.admission = Admission(max_queue=settings.max_queue, decode_threads=threads)
         self.quotas = Quotas(in_flight=settings.client_in_flight, images_per_s=settings.client_images_per_s)
@@ -92,7 +100,7 @@ class Engine:
         """
         longest_s = self.settings.request_timeout_s
         timeout_s = longest_s if caller.timeout_s is None else min(caller.timeout_s, longest_s)
-        with self.memory.open() as memory:
+        with within(caller.trace) if caller.trace is not None else UNTRACED, self.memory.open() as memory:
             outcome = Outcome(caller, caller.arrived + timeout_s, memory, order=order)
             try:
                 self.check_key(caller, scope, outcome)
@@ -142,9 +150,12 @@ class Engine:
         return Internal("see the server's log under this request's id")
 
     def refused(self, caller: Caller, code: str) -> None:
-        """Count and log a request that is rejected before a call starts, such as one to an unknown path."""
+        """Count and log a request that is rejected before a call starts, such as one to an unknown path.
+
+        It has no span, whose name would be a path that a client may choose.
+        """
         with self.memory.open() as memory:
-            self.record(Outcome(caller, caller.arrived, memory, code=code))
+            self.record(Outcome(replace(caller, trace=None), caller.arrived, memory, code=code))
 
     @contextmanager
     def admit(self, caller: Caller, scope: Scope | None, order: Requested | None = None) -> Iterator[Outcome]:
@@ -167,7 +178,7 @@ class Engine:
         """Count and log a call. Images without a code of their own are counted under its code."""
         duration_s = asyncio.get_running_loop().time() - outcome.caller.arrived
         protocol = outcome.caller.protocol
-        metrics.request(outcome.model, protocol, outcome.code, duration_s)
+        outcome.recorder.ended(outcome.model, protocol, outcome.code, duration_s)
         codes = outcome.image_codes.copy()
         codes[outcome.code] += outcome.images - codes.total()
         for code, count in codes.items():
@@ -176,6 +187,9 @@ class Engine:
         report(outcome)
         if outcome.order:
             log_order(outcome)
+        if outcome.recorder.trace is not None:
+            name, attributes = described(outcome)
+            self.tracer.record(outcome.recorder.spans(name, duration_s, outcome.code, attributes))
 
     async def predict(self, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
         """Return the answer or error of every image, in order. Raise ServiceError if the whole call fails.
@@ -194,7 +208,9 @@ class Engine:
             self.admission.admitted(images, model=card.key, deadline=outcome.deadline, workers=workers),
             self.quotas.admitted(outcome.client, images, outcome.memory),
         ):
+            outcome.recorder.step("admit")
             answers = await self.answer_all(card, call, outcome)
+            outcome.recorder.images_answered()
         late = [answer for answer in answers if isinstance(answer, DeadlineExceeded)]
         if len(late) == len(answers):
             raise late[0]
@@ -203,9 +219,9 @@ class Engine:
     async def answer_all(self, card: Card, call: Call, outcome: Outcome) -> list[Answer | ServiceError]:
         """Return the answer or the error of every image, in order."""
         if len(call.images) == 1:  # as most calls have, which needs no further task
-            return [await self.answer(call.images[0], card, call, outcome)]
+            return [await self.answer(call.images[0], 0, card, call, outcome)]
         # a TaskGroup that is cancelled is part of a reference cycle, which would keep the images in memory
-        return await asyncio.gather(*(self.answer(data, card, call, outcome) for data in call.images))
+        return await asyncio.gather(*(self.answer(data, i, card, call, outcome) for i, data in enumerate(call.images)))
 
     async def predict_one(self, call: Call, outcome: Outcome) -> Answer:
         """Return the answer of a call with one image. Raise ServiceError."""
@@ -215,16 +231,19 @@ class Engine:
         return answer
 
     async def answer(
-        self, data: Input | ServiceError, card: Card, call: Call, outcome: Outcome
+        self, data: Input | ServiceError, number: int, card: Card, call: Call, outcome: Outcome
     ) -> Answer | ServiceError:
         """Return the answer or the error of one image, and count it. An error does not affect the other images."""
+        times = outcome.recorder.image(number)
         try:
             if isinstance(data, ServiceError):
                 raise data
             async with asyncio.timeout_at(outcome.deadline):
-                answer = await self.pipeline.run(data, card, call, deadline=outcome.deadline, memory=outcome.memory)
+                answer = await self.pipeline.run(data, card, call, outcome, times)
         except Exception as error:
-            return self.failed_image(error, outcome)
+            known = self.failed_image(error, outcome)
+            times.failed(known.code)
+            return known
         outcome.image_codes["ok"] += 1
         return answer
 
@@ -301,3 +320,16 @@ class Engine:
         TASKS[call.task].check(call.options, card)
         if call.renderer:
             call.renderer.check(card)
+
+
+def described(outcome: Outcome) -> tuple[str, dict[str, Value]]:
+    """Return the name and the attributes of the span of a call."""
+    caller = outcome.caller
+    return caller.path.lstrip("/") or caller.protocol, {
+        "rpc.method" if caller.protocol == "grpc" else "http.route": caller.path,
+        "twins.protocol": caller.protocol,
+        "twins.request_id": caller.request_id,
+        "twins.model": outcome.model,
+        "twins.images": outcome.images,
+        "twins.code": outcome.code,
+    }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from service.core.batcher import USUAL_PRIORITY, Batcher
+from service.core.device import BatchResult
 from service.core.lane import Lane, Occupancy
 from service.core.pool import RETRY_AFTER_S, PoolOutput
 from service.core.sample_result import SampleResult, output_of, service_errors
@@ -58,8 +59,8 @@ class Observer:
     def batch_starts(self, tags: Sequence[Any]) -> None:
         """Handle the start of a batch, before the samples with these tags go to the device."""
 
-    def batch_ended(self, model: str, size: int, infer_s: float) -> None:
-        """Handle the end of a batch."""
+    def batch_ended(self, model: str, tags: Sequence[Any], ran: BatchResult) -> None:
+        """Handle the end of a batch, before any of its samples is answered."""
 
     def device_lost(self, error: DeviceLost) -> None:
         """Handle the loss of the device, before any sample of the batch is answered."""
@@ -270,9 +271,9 @@ class LocalPool:
         if not all(isinstance(output, DeviceOutOfMemory) for output in ran.outputs):
             self.succeeded = asyncio.get_running_loop().time()
         if not key.canary:
-            self.observer.batch_ended(key.model, len(batch), ran.took_s)
+            self.observer.batch_ended(key.model, [queued.tag for queued in batch], ran)
         return [
-            SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch))
+            SampleResult(output, ran.began - queued.arrived, ran.took_s, len(batch), ran.began)
             for queued, output in zip(batch, ran.outputs, strict=True)
         ]
 

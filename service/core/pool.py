@@ -22,6 +22,8 @@ class PoolOutput:
     batch_size: int
     worker: str = ""  # the worker that ran the sample
     queued_for_others: Mapping[str, int] = field(default_factory=dict)  # samples of other frontends there, by model
+    began: float = 0.0  # when its batch began on the device, on the machine's monotonic clock
+    batch: str = ""  # the span of its batch as `traceparent` has it, if the sample is traced
 
 
 class Pool(Protocol):

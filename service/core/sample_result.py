@@ -23,6 +23,7 @@ class SampleResult:
     queue_s: float
     infer_s: float
     batch_size: int
+    began: float
 
 
 def output_of(answer: "asyncio.Future[SampleResult]") -> PoolOutput:
@@ -31,7 +32,7 @@ def output_of(answer: "asyncio.Future[SampleResult]") -> PoolOutput:
         ran = answer.result()
         if not isinstance(ran.output, Output):
             raise ran.output
-    return PoolOutput(ran.output, ran.queue_s, ran.infer_s, ran.batch_size)
+    return PoolOutput(ran.output, ran.queue_s, ran.infer_s, ran.batch_size, began=ran.began)
 
 
 @contextmanager

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar, TypeVarTuple
+
+from service.tracing.context import CURRENT
 
 Arguments = TypeVarTuple("Arguments")
 Returned = TypeVar("Returned")
@@ -37,7 +40,10 @@ class ThreadStage:
         await self.free.acquire()
         queue_s = loop.time() - began
         answer: asyncio.Future[Returned] = loop.create_future()
-        self.executor.submit(self.work, answer, partial(function, *arguments))
+        call = partial(function, *arguments)
+        if CURRENT.get() is not None:  # so that log lines of the thread have the trace, too
+            call = partial(copy_context().run, call)
+        self.executor.submit(self.work, answer, call)
         return StageResult(await answer, queue_s)
 
     def work(self, answer: asyncio.Future[Returned], function: Callable[[], Returned]) -> None:

@@ -54,6 +54,8 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     params: bytes  # the task's own, encoded
     image_size: Size | None  # (width, height)
     preprocess_s: float
+    began: float = 0.0  # when the process had the whole job, on the machine's monotonic clock
+    took_s: float = 0.0  # from then until the sample was ready
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -152,12 +154,12 @@ class Channel:
         how = Preparation(job.task, job.card, options, job.limits, job.exif_orientation, job.reduces, job.shown)
         return bytes(self.receive_bytes(job.size_bytes)), how
 
-    def send_prepared(self, found: Prepared) -> None:
+    def send_prepared(self, found: Prepared, began: float) -> None:
         """Send a sample, and the image if it is shown. A copy of its pixels is never larger than a strip."""
         height, width, _ = found.sample.pixels.shape
         size = found.image.size if found.image else None
         params = encode_params(found.sample.params)
-        self.send(Done(height, width, params, size, found.preprocess_s))
+        self.send(Done(height, width, params, size, found.preprocess_s, began, time.monotonic() - began))
         self.send_bytes(np.ascontiguousarray(found.sample.pixels).data)
         if found.image:
             for box in boxes(found.image.size):
@@ -168,12 +170,14 @@ class Channel:
         sides = (done.height, done.width, *(done.image_size or ()))
         if min(sides) < 1 or 3 * done.height * done.width > MAX_SAMPLE_BYTES:
             raise BadReply(f"a sample of {done.width}x{done.height} pixels")
+        if not 0 <= done.preprocess_s < math.inf:
+            raise BadReply(f"a time of {done.preprocess_s} s")
         if (done.image_size is not None) != how.shown:
             raise BadReply("an image that is not shown, or none that is")
         pixels = np.empty((done.height, done.width, 3), np.uint8)
         self.receive_into(pixels.data.cast("B"))
         image = self.receive_image(done.image_size, how.limits) if done.image_size else None
-        return Prepared(Sample(pixels, params_of(how.task, done.params)), image, 0.0, done.preprocess_s)
+        return Prepared(Sample(pixels, params_of(how.task, done.params)), image, 0.0, done.preprocess_s, done.began)
 
     def receive_image(self, size: Size, limits: Limits) -> DecodedImage:
         """Return the pixels of an image. Raise BadReply if they exceed the limits."""

@@ -19,7 +19,7 @@ from service import logs, metrics
 from service.core.memory import MemoryAccount
 from service.core.stage import StageResult, ThreadStage
 from service.decoding.channel import ANY_REPLY, BadReply, Channel, Done, Failed, Ready, Refused
-from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
+from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared, ProcessTime
 from service.environment import decoder_environment
 from service.errors import Cancelled, DecodeTimeout, Unavailable, UnreadableImage
 from twins.images import decode
@@ -74,12 +74,13 @@ class Decoder:
         """Return the sample of an image. Raise ImageError, or what `Channel` raises, after which it must be ended."""
         self.busy = True
         self.channel.limit(timeout_s)
+        sent = time.monotonic()
         self.channel.send_job(data, how)
         match self.channel.receive(ANY_REPLY):
             case Done() as done:
                 prepared = self.channel.receive_prepared(done, how)
                 self.answered()
-                return prepared
+                return replace(prepared, process=self.time_of(done, sent))
             case Refused(kind, detail) if kind in KINDS:
                 self.answered()
                 raise KINDS[kind](detail)
@@ -87,6 +88,12 @@ class Decoder:
                 raise RuntimeError(f"a decoder process failed: {detail}")
             case other:
                 raise BadReply(str(other))
+
+    def time_of(self, done: Done, sent: float) -> ProcessTime | None:
+        """Return when the process worked on a job, or None if what it says of that cannot be true."""
+        if sent <= done.began and done.took_s >= 0 and done.began + done.took_s <= time.monotonic():
+            return ProcessTime(self.process.pid, done.began, done.took_s)
+        return None
 
     def answered(self) -> None:
         """Record that the process has answered its job."""
@@ -166,11 +173,13 @@ class DecoderPool:
     ) -> Prepared:
         """Return the sample of an image, in a thread. Raise as `run` does."""
         with memory.in_thread():
-            began = time.perf_counter()
+            began = time.monotonic()
             with memory.working(PREPARE_BYTES * held_pixels, large=True), self.decoder(job) as decoder:
                 prepared = self.prepare_in(decoder, data, how, job)
             memory.count(prepared.size_bytes)
-            return replace(prepared, decode_s=time.perf_counter() - began - prepared.preprocess_s)
+            took_s = time.monotonic() - began
+            preprocess_s = min(prepared.preprocess_s, took_s)  # which the process says
+            return replace(prepared, decode_s=took_s - preprocess_s, preprocess_s=preprocess_s, began=began)
 
     @contextmanager
     def decoder(self, job: DecodeJob) -> Iterator[Decoder]:

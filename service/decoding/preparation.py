@@ -18,6 +18,15 @@ PREPARE_BYTES = 10  # a pixel while it is decoded and converted (two images), or
 
 
 @dataclass(frozen=True)
+class ProcessTime:
+    """When a decoder process worked on an image, on the machine's monotonic clock, and for how long."""
+
+    pid: int
+    began: float
+    took_s: float
+
+
+@dataclass(frozen=True)
 class Prepared:
     """An image that is ready to run, and the time that it has taken so far in seconds."""
 
@@ -25,6 +34,8 @@ class Prepared:
     image: DecodedImage | None  # kept if the answer shows it
     decode_s: float
     preprocess_s: float
+    began: float  # when decoding began, on the machine's monotonic clock
+    process: ProcessTime | None = None  # if a decoder process did the work
 
     @property
     def size_bytes(self) -> int:
@@ -56,9 +67,9 @@ class Preparation:
 
     def preprocess(self, image: Callable[[], InputImage]) -> Prepared:
         """Return the sample of the image that a function returns. Raise what the function raises."""
-        began = time.perf_counter()
+        began = time.monotonic()
         decoded = image()
-        decoded_at = time.perf_counter()
+        decoded_at = time.monotonic()
         sample = TASKS[self.task].preprocess(decoded, self.card, self.options)
         kept = decoded.pixels if self.shown else None
-        return Prepared(sample, kept, decoded_at - began, time.perf_counter() - decoded_at)
+        return Prepared(sample, kept, decoded_at - began, time.monotonic() - decoded_at, began)

@@ -6,6 +6,7 @@ Its frontend kills it when an image takes too long. It ends when the frontend en
 import os
 import socket
 import sys
+import time
 from typing import NoReturn
 
 import cv2
@@ -41,6 +42,7 @@ def main() -> NoReturn:
 def prepare_next(channel: Channel) -> None:
     """Answer one job. Raise EOFError or OSError at the end of the socket, and MemoryError."""
     data, how = channel.receive_job()
+    began = time.monotonic()
     try:
         prepared = how.decode(how.open(data))
     except ImageError as error:
@@ -50,7 +52,7 @@ def prepare_next(channel: Channel) -> None:
     except Exception as error:
         channel.send(Failed(repr(error)))
     else:
-        channel.send_prepared(prepared)
+        channel.send_prepared(prepared, began)
 
 
 if __name__ == "__main__":

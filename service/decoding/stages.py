@@ -5,14 +5,16 @@ decoding can take seconds, is decoded in a process that can be killed.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TypeVar
 
 from service import errors, metrics
 from service.core.call import Call
 from service.core.inputs import ImageTensor, Input, InputTensor
 from service.core.memory import MemoryAccount
+from service.core.recorder import ImageRecorder
 from service.core.stage import StageResult, ThreadStage
 from service.decoding.decoder_pool import MOST_PROCESSES, DecoderPool
 from service.decoding.preparation import PREPARE_BYTES, Preparation, Prepared
@@ -30,6 +32,8 @@ IMAGE_ERRORS: dict[type[ImageError], type[ServiceError]] = {
     decode.Undecodable: errors.UnreadableImage,
 }
 
+Returned = TypeVar("Returned")
+
 LARGE_PIXELS = 4_000_000  # from about here on, an image takes longer to decode than a small one may wait
 
 
@@ -46,19 +50,29 @@ class DecodeStages:
             limits=settings.image_limits,
         )
 
-    async def run(self, data: Input, card: Card, call: Call, memory: MemoryAccount) -> StageResult[Prepared]:
-        """Return the sample of an input. Raise ServiceError."""
+    async def run(self, data: Input, card: Card, call: Call, memory: MemoryAccount, times: ImageRecorder) -> Prepared:
+        """Return the sample of an input, and record its stages. Raise ServiceError."""
+        prepared = await self.prepare(data, card, call, memory, times)
+        times.stage("decode", prepared.began, prepared.decode_s)
+        times.stage("preprocess", prepared.began + prepared.decode_s, prepared.preprocess_s)
+        if process := prepared.process:
+            times.part("decoder", process.began, process.took_s, pid=process.pid)
+        return prepared
+
+    async def prepare(
+        self, data: Input, card: Card, call: Call, memory: MemoryAccount, times: ImageRecorder
+    ) -> Prepared:
+        """Return the sample of an input, and record how long it waits. Raise ServiceError."""
         if isinstance(data, InputTensor):
-            return await self.small.run(self.accept, data, card, call, memory)
+            return await waited(self.small.run(self.accept, data, card, call, memory), times)
         how = self.preparation(card, call)
         if isinstance(data, ImageTensor):
             stage = self.large if data.pixel_count > LARGE_PIXELS else self.small
-            return await stage.run(self.prepare_tensor, data, how, memory)
-        first, queue_s = await self.small.run(self.prepare_small, data, how, memory)
+            return await waited(stage.run(self.prepare_tensor, data, how, memory), times)
+        first = await waited(self.small.run(self.prepare_small, data, how, memory), times)
         if isinstance(first, Prepared):
-            return StageResult(first, queue_s)
-        prepared, further_s = await self.prepare_large(data, first, how, memory)
-        return StageResult(prepared, queue_s + further_s)
+            return first
+        return await waited(self.prepare_large(data, first, how, memory), times)
 
     def preparation(self, card: Card, call: Call) -> Preparation:
         """Return how the images of a call are prepared."""
@@ -75,12 +89,12 @@ class DecodeStages:
     def accept(self, data: InputTensor, card: Card, call: Call, memory: MemoryAccount) -> Prepared:
         """Return the sample of an input that is preprocessed already, in a thread. Raise ServiceError."""
         with memory.in_thread():
-            began = time.perf_counter()
+            began = time.monotonic()
             data.check(card, self.settings.image_limits)
             if call.renderer and call.renderer.needs_image:
                 raise BadRequest("this format shows the image, which the network's own input does not have")
             sample = TASKS[call.task].accept(data.values, card, call.options)
-            prepared = Prepared(sample, None, 0.0, time.perf_counter() - began)
+            prepared = Prepared(sample, None, 0.0, time.monotonic() - began, began)
             memory.count(prepared.size_bytes)
             return prepared
 
@@ -118,6 +132,14 @@ class DecodeStages:
         """Return the sample of a large image, in a thread. Raise ServiceError."""
         with memory.in_thread(), image_errors():
             return prepare_opened(opened, how, memory, large=True)
+
+
+async def waited(result: Awaitable[StageResult[Returned]], times: ImageRecorder) -> Returned:
+    """Return what a stage returns, and record how long the image waited for it from now on."""
+    began = time.monotonic()
+    value, queue_s = await result
+    times.stage("decode_queue", began, queue_s)
+    return value
 
 
 def prepare_opened(opened: OpenedImage, how: Preparation, memory: MemoryAccount, *, large: bool = False) -> Prepared:

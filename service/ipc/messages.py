@@ -30,6 +30,7 @@ class Job(Message, frozen=True):
     upcoming: int  # further samples this frontend is preparing at the moment
     priority: int
     alone: bool = False  # no other job may be on the device, since a worker died with this one there
+    traceparent: str = ""  # the span of the image, if its request is part of a trace
 
 
 class Abandon(Message, frozen=True):
@@ -52,6 +53,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     infer_s: float
     batch_size: int
     arrays: int
+    began: float = 0.0  # when the batch began on the device, on the machine's monotonic clock
+    batch: str = ""  # the span of the batch as `traceparent` has it, if it is recorded
 
 
 class Done(Message, frozen=True):

@@ -21,6 +21,7 @@ from service.ipc.messages import (
     WorkerStates,
 )
 from service.ipc.transport import Array, ClientSocket
+from service.tracing.context import CURRENT
 from twins.card import Card
 from twins.tasks import encode_params
 from twins.tasks.sample import Output, Sample
@@ -191,13 +192,15 @@ class ProcessPool:
     ) -> PoolOutput:
         """Return one sample's output. If a worker exits, retry on another one. Raise ServiceError."""
         crashes, params = 0, encode_params(sample.params)
+        traceparent = context.header if (context := CURRENT.get()) is not None else ""
         for losses in range(MAX_LOSSES):
             connection = await self.least_busy(model)
             if losses:
                 metrics.retried(model)
             try:
                 # alone after a crash, since only the sample that is the cause may fail
-                job = Job(next(self.ids), model, sample.task, params, expires, upcoming, priority, crashes > 0)
+                alone, number = crashes > 0, next(self.ids)
+                job = Job(number, model, sample.task, params, expires, upcoming, priority, alone, traceparent)
                 return await connection.ask(job, sample)
             except WorkerLost as lost:
                 log.warning(
@@ -241,4 +244,13 @@ def pool_output(
     result: Result, arrays: tuple[Array, ...], worker: str, queued_for_others: Mapping[str, int]
 ) -> PoolOutput:
     """Return a worker's answer as a pool output."""
-    return PoolOutput(Output(arrays), result.queue_s, result.infer_s, result.batch_size, worker, queued_for_others)
+    return PoolOutput(
+        Output(arrays),
+        result.queue_s,
+        result.infer_s,
+        result.batch_size,
+        worker,
+        queued_for_others,
+        result.began,
+        result.batch,
+    )

@@ -43,7 +43,7 @@ Handler = Callable[[Request, Engine], Awaitable[Response]]
 def add(app: FastAPI, engine: Engine) -> None:
     """Add all paths to an application."""
     if engine.settings.triton_metrics:
-        app.state.metrics.append(lambda: triton_metrics.render(metrics.read()).encode())
+        app.state.metrics.append(render_triton_metrics)
     app.state.schemas.update(documents.SCHEMAS)
     for method, paths, handler, summary in ROUTES:
         for path in paths:
@@ -53,6 +53,11 @@ def add(app: FastAPI, engine: Engine) -> None:
     app.add_api_route(
         "/v2/{path:path}", bound(unknown, engine), methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False
     )
+
+
+def render_triton_metrics(*, openmetrics: bool) -> bytes:
+    """Return the metrics in Triton's names."""
+    return triton_metrics.render(metrics.read(), openmetrics=openmetrics).encode()
 
 
 def bound(handler: Handler, engine: Engine) -> Callable[[Request], Awaitable[Response]]:

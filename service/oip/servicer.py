@@ -30,7 +30,7 @@ class Servicer(pb_grpc.GRPCInferenceServiceServicer):
 
     def __init__(self, engine: Engine, answering: Answering) -> None:
         self.engine = engine
-        self.stream = Stream(self.answer, stream_response, engine.closing, answering)
+        self.stream = Stream(self.answer, stream_response, engine.closing, answering, engine.tracer)
 
     # ------------------------------------------------------------------ server and models
 

@@ -4,6 +4,7 @@ The text is written here, because prometheus_client ends the names of all counte
 Source: Triton's documentation of its metrics.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,11 +78,15 @@ GPU_METRICS: Mapping[str, tuple[str, str]] = {
 """Our gauge for each of Triton's, and the help."""
 
 
-def render(values: Sequence[Value]) -> str:
-    """Return the metrics in the Prometheus text format."""
+def render(values: Sequence[Value], *, openmetrics: bool = False) -> str:
+    """Return the metrics in the Prometheus text format.
+
+    In OpenMetrics they have no type, since the names of its counters must end in `_total`.
+    """
     names = sorted({value.labels["model"] for value in values if value.labels.get("model")})
     models = totals(names, values)
-    return "".join((*of_models(models), *failures(names, values), *pending(names, values), *of_gpus(values)))
+    text = "".join((*of_models(models), *failures(names, values), *pending(names, values), *of_gpus(values)))
+    return re.sub("^(# TYPE .*) counter$", r"\1 unknown", text, flags=re.MULTILINE) if openmetrics else text
 
 
 def of_models(models: Sequence[ModelTotals]) -> Iterator[str]:

@@ -132,6 +132,7 @@ async def send_heartbeats(
             exit_process(EXIT_BROKEN)
         with attempt:
             metrics.restore_files()
+            metrics.write_exemplars()
         metrics.process_memory(config.role)
         control.send(heartbeat())
         await asyncio.sleep(HEARTBEAT_S)

@@ -20,6 +20,7 @@ from service.rest import server as rest
 from service.rpc import server as rpc
 from service.settings import Settings, SettingsError
 from service.tls import Certificates, open_certificates
+from service.tracing.tracer import open_tracer
 from service.web import pages
 from twins import __version__
 
@@ -35,7 +36,8 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
     metrics.version(__version__)
     pool = ProcessPool(config.name)
     orders = SupervisorOrders(control, settings.start_timeout_s)
-    engine = Engine(settings, pool, orders)
+    tracer = open_tracer(settings, process=config.role, on_lost=metrics.spans_lost)
+    engine = Engine(settings, pool, orders, tracer)
     certificates = await read_certificates(settings, control)
     web = rest.Server(engine, [oip_routes.add, dialect_routes.add, pages.add], certificates)
     rpc_server = rpc.Server(engine, [servicer.add], certificates)
@@ -63,6 +65,7 @@ async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -
         running["certificates"] = asyncio.create_task(certificates.follow())
     await wait_for_stop(stop, running)
     await drain(engine, web, rpc_server)
+    await asyncio.to_thread(tracer.close)
     pool.close()
     for task in running.values():
         task.cancel()

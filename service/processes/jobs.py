@@ -6,6 +6,8 @@ A job is a future with a callback. A task for each job would cost more than all 
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -13,9 +15,12 @@ from service import logs
 from service.core.local import Key, LocalPool
 from service.core.pool import PoolOutput
 from service.core.sample_result import SampleResult, output_of
-from service.errors import Internal, ServiceError
+from service.errors import Cancelled, Internal, ServiceError
 from service.ipc.messages import IDENTITY_SEPARATOR, Abandon, Done, Failed, Job, Result, Running
 from service.ipc.transport import Array, ServerSocket
+from service.processes.batch_traces import BatchTraces
+from service.tracing.context import CURRENT, parse, within
+from service.tracing.tracer import NO_TRACER, Tracer
 from twins.tasks import decode_params
 from twins.tasks.sample import Pixels, Sample
 
@@ -27,8 +32,9 @@ Tag = tuple[bytes, int]  # a frontend's address, and the job's id there
 class Jobs:
     """The jobs of all frontends in one worker."""
 
-    def __init__(self, at: str, pool: LocalPool) -> None:
+    def __init__(self, at: str, pool: LocalPool, tracer: Tracer = NO_TRACER) -> None:
         self.socket, self.pool = ServerSocket(at), pool
+        self.traces = BatchTraces(tracer)
         self.open: dict[Tag, asyncio.Future[SampleResult]] = {}
         self.outputs: dict[bytes, list[tuple[int, PoolOutput]]] = {}  # that are not sent yet, by frontend
         self.gone: set[str] = set()  # names of frontends that have exited, which are never used again
@@ -48,7 +54,8 @@ class Jobs:
                 continue
             if isinstance(message, Job):
                 self.upcoming[peer] = (message.upcoming, time.monotonic())
-                self.start(peer, message, arrays)
+                with within(parse(message.traceparent)) if message.traceparent else nullcontext():
+                    self.start(peer, message, arrays)
             elif isinstance(message, Abandon) and (peer, message.id) in self.open:
                 self.open[peer, message.id].cancel()
 
@@ -73,18 +80,23 @@ class Jobs:
             self.fail(tag, job.model, error)
             return
         self.open[tag] = answer
+        if job.traceparent and (context := CURRENT.get()):
+            self.traces.add(tag, context)
         answer.add_done_callback(partial(self.finish, tag, job.model))
 
     def finish(self, tag: Tag, model: str, answer: asyncio.Future[SampleResult]) -> None:
         """Send the reply of a job that has ended. The outputs of a batch share one message per frontend."""
         del self.open[tag]
         if answer.cancelled():
+            self.traces.answered(tag, model, Cancelled.code)
             return
         try:
             output = output_of(answer)
         except Exception as error:
             self.fail(tag, model, error)
             return
+        if batch := self.traces.answered(tag, model, ""):
+            output = replace(output, batch=batch)
         if not self.outputs:  # the other jobs of the batch are added before that call
             asyncio.get_running_loop().call_soon(self.send_outputs)
         peer, job = tag
@@ -95,6 +107,7 @@ class Jobs:
         known = error if isinstance(error, ServiceError) else Internal("the worker cannot run this image")
         if known is not error:
             log.error("job failed", model=model, exc_info=error)
+        self.traces.answered(tag, model, known.code)
         peer, job = tag
         self.socket.send(peer, Failed(job, known.code, known.detail))
 
@@ -119,7 +132,8 @@ class Jobs:
 
 def result(job: int, output: PoolOutput) -> Result:
     """Return what describes a job's output in a message."""
-    return Result(job, output.queue_s, output.infer_s, output.batch_size, len(output.output.arrays))
+    times = (output.queue_s, output.infer_s, output.batch_size)
+    return Result(job, *times, len(output.output.arrays), output.began, output.batch)
 
 
 def frontend_of(peer: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from service import logs, metrics
 from service.core.canary import Canary
+from service.core.device import BatchResult
 from service.core.local import LocalPool, Observer
 from service.cores import shares
 from service.environment import COMPILED_FOLDER, set_variable, variable
@@ -28,6 +29,7 @@ from service.processes import child
 from service.processes.child import ChildConfig
 from service.processes.jobs import Jobs, Tag
 from service.settings import Settings
+from service.tracing.tracer import open_tracer
 from twins.errors import DeviceLost, TwinsError
 from twins.preprocessing import assumed, describe
 from twins.running import Running
@@ -60,7 +62,8 @@ class Worker(Observer):
             observer=self,
         )
         self.canary = Canary(self.pool, settings.canary_s)
-        self.jobs = Jobs(address(config.folder, config.name), self.pool)
+        self.tracer = open_tracer(settings, process=config.role, on_lost=metrics.spans_lost)
+        self.jobs = Jobs(address(config.folder, config.name), self.pool, self.tracer)
 
     def open_backend(self, running: Running) -> Backend:
         """Open the device that the supervisor chose. Raise DeviceMissing, BackendMissing, BadOption."""
@@ -103,6 +106,7 @@ class Worker(Observer):
         done, _ = await asyncio.wait([*serving, stopping, heartbeats], return_when=asyncio.FIRST_COMPLETED)
         if stopping not in done:
             child.exit_process(child.EXIT_BROKEN, next(iter(done)).exception())
+        await asyncio.to_thread(self.tracer.close)
         # Nothing is in flight, and a normal exit of an interpreter that holds a device is slow.
         child.exit_process(0)
 
@@ -228,6 +232,7 @@ class Worker(Observer):
 
     def batch_starts(self, tags: Sequence[Tag]) -> None:
         """Report the samples that go to the device to their frontends, in case this process crashes."""
+        self.jobs.traces.starts(tags)
         self.jobs.report_running(tags)
         self.report_queue()
 
@@ -236,10 +241,11 @@ class Worker(Observer):
         waiting = self.pool.waiting()
         metrics.queue_depth(self.config.role, {model: waiting.get(model, 0) for model in self.pool.models})
 
-    def batch_ended(self, model: str, size: int, infer_s: float) -> None:
+    def batch_ended(self, model: str, tags: Sequence[Tag], ran: BatchResult) -> None:
         """Record a batch."""
-        metrics.batch(model, size)
-        metrics.worker_busy(self.config.role, infer_s)
+        metrics.batch(model, len(tags))
+        metrics.worker_busy(self.config.role, ran.took_s)
+        self.jobs.traces.ended(model, tags, ran)
 
     def device_lost(self, error: DeviceLost) -> NoReturn:
         """End the process. Frontends then retry the samples on another worker, and the supervisor restarts this one."""

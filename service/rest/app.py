@@ -23,13 +23,13 @@ from service.rest.wire import ModelList, Readiness, Status, WorkerCount, listed
 from twins import __version__
 from twins.render.renderer import JSON
 
-MARKDOWN = "text/markdown"
+MARKDOWN, TEXT = "text/markdown", "text/plain"
 DETAILS = {
     404: "the path {path} does not exist; /docs lists the paths",
     405: "the path {path} does not accept {method}; it accepts {allowed}",
 }
 """What clients read when no route takes their request, by status."""
-EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After", "Inference-Header-Content-Length"]
+EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After", "traceresponse", "Inference-Header-Content-Length"]
 """The headers of responses that pages of other origins may read."""
 PROTO = files("service") / "pb" / "twins" / "v1" / "twins.proto"
 """The source of the gRPC interface, from which clients generate their code."""
@@ -46,7 +46,7 @@ def build(engine: Engine) -> FastAPI:
         description=document.DESCRIPTION,
         redirect_slashes=False,
     )
-    app.state.metrics = [metrics.render]  # each returns a part of /metrics
+    app.state.metrics = [metrics.render]  # each returns a part of /metrics, in OpenMetrics if asked for
     document.add(app)
     add_error_handlers(app, engine)
     add_inference(app, engine)
@@ -173,11 +173,17 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         if engine.settings.protect_metrics:
             with engine.admit(caller_of(request, engine), "metrics"):
                 pass  # what is answered is not counted, as without protection
+        form = choose(scope.fields(request).get("accept", ""), list(metrics.CONTENT_TYPES)) or TEXT
+        openmetrics = form == metrics.OPENMETRICS
         try:
-            parts = [await asyncio.to_thread(render) for render in app.state.metrics]
+            parts = [await asyncio.to_thread(render, openmetrics=openmetrics) for render in app.state.metrics]
         except metrics.FolderMissing as error:
             raise Unavailable("the metrics are being restored", retry_after_s=1) from error
-        return Response(b"".join(parts), media_type=metrics.CONTENT_TYPE)
+        return Response(
+            b"".join((*parts, metrics.END if openmetrics else b"")),
+            headers={"Vary": "Accept"},
+            media_type=metrics.CONTENT_TYPES[form],
+        )
 
     @app.get("/twins.proto", include_in_schema=False)
     async def show_proto() -> Response:

@@ -21,4 +21,5 @@ def caller_of(request: Request, engine: Engine) -> Caller:
         scope.address(request, engine.trusted_networks),
         scope.path(request),
         report=partial(scope.keep_outcome, request),  # the middleware logs it with the response's status and size
+        trace=scope.trace(request),
     )

@@ -16,9 +16,11 @@ from service.core.request_log import log_request
 from service.errors import Cancelled
 from service.rest.peer import PEER, Peer
 from service.rest.protection import protected
+from service.tracing.context import CURRENT, TraceContext
 
 MALFORMED = "malformed"  # the key in a request's state for the parser's message about a malformed body
 OUTCOME = "outcome"  # the key in a request's state of the outcome to log
+TRACE = "trace"  # the key in a request's state of its span
 FIELDS = "fields"  # the key in a request's state of its headers by name
 MAX_PATH = 200  # characters of an unknown path in the log
 BUFFER_BYTES = 2**16  # of a body that the server buffers before it waits for the client
@@ -59,6 +61,9 @@ class RequestScope:
         state = scope.setdefault("state", {})
         request_id = state.setdefault("request_id", choose_id(given_id(scope["headers"])))
 
+        trace = state[TRACE] = self.engine.tracer.begin(given(scope["headers"], b"traceparent"))
+        CURRENT.set(trace)  # also if it is None: this task may have begun in that of an earlier request
+
         peer = state.setdefault(PEER, Peer())  # the protocol's own, which knows when the client disconnects
         sizes = TransferSizes()
 
@@ -72,6 +77,8 @@ class RequestScope:
             memory.count(len(message.get("body", b"")))
             if message["type"] == "http.response.start":
                 headers = [*protected(message["headers"]), (b"x-request-id", request_id.encode())]
+                if trace is not None:
+                    headers.append((b"traceresponse", trace.header.encode()))
                 if self.engine.stopping:
                     headers = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
                 message["headers"] = headers
@@ -116,7 +123,12 @@ def routed(scope: Scope) -> Scope:
 
 def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the id that the client chose for its request, or an empty text."""
-    return next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), "")
+    return given(headers, b"x-request-id")
+
+
+def given(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
+    """Return the first value of a header, or an empty text."""
+    return next((value.decode("latin-1") for name, value in headers if name == wanted), "")
 
 
 def fields(request: Request) -> Mapping[str, str]:
@@ -133,6 +145,11 @@ def fields(request: Request) -> Mapping[str, str]:
 def request_id(request: Request) -> str:
     """Return the id of a request."""
     return str(request.state.request_id)
+
+
+def trace(request: Request) -> TraceContext | None:
+    """Return the span of a request, if it has one."""
+    return cast("TraceContext | None", request.scope["state"].get(TRACE))
 
 
 def keep_outcome(request: Request, outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from service.core.ids import choose_id
 from service.core.request_log import log_request
 from service.errors import ServiceError
 from service.rpc.statuses import STATUS_OF_CODE, status
+from service.tracing.context import CURRENT, TraceContext
+from service.tracing.tracer import Tracer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,6 +33,7 @@ class CallInfo:
 
     method: str = ""
     trusted_proxies: tuple[Network, ...] = ()
+    trace: TraceContext | None = None
 
 
 CALL_INFO: ContextVar[CallInfo] = ContextVar("CALL_INFO", default=CallInfo())  # noqa: B039 - it is frozen
@@ -39,8 +42,8 @@ CALL_INFO: ContextVar[CallInfo] = ContextVar("CALL_INFO", default=CallInfo())  #
 class CallInfoInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Set CALL_INFO for each call."""
 
-    def __init__(self, trusted_proxies: tuple[Network, ...]) -> None:
-        self.trusted_proxies = trusted_proxies
+    def __init__(self, trusted_proxies: tuple[Network, ...], tracer: Tracer) -> None:
+        self.trusted_proxies, self.tracer = trusted_proxies, tracer
 
     async def intercept_service(
         self,
@@ -48,7 +51,10 @@ class CallInfoInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Set the variable, and let the call go on."""
-        CALL_INFO.set(CallInfo(handler_call_details.method, self.trusted_proxies))
+        sent = handler_call_details.invocation_metadata or ()
+        trace = self.tracer.begin(next((str(value) for name, value in sent if name == "traceparent"), None))
+        CURRENT.set(trace)
+        CALL_INFO.set(CallInfo(handler_call_details.method, self.trusted_proxies, trace))
         handler = await continuation(handler_call_details)
         if handler is None or handler.request_deserializer is None:  # None: there is no such method
             return handler
@@ -85,15 +91,22 @@ async def error_status(context: Context) -> AsyncIterator[Caller]:
         yield caller
     except ServiceError as error:
         await refuse(context, error, caller)
-    context.set_trailing_metadata((("x-request-id", caller.request_id),))
+    context.set_trailing_metadata(tuple(identifying(caller)))
 
 
 async def refuse(context: Context, error: ServiceError, caller: Caller) -> NoReturn:
     """End a call with an error's status."""
-    trailing = [("x-request-id", caller.request_id), ("twins-code", error.code)]
+    trailing = [*identifying(caller), ("twins-code", error.code)]
     if error.retry_after_s is not None:
         trailing.append(("retry-after", str(error.retry_after_s)))
     await context.abort(status(error), error.detail, tuple(trailing))
+
+
+def identifying(caller: Caller) -> Iterator[tuple[str, str]]:
+    """Yield the trailing metadata that every call has: its id, and its span if it has one."""
+    yield "x-request-id", caller.request_id
+    if caller.trace is not None:
+        yield "traceresponse", caller.trace.header
 
 
 def caller_of(context: Context) -> Caller:
@@ -110,6 +123,7 @@ def caller_of(context: Context) -> Caller:
         client_address(peer_host(context.peer()), metadata.get("x-forwarded-for", ""), info.trusted_proxies),
         info.method,
         report=log_call,
+        trace=info.trace,
     )
 
 

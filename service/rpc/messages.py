@@ -4,7 +4,8 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from service.core.call import Answer, Call, Outcome, Timing
+from service.core.call import Answer, Call, Outcome
+from service.core.recorder import Timing
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.tasks.codec import Codec
 

@@ -40,7 +40,7 @@ class Server:
         self.limits = CallLimits(engine.settings, engine.memory, engine.trusted_networks)
         guard = Guard(engine, self.answering, self.limits)
         self.server = grpc.aio.server(
-            interceptors=[CallInfoInterceptor(engine.trusted_networks), guard],
+            interceptors=[CallInfoInterceptor(engine.trusted_networks, engine.tracer), guard],
             options=server_options(engine.settings),
         )
         self.health = ClosingHealth(engine.closing)

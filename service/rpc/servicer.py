@@ -35,15 +35,17 @@ class Servicer(pb_grpc.TwinsServicer):
     def __init__(self, engine: Engine, answering: Answering) -> None:
         self.engine = engine
         self.classify_stream = Stream(
-            partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing, answering
+            partial(self.answer, CLASSIFY_CODEC), pb.ClassifyStreamResponse, engine.closing, answering, engine.tracer
         )
         self.segment_stream = Stream(
-            partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing, answering
+            partial(self.answer, SEGMENT_CODEC), pb.SegmentStreamResponse, engine.closing, answering, engine.tracer
         )
         self.detect_stream = Stream(
-            partial(self.answer, DETECT_CODEC), pb.DetectStreamResponse, engine.closing, answering
+            partial(self.answer, DETECT_CODEC), pb.DetectStreamResponse, engine.closing, answering, engine.tracer
         )
-        self.embed_stream = Stream(partial(self.answer, EMBED_CODEC), pb.EmbedStreamResponse, engine.closing, answering)
+        self.embed_stream = Stream(
+            partial(self.answer, EMBED_CODEC), pb.EmbedStreamResponse, engine.closing, answering, engine.tracer
+        )
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """Return the best classes of one image."""

@@ -14,6 +14,7 @@ from service.errors import ServiceError
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.answering import Answering
 from service.rpc.closing import until
+from service.tracing.tracer import NO_TRACER, Tracer
 
 WIDTH = 64  # requests of a stream in flight, or answered and not fetched; then the stream stops reading
 
@@ -36,6 +37,7 @@ class Stream(Generic[Request, Item]):
     item: Callable[..., Item]  # the message with an id, and an answer or an error
     closing: asyncio.Event
     answering: Answering
+    tracer: Tracer = NO_TRACER
 
     async def answers(
         self, requests: AsyncIterator[Request], caller: Caller, memory: MemoryAccount
@@ -83,7 +85,13 @@ class Stream(Generic[Request, Item]):
         """Return the answer to one request, or its error. Its deadline is its own, within that of the stream."""
         now = asyncio.get_running_loop().time()
         left_s = None if caller.timeout_s is None else caller.arrived + caller.timeout_s - now
-        request_caller = replace(caller, request_id=choose_id(request.id), arrived=now, timeout_s=left_s)
+        request_caller = replace(
+            caller,
+            request_id=choose_id(request.id),
+            arrived=now,
+            timeout_s=left_s,
+            trace=self.tracer.again(caller.trace),
+        )
         try:
             return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, request_caller))
         except ServiceError as error:

@@ -60,6 +60,11 @@ def test_dependencies_are_those_of_the_project():
     assert not any(line.startswith("pytest") for line in listed)
 
 
+def test_dependencies_of_an_extra_are_added():
+    listed = run("dependencies.py", ROOT / "pyproject.toml", "tracing").stdout.splitlines()
+    assert {"torch>=2.8", "opentelemetry-sdk>=1.40"} <= set(listed)
+
+
 @contextmanager
 def answering(status: int, context: ssl.SSLContext | None = None) -> Iterator[str]:
     """Run a server that answers /readyz with this status, over TLS if there is a context. Yield its port."""

@@ -12,6 +12,7 @@ import structlog
 from service import logs
 from service.log_writer import LogWriter
 from service.settings import Settings
+from service.tracing.context import TraceContext, within
 from tests.server import TIMEOUT_S
 
 
@@ -41,6 +42,18 @@ def test_a_json_line_has_the_event_the_process_and_the_time(written):
     line = json.loads(written())
     assert (line["event"], line["code"], line["process"], line["level"]) == ("request", "ok", "frontend-0", "info")
     assert line["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_line_within_a_trace_has_its_ids(written, log_format):
+    log = configure(log_format=log_format)
+    with within(TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=False)):
+        log.info("request")
+    log.info("later")
+    inside, outside = written().splitlines()
+    assert "0af7651916cd43dd8448eb211c80319c" in inside
+    assert "b7ad6b7169203331" in inside
+    assert "trace_id" not in outside
 
 
 def test_a_cause_is_part_of_its_line(written):

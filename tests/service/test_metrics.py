@@ -8,6 +8,7 @@ import sys
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import metric_series
@@ -162,3 +163,67 @@ def test_the_queue_depth_of_a_dead_worker_is_removed(written, render):
 
 def test_the_counters_of_a_dead_process_stay(written, render):
     assert render(*written)[REQUESTS] == 3
+
+
+# ---------------------------------------------------------------------- exemplars
+
+OBSERVE = """
+import sys, time
+from service import metrics
+for trace, seconds in (("a", 0.02), ("b", 0.021), ("c", 0.2), ("", 0.022)):
+    metrics.stage("nano", "decode", seconds, sys.argv[1] + trace if trace else "")
+metrics.write_exemplars()
+"""
+OPENMETRICS = """
+import sys
+from service import metrics
+for pid in sys.argv[1:]:
+    metrics.process_gone(int(pid))
+sys.stdout.buffer.write(metrics.render(openmetrics=True) + metrics.END)
+"""
+
+
+def observe(environ, process: str) -> int:
+    """Let a process observe stages of traces. Return its id."""
+    with subprocess.Popen([sys.executable, "-c", OBSERVE, process], env=environ) as running:
+        assert running.wait(60) == 0
+    return running.pid
+
+
+def exemplars(environ, *dead: int) -> dict[str, tuple[str, float]]:
+    """Return the trace and the value of the exemplar of each bucket that has one, by its bound."""
+    command = [sys.executable, "-c", OPENMETRICS, *map(str, dead)]
+    text = subprocess.run(command, env=environ, check=True, capture_output=True, timeout=60).stdout.decode()
+    return {
+        sample.labels["le"]: (sample.exemplar.labels["trace_id"], sample.exemplar.value)
+        for family in openmetrics_families(text)
+        for sample in family.samples
+        if sample.exemplar
+    }
+
+
+def test_each_bucket_has_its_latest_trace_as_its_exemplar(environ):
+    observe(environ, "first-")
+    assert exemplars(environ) == {"0.025": ("first-b", 0.021), "0.25": ("first-c", 0.2)}
+
+
+def test_the_latest_exemplar_of_all_processes_counts(environ):
+    observe(environ, "first-")
+    observe(environ, "second-")
+    assert exemplars(environ) == {"0.025": ("second-b", 0.021), "0.25": ("second-c", 0.2)}
+
+
+def test_a_dead_process_leaves_no_exemplars(environ):
+    pid = observe(environ, "first-")
+    assert exemplars(environ, pid) == {}
+
+
+def test_the_text_format_has_no_exemplars(environ, render):
+    observe(environ, "first-")
+    assert render()["twins_stage_duration_seconds_count", (("model", "nano"), ("stage", "decode"))] == 4
+
+
+def test_both_formats_have_the_same_values(written, environ, render):
+    text = subprocess.run([sys.executable, "-c", OPENMETRICS], env=environ, check=True, capture_output=True, timeout=60)
+    samples = [s for family in openmetrics_families(text.stdout.decode()) for s in family.samples]
+    assert {(s.name, tuple(sorted(s.labels.items()))): s.value for s in samples} == render()

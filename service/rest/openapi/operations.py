@@ -41,7 +41,11 @@ METRICS: dict[str, Any] = {
         "200": {
             "description": "The metrics in the Prometheus format",
             "content": {
-                "text/plain": {"schema": TEXT, "examples": {"metrics": example("twins_workers_expected 2.0\n")}}
+                "text/plain": {"schema": TEXT, "examples": {"metrics": example("twins_workers_expected 2.0\n")}},
+                "application/openmetrics-text": {
+                    "schema": TEXT,
+                    "examples": {"metrics": example("twins_workers_expected 2.0\n# EOF\n")},
+                },
             },
         },
         **problem(*OF_KEYS),

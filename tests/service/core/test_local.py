@@ -24,8 +24,8 @@ class Recorder(Observer):
     def batch_starts(self, tags):
         self.started.append(list(tags))
 
-    def batch_ended(self, model, size, infer_s):
-        self.ended.append((model, size))
+    def batch_ended(self, model, tags, ran):
+        self.ended.append((model, len(tags)))
 
     def device_lost(self, error):
         self.lost.append(error)

@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from service.core.stage import ThreadStage
+from service.tracing.context import CURRENT, TraceContext, within
 
 
 class Payload:
@@ -84,3 +85,10 @@ async def test_a_thread_of_a_cancelled_call_is_not_free_before_it_has_returned(s
     async with asyncio.timeout(10):
         assert (await stage.run(max, 1, 2)).value == 2
     assert taken
+
+
+async def test_a_function_has_the_trace_of_its_call(stage):
+    trace = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=True)
+    with within(trace):
+        assert (await stage.run(CURRENT.get)).value == trace
+    assert (await stage.run(CURRENT.get)).value is None

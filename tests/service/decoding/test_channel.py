@@ -55,8 +55,21 @@ def test_a_header_of_another_type_is_refused(ends):
         (Done(1, 1, PARAMS, (20, 20), 0.0), True),
         (Done(1, 1, PARAMS, (-1, -1), 0.0), True),
         (Done(1, 1, b"\xc1", None, 0.0), False),
+        (Done(1, 1, PARAMS, None, -1.0), False),
+        (Done(1, 1, PARAMS, None, float("nan")), False),
     ],
-    ids=["no height", "negative", "huge", "unasked", "no image", "huge image", "negative image", "no parameters"],
+    ids=[
+        "no height",
+        "negative",
+        "huge",
+        "unasked",
+        "no image",
+        "huge image",
+        "negative image",
+        "no parameters",
+        "negative time",
+        "no time",
+    ],
 )
 def test_a_sample_that_is_not_what_was_asked_for_is_refused(ends, done, shown):
     ours, theirs = ends

@@ -56,10 +56,10 @@ CARD = Card(
 )
 STATUSES = st.builds(ModelStatus, st.text(), st.text(), st.sampled_from(["loading", "ready", "failed", "unloading"]))
 MESSAGES = st.one_of(
-    st.builds(Job, IDS, st.text(), st.text(), st.binary(), SECONDS, SMALL),
+    st.builds(Job, IDS, st.text(), st.text(), st.binary(), SECONDS, SMALL, SMALL, st.booleans(), st.text()),
     st.builds(Abandon, IDS),
     st.builds(Running, st.lists(IDS).map(tuple)),
-    st.builds(Done, st.lists(st.builds(Result, IDS, SECONDS, SECONDS, SMALL, SMALL)).map(tuple)),
+    st.builds(Done, st.lists(st.builds(Result, IDS, SECONDS, SECONDS, SMALL, SMALL, SECONDS, st.text())).map(tuple)),
     st.builds(Failed, IDS, st.text(), st.text()),
     st.builds(Heartbeat, SECONDS),
     st.builds(DeviceChosen, st.text(), SMALL),

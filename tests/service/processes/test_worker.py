@@ -28,7 +28,11 @@ from service.processes import child
 from service.processes.child import CONTROL, ChildConfig
 from service.processes.worker import Worker
 from service.settings import Settings
+from service.tracing.context import parse, within
+from service.tracing.tracer import Tracer
 from tests.backends import FakeBackend, FakeModel, sample
+from tests.service.core.test_engine_traces import Kept
+from tests.service.tracing.senders import context
 from twins.running import AS_THE_OTHERS
 from twins.tasks import encode_params
 from twins.zoo.models import ModelReference
@@ -276,3 +280,30 @@ async def test_models_load_at_once_if_the_device_allows_it(worker, further):
     slow.gate.set()
     await loading
     assert set(worker.pool.cards) == {"b", "c"}
+
+
+async def submit_in(trace, pool, value):
+    """Submit a sample in a trace, and return its output or its error."""
+    with within(trace):
+        try:
+            return await pool.submit("a", sample(value), expires=float("inf"))
+        except ServiceError as error:
+            return error
+
+
+async def test_the_trace_of_a_job_travels_to_the_worker_and_its_batch_back(worker, frontends, model):
+    kept = Kept()
+    worker.jobs.traces.tracer = Tracer(kept)
+    first = asyncio.create_task(submit_in(None, frontends[0], 0))
+    await until(lambda: worker.pool.busy_s() > 0)
+    members = [context(), context()]
+    jobs = [asyncio.create_task(submit_in(*each, 1)) for each in zip(members, frontends, strict=True)]
+    await until(lambda: worker.pool.batcher.depth == 2)
+    model.gate.set()
+    outputs = await asyncio.gather(*jobs)
+    batch, forward = kept.spans
+    assert {link.span_id for link in batch.links} == {member.span_id for member in members}
+    assert {parse(output.batch).span_id for output in outputs} == {batch.context.span_id}
+    assert {(output.began, output.infer_s) for output in outputs} == {(forward.began, forward.took_s)}
+    assert (await first).batch == ""
+    assert (worker.jobs.traces.waiting, worker.jobs.traces.batches) == ({}, {})

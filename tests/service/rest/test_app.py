@@ -31,7 +31,7 @@ def test_a_full_queue_refuses_a_request_before_its_body_is_read(client, engine):
 
 
 def test_an_unexpected_error_outside_any_call_is_a_problem_counted_and_logged(client, monkeypatch):
-    def fail():
+    def fail(*, openmetrics):
         raise RuntimeError("the disk is gone")
 
     monkeypatch.setattr(client.app.state, "metrics", [fail])
