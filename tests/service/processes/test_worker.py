@@ -298,7 +298,7 @@ async def test_the_trace_of_a_job_travels_to_the_worker_and_its_batch_back(worke
     await until(lambda: worker.pool.busy_s() > 0)
     members = [context(), context()]
     jobs = [asyncio.create_task(submit_in(*each, 1)) for each in zip(members, frontends, strict=True)]
-    await until(lambda: worker.pool.batcher.depth == 2)
+    await until(lambda: worker.pool.lanes[0].batcher.depth == 2)
     model.gate.set()
     outputs = await asyncio.gather(*jobs)
     batch, forward = kept.spans
