@@ -35,6 +35,7 @@ from service.processes.model_control import ModelControl
 from service.processes.repository import ModelRepository
 from service.processes.runtime_folder import RuntimeFolder
 from service.processes.served import ServedModels
+from service.processes.service_manager import ServiceManager
 from service.processes.slot import ProcessSlot
 from service.settings import Settings
 from twins.zoo.models import ModelReference
@@ -57,6 +58,7 @@ class Supervisor:
         self.supervising: dict[str, asyncio.Task[None]] = {}
         self.model_control = ModelControl(self.models, self.control, self.slots, self.publish)
         self.repository = ModelRepository(settings.model_repository, models, self.model_control)
+        self.manager = ServiceManager.of_environment()
         self.requests: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
         self.kill_now = asyncio.Event()
@@ -79,7 +81,12 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(kind, self.on_signal)
-        jobs = [self.listen(), self.keep_folder(), health.watch(lambda: self.workers, self.settings, self.publish)]
+        jobs = [
+            self.listen(),
+            self.keep_folder(),
+            health.watch(lambda: self.workers, self.settings, self.publish),
+            self.manager.report(self.slots.values, self.settings.start_timeout_s),
+        ]
         if self.settings.model_repository and self.settings.model_poll_s:
             jobs.append(self.repository.poll(self.settings.model_poll_s))
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -295,6 +302,7 @@ class Supervisor:
         if self.announced or not ready or not all(slot.start_finished for slot in self.slots.values()):
             return
         self.announced = True
+        self.manager.ready(self.slots.values())
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         log.info(
             "ready",
@@ -311,6 +319,7 @@ class Supervisor:
         log.info("stopping")
         longest_s = self.settings.drain_delay_s + self.settings.grace_s + MARGIN_S
         metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
+        self.manager.stop(longest_s + KILL_AFTER_S + MARGIN_S)
         for slot in self.frontends:
             slot.send(signal.SIGTERM)
         in_time = await wait_or_kill(self.frontends, self.supervising, longest_s, self.kill_now)
