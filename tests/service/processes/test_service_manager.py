@@ -181,7 +181,13 @@ def test_nothing_is_sent_without_a_service_manager():
 
 @pytest.mark.parametrize(
     ("microseconds", "pid", "seconds"),
-    [("30000000", "", 30), ("500000", str(os.getpid()), 0.5), ("30000000", "1", None), ("0", "", None), ("x", "", None)],
+    [
+        ("30000000", "", 30),
+        ("500000", str(os.getpid()), 0.5),
+        ("30000000", "1", None),
+        ("0", "", None),
+        ("x", "", None),
+    ],
 )
 def test_the_watchdog_is_for_the_process_that_its_variable_names(monkeypatch, microseconds, pid, seconds):
     monkeypatch.setenv("WATCHDOG_USEC", microseconds)
