@@ -7,7 +7,7 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-systemd container-test container-needs check check-containers format tables proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-deploy container-test container-needs check check-containers format tables proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -21,8 +21,8 @@ test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/ins
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
 	$(BIN)/python -m pytest -m heavy
 
-test-systemd: .venv/installed-dev .venv/exported  ## starts the unit in a real systemd, which needs root and runs in namespaces of its own
-	$(BIN)/python -m pytest -m "heavy or not heavy" tests/deploy/test_systemd.py
+test-deploy: .venv/installed-dev .venv/exported .venv/proxies/installed  ## tests what is in deploy/ with all of nginx, Envoy and, in namespaces of its own, a real systemd, which needs root
+	$(BIN)/python -m pytest -m "heavy or not heavy" tests/deploy
 
 SECONDS ?= 600
 

@@ -88,7 +88,7 @@ class Proxy:
 
     def __init__(self, name: str, folder: Path, command: Callable[[Path], list[str]], text: str) -> None:
         self.name, self.log = name, (folder / f"{name}.log").open("wb")
-        configuration = folder / f"{name}.configuration"
+        configuration = folder / f"{name}.yaml"  # Envoy goes by the suffix; nginx has no rule
         configuration.write_text(text)
         self.process = subprocess.Popen(
             command(configuration), cwd=folder, stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ}
@@ -136,7 +136,7 @@ def nginx(folder: Path, instances: list[Instance], edit: Callable[[str], str] = 
         },
     )
     main = folder / "main.conf"
-    main.write_text(MAIN.format(configuration=folder / "nginx.configuration"))
+    main.write_text(MAIN.format(configuration=folder / "nginx.yaml"))
     proxy = Proxy("nginx", folder, lambda _: [program, "-p", str(folder), "-c", str(main)], text)
     proxy.grpc = f"127.0.0.1:{rpc}"
     proxy.wait(f"http://127.0.0.1:{http}")

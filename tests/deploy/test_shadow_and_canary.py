@@ -56,6 +56,7 @@ def test_the_candidate_gets_a_copy_of_each_request_and_clients_get_the_stable_an
     wait_until(lambda: answered(candidate, task) == before[1] + 10, what="the copies")
 
 
+@pytest.mark.heavy
 def test_a_candidate_that_is_dead_costs_the_clients_nothing(proxy, both, cat):
     both[1].kill()
     assert {answer.status_code for answer in send(proxy, cat)} == {200}
