@@ -40,9 +40,7 @@ def child_environment() -> dict[str, str]:
     Nor does it have the address of the service manager, to which the supervisor alone reports.
     """
     inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(PREFIX) and name not in SERVICE_MANAGER
+        name: value for name, value in os.environ.items() if not name.startswith(PREFIX) and name not in SERVICE_MANAGER
     }
     return {**PASSIVE_THREADS, **QUIET, **inherited}
 
