@@ -1,7 +1,6 @@
 """The chart, rendered by the real Helm: its manifests are the expected ones, and wrong values are refused."""
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -12,7 +11,7 @@ from tools import chart
 from tools.chart import CASES, CHART, RENDERED, SCHEMA, ChartError, helm, manifests, render
 from tools.documents import ROOT
 
-NEEDS_SCHEMAS = [path for path in sorted(RENDERED.glob("*.yaml"))] + sorted((chart.DEPLOY / "kserve").glob("*.yaml"))
+NEEDS_SCHEMAS = sorted(RENDERED.glob("*.yaml")) + sorted((chart.DEPLOY / "kserve").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -149,4 +148,4 @@ def test_the_packed_chart_has_the_rules_of_prometheus(tmp_path):
     text = helm("template", "twins", packed, "--set", "prometheusRule.enabled=true")
     rules = of_kind("PrometheusRule", manifests(text))["spec"]["groups"]
     assert rules == of_kind("PrometheusRule", golden("autoscaled.yaml"))["spec"]["groups"]
-    assert os.path.getsize(packed) < 100_000
+    assert packed.stat().st_size < 100_000

@@ -1,7 +1,7 @@
 """Validate manifests against the schemas of Kubernetes' API and of the custom resources. Prints what is wrong.
 
-It runs in the environment of `make .venv/kubernetes/installed`: `validate.py VERSION FILE…`. Every schema is strict: a field
-that it does not know is an error, since an API server drops such fields without a word.
+It runs in the environment of `make .venv/kubernetes/installed`: `validate.py VERSION FILE…`. Every schema is strict: a
+field that it does not know is an error, since an API server drops such fields without a word.
 """
 
 import importlib
