@@ -20,6 +20,8 @@ IMAGE = r"\btwins-serving:"
 COPIES = {
     "client/twins_client/__init__.py": r'^__version__ = "',
     "docker/Dockerfile": r'org\.opencontainers\.image\.version="',
+    "deploy/helm/Chart.yaml": r"^(?:version|appVersion): ",
+    "deploy/kserve/servingruntime.yaml": IMAGE,
     "docker-compose.yml": IMAGE,
     "docker-compose.cpu.yml": IMAGE,
     ".env.example": IMAGE,
