@@ -7,10 +7,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from service.access import quotas
 from service.core.call import Caller
 from service.core.ids import ID_LIMIT, choose_id
 from service.core.memory import MemoryAccount
-from service.errors import ServiceError
+from service.errors import QuotaExceeded, ServiceError
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.answering import Answering
 from service.rpc.closing import until
@@ -64,11 +65,18 @@ class Stream(Generic[Request, Item]):
         free_slots: asyncio.Semaphore,
         memory: MemoryAccount,
     ) -> None:
-        """Put an answer to each request into the queue, and None after the last one."""
+        """Put an answer to each request into the queue, and None after the last one.
+
+        A refusal beyond the client's share comes after a pause, in which it takes a slot and others are answered. A
+        client that sends again at once is read no faster than WIDTH requests per pause.
+        """
 
         async def answer(request: Request) -> None:
             self.answering.note_call()
-            item = await self.answer_one(request, caller)
+            item, refused = await self.answer_one(request, caller)
+            del request  # its image is not held during the pause
+            if refused:
+                await asyncio.sleep(quotas.PAUSE_S)
             memory.count(item.ByteSize())
             await self.answering.allowed()
             ready.put_nowait(item)
@@ -78,11 +86,15 @@ class Stream(Generic[Request, Item]):
                 async for request in until(self.closing, requests):
                     await free_slots.acquire()
                     group.create_task(answer(request))
+                    del request
         finally:
             ready.put_nowait(None)
 
-    async def answer_one(self, request: Request, caller: Caller) -> Item:
-        """Return the answer to one request, or its error. Its deadline is its own, within that of the stream."""
+    async def answer_one(self, request: Request, caller: Caller) -> tuple[Item, bool]:
+        """Return the answer to one request, or its error, and whether the client has used up its share.
+
+        The deadline of the request is its own, within that of the stream.
+        """
         now = asyncio.get_running_loop().time()
         left_s = None if caller.timeout_s is None else caller.arrived + caller.timeout_s - now
         request_caller = replace(
@@ -93,7 +105,7 @@ class Stream(Generic[Request, Item]):
             trace=self.tracer.again(caller.trace),
         )
         try:
-            return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, request_caller))
+            return self.item(id=request.id[:ID_LIMIT], result=await self.answer(request, request_caller)), False
         except ServiceError as error:
             message = pb.Error(code=error.code, detail=error.detail, retry_after=error.retry_after_s or 0)
-            return self.item(id=request.id[:ID_LIMIT], error=message)
+            return self.item(id=request.id[:ID_LIMIT], error=message), isinstance(error, QuotaExceeded)

@@ -2,19 +2,24 @@
 
 import asyncio
 import gc
+import weakref
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pytest
 
+from service.access import quotas
+from service.access.quotas import PAUSE_S
 from service.core.call import Caller
 from service.core.engine import Engine
 from service.core.memory import MemoryAccount, MemoryBudget
-from service.errors import BadRequest
+from service.errors import BadRequest, QuotaExceeded
 from service.pb.twins.v1 import twins_pb2 as pb
 from service.rpc.answering import Answering
 from service.rpc.servicer import Servicer
 from service.rpc.stream import WIDTH, Stream
 from service.settings import Settings
+from tests import clock
 from tests.service.core.engines import FakePool
 
 CALLER = Caller("stream", "grpc", 0.0)
@@ -113,6 +118,66 @@ async def test_answers_that_are_not_fetched_count_as_memory(asked):
 async def test_answers_that_are_fetched_count_no_more(asked):
     assert len([item async for item in asked.answers(20)]) == 20
     assert asked.memory.size_bytes == 0
+
+
+# ---------------------------------------------------------------------- requests beyond the share of a client
+
+
+def sharing(refused: Collection[int]) -> Stream:
+    """Return a stream of a client that has no share left for some requests."""
+
+    async def answer(request, _):
+        if int(request.id) in refused:
+            raise QuotaExceeded("too many", retry_after_s=1)
+        return pb.ClassifyResponse(id=request.id)
+
+    return Stream(answer, pb.ClassifyStreamResponse, asyncio.Event(), Answering())
+
+
+def times(refused: Collection[int], count: int) -> dict[int, float]:
+    """Return when each of so many requests is answered, in seconds."""
+
+    async def run() -> dict[int, float]:
+        loop = asyncio.get_running_loop()
+        with MemoryBudget(1).open() as memory:
+            answers = Asked(sharing(refused), memory).answers(count)
+            return {int(item.id): loop.time() async for item in answers}
+
+    return clock.run(run())
+
+
+def test_a_refusal_in_a_stream_comes_after_a_pause_in_which_others_are_answered():
+    found = times({0, 1, 2}, WIDTH)
+    assert {number for number, time in found.items() if time == 0} == set(range(3, WIDTH))
+    assert [found[number] for number in (0, 1, 2)] == pytest.approx([PAUSE_S] * 3)
+
+
+def test_a_stream_is_read_no_faster_than_its_width_per_pause_when_all_is_refused():
+    assert max(times(range(5 * WIDTH), 5 * WIDTH).values()) == pytest.approx(5 * PAUSE_S)
+
+
+@dataclass(eq=False)
+class Watched:
+    """A request that, unlike a message, can be referred to without being held."""
+
+    id: str
+
+
+async def test_the_images_of_refused_requests_are_not_held_during_the_pause(monkeypatch):
+    monkeypatch.setattr(quotas, "PAUSE_S", 3600)
+    held = weakref.WeakSet()
+
+    async def requests():
+        for number in range(10):
+            request = Watched(str(number))
+            held.add(request)
+            yield request
+
+    with MemoryBudget(1).open() as memory:
+        answers = sharing(range(9)).answers(requests(), CALLER, memory)
+        await anext(answers)  # the one that is not refused
+        assert [request.id for request in held if request.id != "9"] == []
+        await answers.aclose()
 
 
 class Context:
