@@ -19,7 +19,7 @@ FOLDER = DOCS / "scale"
 
 @click.group()
 def main() -> None:
-    """Simulate more workers than one machine has."""
+    """Run simulations of more workers than one machine has."""
 
 
 def folder(*, quick: bool) -> Path:
@@ -48,7 +48,7 @@ def check(*, quick: bool, seconds: float) -> None:
 @main.command(name="thousand")
 @quick_option
 def thousand_(*, quick: bool) -> None:
-    """Simulate a thousand workers with every policy, with skewed load and with failures."""
+    """Run a thousand workers with every policy, with skewed load and with failures."""
     times = checks.read_times(FOLDER)
     scale = thousand.SHORT if quick else thousand.FULL
     rows = []

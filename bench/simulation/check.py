@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -173,10 +174,10 @@ def write_times(times: MeasuredTimes, row: Row, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     origin = {name: row[name] for name in ("device", "workers", "utilisation", "images/s")}
     document = {"measured_with": origin, **asdict(times)}
-    (folder / SERVICE_TIMES).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    (folder / SERVICE_TIMES).write_text(json.dumps(document) + "\n", "utf-8")
 
 
 def read_times(folder: Path) -> MeasuredTimes:
     """Return the service times that `check` wrote."""
-    document: Mapping[str, Sequence[float]] = json.loads((folder / SERVICE_TIMES).read_text("utf-8"))
-    return MeasuredTimes(tuple(document["medians_s"]), tuple(document["factors"]), float(document["start_s"]))
+    document: Mapping[str, Any] = json.loads((folder / SERVICE_TIMES).read_text("utf-8"))
+    return MeasuredTimes(tuple(map(tuple, document["durations_s"])), document["start_s"])

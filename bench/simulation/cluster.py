@@ -188,7 +188,7 @@ class Cluster:
     # ------------------------------------------------------------------ failures
 
     def fail(self, failure: Failure) -> Steps:
-        """Let workers die at a time."""
+        """End workers at a time."""
         yield self.env.timeout(failure.at_s)
         for number in failure.workers:
             self.router.down(number)
@@ -212,7 +212,7 @@ class Cluster:
                 self.send(image)
 
     def restart(self, number: int) -> None:
-        """Let a worker take images again."""
+        """Send images to a worker again."""
         self.router.up(number)
         self.up += 1
         while self.held:
@@ -221,7 +221,7 @@ class Cluster:
     # ------------------------------------------------------------------ all
 
     def report(self) -> Steps:
-        """Let workers report their numbers regularly."""
+        """Publish the numbers of all workers regularly."""
         while True:
             self.router.report()
             yield self.env.timeout(REPORT_S)

@@ -31,7 +31,7 @@ class Counts:
         self.move(worker, count, count - 1)
 
     def down(self, worker: int) -> None:
-        """Forget a worker that has died."""
+        """Remove a worker that has died."""
         self.move(worker, self.counts[worker], DOWN)
 
     def up(self, worker: int) -> None:

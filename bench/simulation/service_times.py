@@ -8,8 +8,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
 
-QUANTILES = 100
-FEWEST = 3  # batches of a size whose median counts
+QUANTILES = 50
+FEWEST = 8  # batches of a size whose durations count
 
 
 class Times(Protocol):
@@ -24,44 +24,53 @@ class Times(Protocol):
 
 @dataclass(frozen=True)
 class MeasuredTimes:
-    """Durations that are spread around a median for each size, by the same factors for all sizes."""
+    """Durations in seconds, of which those of a size are equally likely."""
 
-    medians_s: tuple[float, ...]  # of batches of 1, 2 and so on
-    factors: tuple[float, ...] = (1.0,)  # equally likely
+    durations_s: tuple[tuple[float, ...], ...]  # of batches of 1, 2 and so on
     start_s: float = 0.0  # of these times, after a batch is formed until it begins on the device
 
     @property
     def max_batch(self) -> int:
         """Return the largest size."""
-        return len(self.medians_s)
+        return len(self.durations_s)
 
     def draw(self, size: int, source: random.Random) -> float:
         """Return how long a batch of that size occupies a worker, in seconds."""
-        return self.medians_s[size - 1] * self.factors[int(source.random() * len(self.factors))]
-
-    def mean_s(self, size: int) -> float:
-        """Return the mean time of a batch of that size."""
-        return self.medians_s[size - 1] * statistics.fmean(self.factors)
+        likely = self.durations_s[size - 1]
+        return likely[int(source.random() * len(likely))]
 
     @cached_property
     def images_per_s(self) -> float:
         """Return the most images a second that one worker can run."""
-        return max(size / self.mean_s(size) for size in range(1, self.max_batch + 1))
+        return max(size / statistics.fmean(likely) for size, likely in enumerate(self.durations_s, start=1))
+
+
+def spread(medians_s: Sequence[float], factors: Sequence[float] = (1.0,)) -> MeasuredTimes:
+    """Return service times around a median for each size."""
+    return MeasuredTimes(tuple(tuple(median * factor for factor in factors) for median in medians_s))
 
 
 def measured_times(durations: Mapping[int, Sequence[float]], *, max_batch: int, start_s: float = 0.0) -> MeasuredTimes:
     """Return the service times behind some durations, by the size of the batch.
 
-    Sizes of which too few batches ran lie on the line between their neighbours, and beyond them on the last line.
-    Raise ValueError if there are not two sizes.
+    The durations of a size of which too few batches ran are those of the nearest other size, in proportion to medians
+    on the lines between the known ones. Raise ValueError if there are not two sizes.
     """
-    known = {size: statistics.median(found) for size, found in durations.items() if len(found) >= FEWEST}
+    known = {size: sorted(found) for size, found in durations.items() if len(found) >= FEWEST}
     if len(known) < 2:
         raise ValueError(f"batches of two sizes are needed, and there are {sorted(known)}")
-    medians = tuple(on_lines(known, size) for size in range(1, max_batch + 1))
-    ratios = sorted(each / medians[size - 1] for size, found in durations.items() for each in found)
-    places = ((index + 0.5) / QUANTILES for index in range(QUANTILES))
-    return MeasuredTimes(medians, tuple(ratios[int(place * len(ratios))] for place in places), start_s)
+    medians = {size: statistics.median(found) for size, found in known.items()}
+    likely = []
+    for size in range(1, max_batch + 1):
+        nearest = min(known, key=lambda other: abs(other - size))
+        factor = on_lines(medians, size) / medians[nearest]
+        likely.append(tuple(round(each * factor, 7) for each in quantiles(known[nearest])))
+    return MeasuredTimes(tuple(likely), start_s)
+
+
+def quantiles(found: Sequence[float]) -> list[float]:
+    """Return as many values as there are quantiles, evenly from sorted ones."""
+    return [found[int((index + 0.5) / QUANTILES * len(found))] for index in range(QUANTILES)]
 
 
 def on_lines(known: Mapping[int, float], size: int) -> float:

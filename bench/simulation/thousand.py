@@ -29,33 +29,34 @@ class Scale:
 
     workers: int
     images: int  # of a run, of which the first third is not counted
+    swept_images: int  # of a run of the sweep, which is longer, since queues near full use take long to settle
     runs: int
     utilisations: Sequence[float]
     failure_s: float  # how long a run with a failure lasts
     per_host: int = 8
 
 
-FULL = Scale(1000, 150_000, 3, (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 9.0)
-SHORT = Scale(40, 6_000, 2, (0.5, 0.8), 5.0)
+FULL = Scale(1000, 120_000, 300_000, 3, (0.5, 0.6, 0.7, 0.8, 0.9), 9.0)
+SHORT = Scale(40, 6_000, 6_000, 2, (0.5, 0.8), 5.0)
 
 
 def rows(times: MeasuredTimes, scale: Scale) -> Iterator[Row]:
     """Yield the rows of all tables."""
-    base = scenario(times, scale, USUAL)
+    base = scenario(times, scale, USUAL, images=scale.images)
     for policy in POLICIES:
-        yield {"table": "policies", "policy": policy, **repeated(replace(base, policy=policy), scale)}
+        yield {"table": "policies", "policy": policy, **repeated(replace(base, policy=policy), scale.runs)}
     for utilisation in scale.utilisations:
         for policy in SWEPT:
-            swept = replace(scenario(times, scale, utilisation), policy=policy)
-            yield {"table": "sweep", "policy": policy, "utilisation": utilisation, **repeated(swept, scale)}
+            swept = replace(scenario(times, scale, utilisation, images=scale.swept_images), policy=policy)
+            yield {"table": "sweep", "policy": policy, "utilisation": utilisation, **repeated(swept, 1)}
     yield from skewed(base, scale)
     yield from failures(base, scale)
 
 
-def scenario(times: MeasuredTimes, scale: Scale, utilisation: float) -> Scenario:
+def scenario(times: MeasuredTimes, scale: Scale, utilisation: float, *, images: int) -> Scenario:
     """Return a scenario with equal shares and a frontend for each worker."""
     rate = utilisation * scale.workers * times.images_per_s
-    seconds = scale.images / rate
+    seconds = images / rate
     return Scenario(
         times,
         DEPLOYED,
@@ -68,14 +69,14 @@ def scenario(times: MeasuredTimes, scale: Scale, utilisation: float) -> Scenario
     )
 
 
-def repeated(base: Scenario, scale: Scale) -> Row:
+def repeated(base: Scenario, runs: int) -> Row:
     """Return the figures of several runs, which differ in their seeds."""
-    outcomes = [simulate(replace(base, seed=seed)) for seed in range(scale.runs)]
+    outcomes = [simulate(replace(base, seed=seed)) for seed in range(runs)]
     waited = [figures(outcome.waited) for outcome in outcomes]
     latency = mean_figures([figures(outcome.latency) for outcome in outcomes])
     return {
         **{f"{name} ms": round(value, 2) for name, value in mean_figures(waited).items()},
-        "± ms": round(half_width([each["mean"] for each in waited]), 2),
+        "± ms": round(half_width([each["mean"] for each in waited]), 2) if runs > 1 else None,
         "latency, mean ms": round(latency["mean"], 2),
         "latency, p99 ms": round(latency["p99"], 2),
         "batch": round(float(np.mean([outcome.images / outcome.batches for outcome in outcomes])), 2),
@@ -90,12 +91,17 @@ def skewed(base: Scenario, scale: Scale) -> Iterator[Row]:
         (f"{MODELS} models, shares 1, 1/2, 1/3 …", replace(shared, model_skew=MODEL_SKEW)),
     ):
         for policy in SKEWED:
-            yield {"table": "skew", "load": text, "policy": policy, **repeated(replace(each, policy=policy), scale)}
+            yield {
+                "table": "skew",
+                "load": text,
+                "policy": policy,
+                **repeated(replace(each, policy=policy), scale.runs),
+            }
     for connections in CONNECTIONS:
         shares = pinned_shares(connections, base.frontends, base.frontends // base.per_host)
         text = f"{connections} connections a host"
         each = replace(base, policy="hosts-pinned", shares=shares)
-        yield {"table": "skew", "load": text, "policy": "hosts-pinned", **repeated(each, scale)}
+        yield {"table": "skew", "load": text, "policy": "hosts-pinned", **repeated(each, scale.runs)}
 
 
 def pinned_shares(per_host: int, frontends: int, hosts: int) -> list[float]:

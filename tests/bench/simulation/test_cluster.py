@@ -10,10 +10,10 @@ import pytest
 from bench.simulation.cluster import Failure, Scenario, simulate
 from bench.simulation.delays import half_width
 from bench.simulation.routing import POLICIES
-from bench.simulation.service_times import MeasuredTimes
+from bench.simulation.service_times import spread
 
 RUNS = 8
-MEASURED = MeasuredTimes((0.005, 0.007, 0.009, 0.011), (0.9, 1.0, 1.1))
+MEASURED = spread((0.005, 0.007, 0.009, 0.011), (0.9, 1.0, 1.1))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def mmc_wait(load: float, servers: int) -> float:
 THEORY = [
     ("M/M/1", Exponential(), 1, 0.5, mm1_wait(0.5)),
     ("M/M/1", Exponential(), 1, 0.7, mm1_wait(0.7)),
-    ("M/D/1", MeasuredTimes((1.0,)), 1, 0.7, md1_wait(0.7)),
+    ("M/D/1", spread([1.0]), 1, 0.7, md1_wait(0.7)),
     ("M/M/4", Exponential(), 4, 0.8, mmc_wait(0.8, 4)),
 ]
 
@@ -95,7 +95,7 @@ def test_images_wait_for_the_first_worker_that_is_up_again():
 
 
 def test_an_image_fails_after_it_ran_in_two_crashes():
-    slow = MeasuredTimes((10.0,))
+    slow = spread([10.0])
     failures = [Failure(at_s, [0], 0.5) for at_s in (2.0, 4.0)]
     outcome = simulate(Scenario(slow, "least", 1.0, 1.5, failures=failures), [[1.0]])
     assert (outcome.failed, outcome.retried, outcome.images) == (1, 1, 0)

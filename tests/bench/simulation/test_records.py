@@ -12,8 +12,8 @@ from tests.server import Server, wait_until
 
 
 def test_sizes_that_did_not_run_lie_on_lines():
-    times = measured_times({1: [1.0] * 3, 3: [2.0] * 3}, max_batch=4)
-    assert times.medians_s == pytest.approx((1.0, 1.5, 2.0, 2.5))
+    times = measured_times({1: [1.0] * 8, 3: [2.0] * 8}, max_batch=4)
+    assert [each[0] for each in times.durations_s] == pytest.approx((1.0, 1.5, 2.0, 2.5))
     assert times.images_per_s == pytest.approx(4 / 2.5)
 
 
@@ -28,10 +28,10 @@ def test_the_time_around_a_batch_is_that_between_two_of_a_busy_worker():
         Batch("w", [0.5, 0.6], 1.3, 1.5),  # 0.2 s after the one before
         Batch("w", [5.0], 5.1, 1.0),
         Batch("w", [5.5, 5.6], 6.3, 1.5),
-    ] * 3
+    ] * 4
     times = times_of(found[:4], found, max_batch=2)
     assert times.start_s == pytest.approx(0.1)
-    assert times.medians_s == pytest.approx((1.2, 1.7))
+    assert [each[0] for each in times.durations_s] == pytest.approx((1.2, 1.7))
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,9 @@ def test_a_timed_device_takes_its_time_and_no_image_starts_before_it_arrives(rec
     _, found = recorded
     assert all(batch.infer_s >= BATCH_S + IMAGE_S * batch.size for batch in found)
     assert min(waits(found)) >= 0
+
+
+def test_sizes_with_few_batches_are_spread_like_the_nearest():
+    times = measured_times({1: [1.0, 3.0] * 8, 2: [4.0] * 8, 3: [9.0]}, max_batch=3)
+    assert set(times.durations_s[0]) == {1.0, 3.0}
+    assert set(times.durations_s[2]) == {6.0}
