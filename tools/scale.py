@@ -229,14 +229,13 @@ def check_row(row: Row, names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def policies() -> str:
-    """Return the table of all policies at 80 % utilisation."""
-    found = simulated("policies")
-    head = ("policy", "an image goes to", *(name for name in found[0] if name not in ("table", "policy")))
-    shown = (
-        (f"`{row['policy']}`", POLICIES[row["policy"]].text, *(cell(row[name]) for name in head[2:])) for row in found
-    )
-    return table(head, shown)
+def policies(name: str) -> str:
+    """Return a table of all policies at 80 % utilisation."""
+    found = simulated(name)
+    names = [name for name in found[0] if name not in ("table", "policy")]
+    texts = ((f"`{row['policy']}`", POLICIES[row["policy"]].text) for row in found)
+    shown = ((*text, *(cell(row[name]) for name in names)) for text, row in zip(texts, found, strict=True))
+    return table(("policy", "an image goes to", *names), shown)
 
 
 def plain(name: str) -> str:
@@ -273,7 +272,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "scale-weights": weights,
     "scale-cost": cost,
     "scale-check": check,
-    "scale-policies": policies,
+    "scale-policies": partial(policies, "policies"),
+    "scale-timed": partial(policies, "timed"),
     "scale-sweep": sweep,
     "scale-skew": partial(plain, "skew"),
     "scale-failures": partial(plain, "failures"),

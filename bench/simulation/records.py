@@ -10,7 +10,7 @@ from typing import Any
 from bench.simulation.service_times import FEWEST, MeasuredTimes, measured_times
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """A batch that ran. Times are in seconds on one clock."""
 
@@ -56,26 +56,26 @@ def times_of(found: Sequence[Batch], others: Sequence[Batch] = (), *, max_batch:
     next batch was already waiting, the device was idle between the two for what the worker does around a batch.
     If a worker was idle, an image waited only for what the worker does before one. Raise ValueError without such pairs.
     """
-    gaps, starts = list[float](), list[float]()
+    gaps, starts = dict[Batch, float](), list[float]()
     for batch, after in in_order(found):
         if min(after.arrived) < batch.ended:
-            gaps.append(after.began - batch.ended)
+            gaps[batch] = after.began - batch.ended
         else:
             starts.append(after.began - min(after.arrived))
     if not gaps or not starts:
         raise ValueError("no worker was ever idle, or none ever had images waiting")
-    start_s = statistics.median(starts)
-    around_s = max(statistics.median(gaps), start_s)
-    durations = durations_of(found, around_s)
-    for size, further in durations_of(others, around_s).items():
+    start_s = statistics.fmean(starts)
+    around_s = max(statistics.median(gaps.values()), start_s)
+    durations = durations_of(found, gaps, around_s)
+    for size, further in durations_of(others, {}, around_s).items():
         if len(durations.get(size, ())) < FEWEST:
             durations[size] = further
     return measured_times(durations, max_batch=max_batch, start_s=start_s)
 
 
-def durations_of(found: Iterable[Batch], around_s: float) -> dict[int, list[float]]:
-    """Return for how long batches occupied their worker, by size."""
+def durations_of(found: Iterable[Batch], gaps: Mapping[Batch, float], around_s: float) -> dict[int, list[float]]:
+    """Return for how long batches occupied their worker, by size; `around_s` is for those without a gap."""
     durations = defaultdict[int, list[float]](list)
     for batch in found:
-        durations[batch.size].append(batch.infer_s + around_s)
+        durations[batch.size].append(batch.infer_s + gaps.get(batch, around_s))
     return dict(durations)

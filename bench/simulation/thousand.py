@@ -10,7 +10,8 @@ from bench.result import Row
 from bench.simulation.cluster import Failure, Outcome, Scenario, simulate
 from bench.simulation.delays import figures, half_width, mean_figures
 from bench.simulation.routing import POLICIES
-from bench.simulation.service_times import MeasuredTimes
+from bench.simulation.service_times import MeasuredTimes, spread
+from bench.simulation.timed_worker import BATCH_S, IMAGE_S
 
 USUAL = 0.8  # of the images a second that all workers can run in full batches
 SWEPT = ("central", "least", "two", "least-own", "random", "hosts-two")
@@ -18,6 +19,7 @@ SKEWED = ("least", "two", "random", "hosts-two", "hosts-random")
 DEPLOYED = "hosts-two"
 MODELS, MODEL_SKEW = 20, 1.0
 CONNECTIONS = (100, 10)  # of clients, for each host
+TIMED = spread([BATCH_S + IMAGE_S * size for size in range(1, 9)])  # the timed device of `check`
 DEADLINE_S, MAX_QUEUE = 1.0, 64
 RESTART_S = 3.0  # what a killed worker took to serve again in docs/reliability.md, rounded up
 STEP_S = 0.25  # of the time line of a failure
@@ -45,6 +47,9 @@ def rows(times: MeasuredTimes, scale: Scale) -> Iterator[Row]:
     base = scenario(times, scale, USUAL, images=scale.images)
     for policy in POLICIES:
         yield {"table": "policies", "policy": policy, **repeated(replace(base, policy=policy), scale.runs)}
+    gaining = scenario(TIMED, scale, USUAL, images=scale.images)
+    for policy in POLICIES:
+        yield {"table": "timed", "policy": policy, **repeated(replace(gaining, policy=policy), scale.runs)}
     for utilisation in scale.utilisations:
         for policy in SWEPT:
             swept = replace(scenario(times, scale, utilisation, images=scale.swept_images), policy=policy)

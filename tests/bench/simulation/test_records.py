@@ -23,13 +23,13 @@ def test_one_size_is_not_enough():
 
 
 def test_the_time_around_a_batch_is_that_between_two_of_a_busy_worker():
-    found = [
-        Batch("w", [0.0], 0.1, 1.0),  # idle before: 0.1 s until it began
-        Batch("w", [0.5, 0.6], 1.3, 1.5),  # 0.2 s after the one before
-        Batch("w", [5.0], 5.1, 1.0),
-        Batch("w", [5.5, 5.6], 6.3, 1.5),
-    ] * 4
-    times = times_of(found[:4], found, max_batch=2)
+    found = []
+    for begin in range(0, 80, 10):
+        found += [
+            Batch("w", [begin + 0.0], begin + 0.1, 1.0),  # idle before: 0.1 s until it began
+            Batch("w", [begin + 0.5, begin + 0.6], begin + 1.3, 1.5),  # 0.2 s after the one before
+        ]
+    times = times_of(found, max_batch=2)
     assert times.start_s == pytest.approx(0.1)
     assert [each[0] for each in times.durations_s] == pytest.approx((1.2, 1.7))
 
