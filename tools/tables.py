@@ -21,8 +21,8 @@ from service.rest.endpoints import ENDPOINTS
 from service.rpc import statuses
 from service.setting_sources import flag_name
 from service.settings import Settings
-from tools import paper
-from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, PAPER, README, SETTINGS
+from tools import paper, scale
+from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, PAPER, README, SCALE, SETTINGS
 from tools.markdown import between, table
 from twins.card import HeadName
 from twins.checkpoints import checkpoint
@@ -194,6 +194,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     **{f"{task}-options": partial(options, task) for task in ENDPOINTS},
     **paper.TABLES,
+    **scale.TABLES,
 }
 
 
@@ -207,6 +208,7 @@ PLACES = [
     (OPERATIONS, "weights"),
     *((HTTP, f"{task}-options") for task in ENDPOINTS),
     *((PAPER, name) for name in paper.TABLES),
+    *((SCALE, name) for name in scale.TABLES),
 ]
 
 
