@@ -6,14 +6,17 @@ any process imports this module. The `/metrics` endpoint of any frontend therefo
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from service import metric_series, metric_storage
 
@@ -228,3 +231,26 @@ def read() -> list[Value]:
         for family in of_all_processes().collect()
         for sample in family.samples
     ]
+
+
+class Families(Collector):
+    """Metrics that are collected already."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self.families = families
+
+    def collect(self) -> Iterable[Family]:
+        """Return the metrics."""
+        return self.families
+
+
+def merged(pages: Mapping[str, bytes], *, label: str) -> bytes:
+    """Return the metrics of several services, each in the text format, as one. `label` says whose a series is."""
+    families: dict[str, Family] = {}
+    for name, page in pages.items():
+        for family in text_string_to_metric_families(page.decode()):
+            known = families.setdefault(family.name, Family(family.name, family.documentation, family.type))
+            known.samples += [sample._replace(labels={**sample.labels, label: name}) for sample in family.samples]
+    registry = CollectorRegistry()
+    registry.register(Families(families.values()))
+    return generate_latest(registry)

@@ -1,0 +1,16 @@
+"""The service as an application of Ray Serve: `serve run service.ray:app`.
+
+Replicas of the engine run on the nodes of a Ray cluster. Only `service.ray.deployment` imports Ray.
+"""
+
+from typing import Any
+
+
+def app(arguments: dict[str, Any]) -> Any:
+    """Return the application that Ray Serve deploys. `arguments` are settings and those of `service.ray.scale.Scale`.
+
+    Raise SettingsError, TwinsError.
+    """
+    from service.ray import deployment  # other modules of this package run without Ray
+
+    return deployment.build(arguments)

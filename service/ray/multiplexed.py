@@ -1,0 +1,144 @@
+"""A pool that keeps only some of the models on its device, and loads the others when a sample needs them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from service.core.batcher import USUAL_PRIORITY
+from service.core.local import LocalPool
+from service.core.pool import PoolOutput
+from service.errors import ServiceError, Unavailable
+from twins.card import Card
+from twins.errors import TwinsError
+from twins.tasks.sample import Sample
+from twins.zoo.models import ModelReference
+
+Load = Callable[[str], Awaitable["Kept"]]
+"""Returns a model by its key, after loading it if need be. It drops the one that was not used for longest."""
+
+Cache = Callable[[Load], Load]
+"""Returns a loader that keeps models, from one that loads them."""
+
+
+class Kept:
+    """A model on the device. Ray Serve awaits `__del__` of a multiplexed model when it drops it.
+
+    It is an attribute, and not a method, so that Python does not call it as well.
+    """
+
+    def __init__(self, drop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.__del__ = drop
+
+
+class MultiplexedPool:
+    """The protocol `service.core.pool.Pool` over a pool on one device, for more models than it holds at once."""
+
+    def __init__(
+        self,
+        inner: LocalPool,
+        references: Sequence[ModelReference],
+        load: Callable[[ModelReference], Awaitable[Card]],
+        cache: Cache,
+    ) -> None:
+        self.inner, self.load = inner, load
+        self.references = {reference.key: reference for reference in references}
+        self.known: dict[str, Card] = {}
+        self.running: Counter[str] = Counter()  # samples by model
+        self.idle: dict[str, asyncio.Event] = {}  # of models that are dropped after their last sample
+        self.loads: set[asyncio.Future[Kept]] = set()
+        self.model = cache(self.fetch)
+        self.on_change: list[Callable[[], None]] = []
+        self.inner.on_change.append(self.notify)
+
+    async def open(self) -> None:
+        """Read the card of each model from its file, one after another. Raise TwinsError."""
+        for key, reference in self.references.items():
+            self.known[key] = await self.inner.load(reference, warm_up=False)
+            await self.inner.unload(key)
+        self.notify()
+
+    # ------------------------------------------------------------------ the protocol
+
+    @property
+    def cards(self) -> Mapping[str, Card]:
+        """Return the cards of all models, also of those that are not on the device."""
+        return self.known
+
+    @property
+    def ready(self) -> int:
+        """Return 1 if this pool can take samples now, otherwise 0."""
+        return int(len(self.known) == len(self.references) and not self.inner.lost)
+
+    @property
+    def expected(self) -> int:
+        """Return the number of workers that should be ready."""
+        return 1
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Return nothing, as the pool within."""
+        return self.inner.problems
+
+    @property
+    def available(self) -> bool:
+        """Return whether a sample that is submitted now will run."""
+        return self.ready > 0
+
+    async def submit(
+        self, model: str, sample: Sample, *, expires: float, upcoming: int = 0, priority: int = USUAL_PRIORITY
+    ) -> PoolOutput:
+        """Return one sample's output of one model, which is loaded if need be. Raise ServiceError."""
+        await self.fetched(model)
+        self.running[model] += 1  # without waiting after the line above, so that the model is not dropped in between
+        try:
+            return await self.inner.submit(model, sample, expires=expires, upcoming=upcoming, priority=priority)
+        finally:
+            self.running[model] -= 1
+            if not self.running[model] and model in self.idle:
+                self.idle[model].set()
+
+    def close(self) -> None:
+        """Release the device."""
+        self.inner.close()
+
+    # ------------------------------------------------------------------ models
+
+    async def fetched(self, key: str) -> None:
+        """Return when a model is on the device. Raise ServiceError.
+
+        A load goes on if its request is cancelled: with short deadlines, none would ever end.
+        """
+        try:
+            while True:
+                load = asyncio.ensure_future(self.model(key))
+                self.loads.add(load)
+                load.add_done_callback(self.loads.discard)
+                await asyncio.shield(load)
+                if key in self.inner.models and key not in self.idle:
+                    return
+                await asyncio.sleep(0)  # it was dropped again for another one
+        except ServiceError:
+            raise
+        except TwinsError as error:
+            raise Unavailable(f"the model {key} cannot be loaded: {error}") from error
+
+    async def fetch(self, key: str) -> Kept:
+        """Load a model. Raise TwinsError."""
+        await self.load(self.references[key])
+        return Kept(partial(self.drop, key))
+
+    async def drop(self, key: str) -> None:
+        """Unload a model after its last sample. New samples wait until it is loaded again."""
+        if self.running[key]:
+            self.idle[key] = asyncio.Event()
+            await self.idle[key].wait()
+            del self.idle[key]
+        if key in self.inner.models:
+            await self.inner.unload(key)
+
+    def notify(self) -> None:
+        """Call the functions in `on_change`."""
+        for notify in self.on_change:
+            notify()
