@@ -49,6 +49,7 @@ def configured(settings: Settings, scale: Scale) -> Any:
             "num_gpus": scale.gpus,
             "runtime_env": {"env_vars": {**PASSIVE_THREADS, **QUIET}},
         },
+        logging_config={"enable_access_log": False},  # the engine logs every request
         max_ongoing_requests=SPARE * settings.max_queue,
         max_queued_requests=settings.max_queue,
         graceful_shutdown_wait_loop_s=0.5,

@@ -48,7 +48,11 @@ class MultiplexedPool:
         self.running: Counter[str] = Counter()  # samples by model
         self.idle: dict[str, asyncio.Event] = {}  # of models that are dropped after their last sample
         self.loads: set[asyncio.Future[Kept]] = set()
-        self.model = cache(self.fetch)
+
+        async def load_one(key: str) -> Kept:  # a function, to which Ray Serve can attach its cache
+            return await self.fetch(key)
+
+        self.model = cache(load_one)
         self.on_change: list[Callable[[], None]] = []
         self.inner.on_change.append(self.notify)
 

@@ -192,6 +192,60 @@ def test_a_node_that_dies_under_load_loses_no_request_that_may_be_repeated(deplo
     assert record.repeated  # the node had requests
 
 
+SMALL = {"device": "cpu", "models": [DEFAULT_MODELS["classify"]]}
+
+
+def test_replicas_are_added_under_load_and_removed_after_it(ray, cat):
+    scale = {"min_replicas": 1, "max_replicas": 2, "target_requests": 2, "upscale_delay_s": 1, "downscale_delay_s": 2}
+    assert ray.ask("deploy", **SMALL, **scale)["running"] == 1
+    record, stop = Record(), threading.Event()
+    addresses = ray.every_http[:1], ray.every_grpc[:1]
+    clients = threading.Thread(target=lambda: asyncio.run(load(CLIENTS, *addresses, cat, stop.is_set, record)))
+    clients.start()
+    try:
+        wait_until(lambda: ray.ask("status")["running"] == 2, what="a second replica")
+    finally:
+        stop.set()
+        clients.join()
+    wait_until(lambda: ray.ask("status")["running"] == 1, what="that the replica is removed")
+    assert not record.lost
+
+
+def asked(address: str, image: bytes, task: str) -> httpx.Response:
+    """Return the answer to a request that names its model for the router as well."""
+    return httpx.post(f"{address}/{task}", content=image, headers={HEADER: DEFAULT_MODELS[task]}, timeout=60)
+
+
+def replicas_with(address: str, model: str) -> dict[str, float]:
+    """Return how many requests for a model each replica has answered."""
+    lines = httpx.get(f"{address}/metrics", timeout=30).text.splitlines()
+    found = [line for line in lines if line.startswith("twins_requests_total{") and f'model="{model}"' in line]
+    return {each.partition('replica="')[2].partition('"')[0]: float(each.rpartition(" ")[2]) for each in found}
+
+
+def test_multiplexed_models_are_loaded_on_request_and_their_requests_go_where_they_are(ray, server, cat):
+    found = ray.ask("deploy", device="cpu", min_replicas=2, max_replicas=2, models_per_replica=1, precision="float32")
+    assert found["running"] == 2
+    (address,) = ray.every_http[:1]
+    listed = [each["name"] for each in httpx.get(f"{address}/models", timeout=30).json()["models"]]
+    assert listed == list(DEFAULT_MODELS.values())  # though a replica holds one of them
+    for task in TASKS:
+        check_same(WAYS["REST"](server, task, [cat])[0], WAYS["REST"](ray, task, [cat])[0])
+    for _ in range(2):
+        for task in ("classify", "segment"):
+            assert asked(address, cat, task).status_code == 200
+    wait_until(lambda: stays(address, cat, "classify"), what="that one replica gets all requests for a model")
+
+
+def stays(address: str, image: bytes, task: str) -> bool:
+    """Return whether one replica has got the next requests for a model."""
+    before = replicas_with(address, DEFAULT_MODELS[task])
+    for _ in range(8):
+        assert asked(address, image, task).status_code == 200
+    after = replicas_with(address, DEFAULT_MODELS[task])
+    return sum(after[name] > before.get(name, 0) for name in after) == 1
+
+
 def rate(times: list[float], start: float, end: float) -> float:
     """Return the number of answers per second of an interval."""
     return sum(start <= each < end for each in times) / (end - start) if end > start else 0.0
