@@ -11,8 +11,8 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 HTTP, GRPC, ERRORS = (DOCS / f"{name}.md" for name in ("http", "grpc", "errors"))
 CHECKPOINTS, METRICS, MODELS = (DOCS / f"{name}.md" for name in ("checkpoints", "metrics", "models"))
-OPERATIONS, PAPER, SECURITY, SETTINGS = (
-    DOCS / f"{name}.md" for name in ("operations", "paper", "security", "settings")
+OPERATIONS, PAPER, RAY, SECURITY, SETTINGS = (
+    DOCS / f"{name}.md" for name in ("operations", "paper", "ray", "security", "settings")
 )
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 """What users read."""

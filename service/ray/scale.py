@@ -20,7 +20,9 @@ class Scale(BaseModel):
     target_requests: float = Field(
         16.0, gt=0, description="Add or remove replicas so that each has this many requests in flight."
     )
-    upscale_delay_s: float = Field(30.0, ge=0, description="Add a replica after this many seconds of too many requests.")
+    upscale_delay_s: float = Field(
+        30.0, ge=0, description="Add a replica after this many seconds of too many requests."
+    )
     downscale_delay_s: float = Field(600.0, ge=0, description="Remove one after this many seconds of too few.")
     cpus: float = Field(1.0, gt=0, description="Reserve this many CPUs of a node for a replica, which uses as many.")
     gpus: float = Field(0.0, ge=0, description="Reserve this share of a GPU for a replica, such as 0.25.")

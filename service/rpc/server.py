@@ -16,6 +16,7 @@ QUIET_S, MAX_QUIET_S = 0.1, 1.5  # time without a new call before the end, and t
 NOTICE_S = 0.02  # time for clients to learn of the end
 FAREWELL_S = 2.0  # time for clients without calls to close their connections; the library would wait for the grace
 
+
 class Server:
     """The gRPC server with health and reflection."""
 

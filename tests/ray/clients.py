@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,7 +95,7 @@ async def run(
 
 
 async def load(
-    count: int, http: list[str], grpc_: list[str], image: bytes, stop: Callable[[], bool], record: Record
+    http: Sequence[str], grpc_: Sequence[str], image: bytes, *, count: int, stop: Callable[[], bool], record: Record
 ) -> None:
     """Run so many clients, half of them over gRPC, each beginning with the next address."""
     async with AsyncExitStack() as stack:
@@ -108,5 +108,3 @@ async def load(
                 attempt, targets = ways[index % 2]
                 addresses = itertools.cycle(targets[index // 2 % len(targets) :] + targets[: index // 2 % len(targets)])
                 group.create_task(run(attempt, addresses, image, stop, record))
-
-

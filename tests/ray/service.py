@@ -36,8 +36,8 @@ class RayService:
     """The service on a cluster. Its addresses are those of the first node, as a `Server` has them."""
 
     http, grpc = f"http://127.0.0.1:{PORTS[0]['http']}", f"127.0.0.1:{PORTS[0]['grpc']}"
-    every_http = [f"http://127.0.0.1:{each['http']}" for each in PORTS]
-    every_grpc = [f"127.0.0.1:{each['grpc']}" for each in PORTS]
+    every_http = tuple(f"http://127.0.0.1:{each['http']}" for each in PORTS)
+    every_grpc = tuple(f"127.0.0.1:{each['grpc']}" for each in PORTS)
 
     def __init__(self) -> None:
         need_ray()

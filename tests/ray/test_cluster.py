@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 import time
 
@@ -21,6 +22,7 @@ from tests.golden import cases
 from tests.ray.clients import Record, load
 from tests.ray.service import RayService
 from tests.server import Server, wait_until
+from tools.documents import ROOT
 from twins.zoo.models import DEFAULT_MODELS
 
 pytestmark = pytest.mark.ray
@@ -34,7 +36,7 @@ HEADER = "serve_multiplexed_model_id"
 
 @pytest.fixture(scope="module")
 def cat() -> bytes:
-    return open("examples/cat.jpg", "rb").read()  # noqa: PTH123 - short
+    return (ROOT / "examples" / "cat.jpg").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,7 @@ def test_a_node_that_dies_under_load_loses_no_request_that_may_be_repeated(deplo
     record, stop = Record(), threading.Event()
     clients = threading.Thread(
         target=lambda: asyncio.run(
-            load(CLIENTS, deployed.every_http, deployed.every_grpc, cat, stop.is_set, record)
+            load(deployed.every_http, deployed.every_grpc, cat, count=CLIENTS, stop=stop.is_set, record=record)
         )
     )
     clients.start()
@@ -161,9 +163,7 @@ def test_a_node_that_dies_under_load_loses_no_request_that_may_be_repeated(deplo
         wait_until(lambda: len(record.answered) > 10 * CLIENTS, what="the load")
         time.sleep(BEFORE_S)
         killed = deployed.ask("kill")
-        wait_until(
-            lambda: deployed.ask("status")["running"] < 2, timeout_s=RECOVERY_S, what="that the loss is noticed"
-        )
+        wait_until(lambda: deployed.ask("status")["running"] < 2, timeout_s=RECOVERY_S, what="that the loss is noticed")
         noticed = time.monotonic()
         wait_until(lambda: deployed.ask("status")["running"] == 2, timeout_s=RECOVERY_S, what="the second replica")
         recovered = time.monotonic()
@@ -185,7 +185,7 @@ def test_a_node_that_dies_under_load_loses_no_request_that_may_be_repeated(deplo
         "answers/s after": round(rate(record.answered, recovered, recovered + AFTER_S), 1),
     }
     with capsys.disabled():
-        print("\n" + json.dumps(report, indent=1))
+        sys.stdout.write(f"\n{json.dumps(report, indent=1)}\n")
     assert not record.lost
     assert set(record.answers) == {"cat"}
     assert killed["processes"] > 3
@@ -200,7 +200,9 @@ def test_replicas_are_added_under_load_and_removed_after_it(ray, cat):
     assert ray.ask("deploy", **SMALL, **scale)["running"] == 1
     record, stop = Record(), threading.Event()
     addresses = ray.every_http[:1], ray.every_grpc[:1]
-    clients = threading.Thread(target=lambda: asyncio.run(load(CLIENTS, *addresses, cat, stop.is_set, record)))
+    clients = threading.Thread(
+        target=lambda: asyncio.run(load(*addresses, cat, count=CLIENTS, stop=stop.is_set, record=record))
+    )
     clients.start()
     try:
         wait_until(lambda: ray.ask("status")["running"] == 2, what="a second replica")

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metric_series
+from service import metric_series, metrics
 from twins.images.decode import ImageError
 
 METRICS = {name: found for name, found in vars(metric_series).items() if isinstance(found, MetricWrapperBase)}
@@ -162,3 +162,11 @@ def test_the_queue_depth_of_a_dead_worker_is_removed(written, render):
 
 def test_the_counters_of_a_dead_process_stay(written, render):
     assert render(*written)[REQUESTS] == 3
+
+
+def test_pages_of_several_replicas_become_one_with_a_label():
+    page = '# HELP a_total Things.\n# TYPE a_total counter\na_total{x="1"} %d.0\n'
+    found = metrics.merged({"r1": (page % 2).encode(), "r2": (page % 3).encode()}, label="replica").decode()
+    assert found.count("# TYPE a_total counter") == 1
+    assert 'a_total{replica="r1",x="1"} 2.0' in found
+    assert 'a_total{replica="r2",x="1"} 3.0' in found
