@@ -96,7 +96,7 @@ class ReplicaContext:
             yield self.parsed(data)
 
     def end(self) -> None:
-        """Tell that the call has ended."""
+        """Notify those who wait for the end of the call."""
         for callback in self.on_done:
             callback(self)
 

@@ -9,7 +9,7 @@ from typing import Any
 from service.core.batcher import USUAL_PRIORITY
 from service.core.local import LocalPool
 from service.core.pool import PoolOutput
-from service.errors import ServiceError, Unavailable
+from service.errors import Unavailable
 from twins.card import Card
 from twins.errors import TwinsError
 from twins.tasks.sample import Sample
@@ -47,7 +47,8 @@ class MultiplexedPool:
         self.known: dict[str, Card] = {}
         self.running: Counter[str] = Counter()  # samples by model
         self.idle: dict[str, asyncio.Event] = {}  # of models that are dropped after their last sample
-        self.loads: set[asyncio.Future[Kept]] = set()
+        self.turns: dict[str, list[asyncio.Future[None]]] = {}  # of samples that wait for their model
+        self.loads: set[asyncio.Task[None]] = set()
 
         async def load_one(key: str) -> Kept:  # a function, to which Ray Serve can attach its cache
             return await self.fetch(key)
@@ -94,14 +95,11 @@ class MultiplexedPool:
         self, model: str, sample: Sample, *, expires: float, upcoming: int = 0, priority: int = USUAL_PRIORITY
     ) -> PoolOutput:
         """Return one sample's output of one model, which is loaded if need be. Raise ServiceError."""
-        await self.fetched(model)
-        self.running[model] += 1  # without waiting after the line above, so that the model is not dropped in between
+        await self.acquire(model)
         try:
             return await self.inner.submit(model, sample, expires=expires, upcoming=upcoming, priority=priority)
         finally:
-            self.running[model] -= 1
-            if not self.running[model] and model in self.idle:
-                self.idle[model].set()
+            self.release(model)
 
     def close(self) -> None:
         """Release the device."""
@@ -109,28 +107,52 @@ class MultiplexedPool:
 
     # ------------------------------------------------------------------ models
 
-    async def fetched(self, key: str) -> None:
-        """Return when a model is on the device. Raise ServiceError.
-
-        A load goes on if its request is cancelled: with short deadlines, none would ever end.
-        """
+    async def acquire(self, key: str) -> None:
+        """Return when a model is on the device, where it then stays until `release`. Raise ServiceError."""
+        turn = asyncio.get_running_loop().create_future()
+        self.turns.setdefault(key, []).append(turn)
+        load = asyncio.create_task(self.bring(key))  # goes on if the request is cancelled: a retry finds the model
+        self.loads.add(load)
+        load.add_done_callback(self.loads.discard)
         try:
-            while True:
-                load = asyncio.ensure_future(self.model(key))
-                self.loads.add(load)
-                load.add_done_callback(self.loads.discard)
-                await asyncio.shield(load)
-                if key in self.inner.models and key not in self.idle:
-                    return
-                await asyncio.sleep(0)  # it was dropped again for another one
-        except ServiceError:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it came in the same moment
+                self.release(key)
             raise
-        except TwinsError as error:
-            raise Unavailable(f"the model {key} cannot be loaded: {error}") from error
+
+    def release(self, key: str) -> None:
+        """End the use of a model by one sample."""
+        self.running[key] -= 1
+        if not self.running[key] and key in self.idle:
+            self.idle[key].set()
+
+    async def bring(self, key: str) -> None:
+        """Give the samples that wait for a model their turns, after loading it if need be."""
+        try:
+            while self.turns.get(key):
+                await self.model(key)
+                if key in self.inner.models and key not in self.idle:
+                    self.give_turns(key)
+        except Exception as error:
+            known = (
+                Unavailable(f"the model {key} cannot be loaded: {error}") if isinstance(error, TwinsError) else error
+            )
+            for turn in self.turns.pop(key, []):
+                if not turn.done():
+                    turn.set_exception(known)
+
+    def give_turns(self, key: str) -> None:
+        """Give all samples that wait for a model their turns."""
+        for turn in self.turns.pop(key, []):
+            if not turn.done():
+                self.running[key] += 1
+                turn.set_result(None)
 
     async def fetch(self, key: str) -> Kept:
-        """Load a model. Raise TwinsError."""
+        """Load a model, and give turns before it may be dropped for another one. Raise TwinsError."""
         await self.load(self.references[key])
+        self.give_turns(key)
         return Kept(partial(self.drop, key))
 
     async def drop(self, key: str) -> None:

@@ -201,18 +201,13 @@ def mend(context: Any) -> None:
     )
 
 
-def number(code: grpc.StatusCode) -> int:
-    """Return the number of a status, as the library keeps it."""
-    return int(code.value[0])
-
-
-GRPC_REFUSALS: Mapping[int, ServiceError] = {
-    number(grpc.StatusCode.INTERNAL): Unavailable(LOST),
-    number(grpc.StatusCode.UNAVAILABLE): Unavailable(FULL),
-    number(grpc.StatusCode.NOT_FOUND): Unavailable("the application is not deployed, or is still starting"),
-    number(grpc.StatusCode.RESOURCE_EXHAUSTED): Overloaded(FULL),
+GRPC_REFUSALS: Mapping[grpc.StatusCode, ServiceError] = {
+    grpc.StatusCode.INTERNAL: Unavailable(LOST),
+    grpc.StatusCode.UNAVAILABLE: Unavailable(FULL),
+    grpc.StatusCode.NOT_FOUND: Unavailable("the application is not deployed, or is still starting"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded(FULL),
 }
-"""What clients get in place of the refusals of Ray Serve's gRPC proxy, by the number of their status."""
+"""What clients get in place of the refusals of Ray Serve's gRPC proxy, by their status."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ async def test_the_proxy_reads_no_further_than_the_limit():
     assert read == 110
 
 
-class Proxy(grpc.aio.ServerInterceptor):
+class Proxy:
     """A server to which Ray Serve adds methods: it replaces those of the handlers that it is given."""
 
     def __init__(self, server, behaviour) -> None:
