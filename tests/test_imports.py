@@ -163,6 +163,10 @@ def test_the_command_line_does_not_import_the_metrics_before_their_folder_exists
     assert "service/metrics.py" not in reached("service.cli")
 
 
+def test_the_application_on_ray_does_not_import_the_metrics_before_their_folder_exists():
+    assert "service/metrics.py" not in reached("service.ray.deployment")
+
+
 @pytest.mark.parametrize("module", ["bench.service.null_service", "tests.faulty.__main__"])
 def test_programs_that_replace_the_worker_import_no_metrics_before_their_folder_exists(module):
     code = f"import {module}, sys; sys.exit('service.metrics' in sys.modules)"
@@ -176,13 +180,16 @@ ONE_PLACE = {
         "service/oip/*.py",
         "service/dialects/*.py",
         "service/web/*.py",
+        "service/ray/*.py",
     ],
     ("grpc", "grpc_health", "grpc_reflection", "service.pb"): [
         "service/rpc/*.py",
         "service/rpc/tasks/*.py",
         "service/oip/*.py",
         "service/load/rpc.py",
+        "service/ray/*.py",
     ],
+    ("ray",): ["service/ray/deployment.py"],
     ("aiohttp",): ["service/load/rest.py"],
     ("matplotlib",): ["service/load/plot.py"],
     ("zmq",): ["service/ipc/transport.py"],

@@ -11,8 +11,8 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 HTTP, GRPC, ERRORS = (DOCS / f"{name}.md" for name in ("http", "grpc", "errors"))
 CHECKPOINTS, METRICS, MODELS = (DOCS / f"{name}.md" for name in ("checkpoints", "metrics", "models"))
-OPERATIONS, PAPER, SCALE, SECURITY, SETTINGS = (
-    DOCS / f"{name}.md" for name in ("operations", "paper", "scale", "security", "settings")
+OPERATIONS, PAPER, RAY, SCALE, SECURITY, SETTINGS = (
+    DOCS / f"{name}.md" for name in ("operations", "paper", "ray", "scale", "security", "settings")
 )
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 """What users read."""

@@ -16,13 +16,14 @@ from service.cli.serve import default_text
 from service.cores import shares
 from service.environment import PREFIX
 from service.errors import Refused, ServiceError
+from service.ray.scale import Scale
 from service.rest import problems
 from service.rest.endpoints import ENDPOINTS
 from service.rpc import statuses
 from service.setting_sources import flag_name
 from service.settings import Settings
 from tools import paper, scale
-from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, PAPER, README, SCALE, SETTINGS
+from tools.documents import ERRORS, HTTP, METRICS, MODELS, OPERATIONS, PAPER, RAY, README, SCALE, SETTINGS
 from tools.markdown import between, table
 from twins.card import HeadName
 from twins.checkpoints import checkpoint
@@ -47,6 +48,13 @@ def default_of(name: str) -> str:
     """Return the default of a setting as a user would write it."""
     text = default_text(Settings.model_fields[name].default)
     return f"`{text}`" if text else ""
+
+
+def ray_arguments() -> str:
+    """Return the table of the arguments that the application on Ray has beside the settings."""
+    fields = Scale.model_fields.items()
+    entries = ((f"`{name}`", f"`{field.default}`", field.description or "") for name, field in fields)
+    return table(("argument", "default", "meaning"), entries)
 
 
 def metric_rows() -> Iterator[tuple[str, ...]]:
@@ -186,6 +194,7 @@ def default(option: Option) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
+    "ray-arguments": ray_arguments,
     "metrics": metric_table,
     "models": models,
     "models-short": short_models,
@@ -202,6 +211,7 @@ PLACES = [
     (README, "models-short"),
     (SETTINGS, "settings"),
     (METRICS, "metrics"),
+    (RAY, "ray-arguments"),
     (MODELS, "models"),
     (ERRORS, "errors"),
     (OPERATIONS, "cores"),

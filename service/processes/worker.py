@@ -1,16 +1,13 @@
 """The worker process: it owns a device and runs the jobs that frontends send to its socket."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, NoReturn
 
 from service import logs, metrics
 from service.core.canary import Canary
 from service.core.device import BatchResult
-from service.core.local import LocalPool, Observer
-from service.cores import shares
-from service.environment import COMPILED_FOLDER, set_variable, variable
+from service.core.local import LocalPool
 from service.ipc.messages import (
     DeviceChosen,
     FrontendGone,
@@ -25,32 +22,31 @@ from service.ipc.messages import (
     address,
 )
 from service.ipc.transport import ClientSocket
-from service.processes import child
+from service.processes import child, device
 from service.processes.child import ChildConfig
+from service.processes.device import DeviceMetrics
 from service.processes.jobs import Jobs, Tag
 from service.settings import Settings
 from service.tracing.tracer import open_tracer
 from twins.errors import DeviceLost, TwinsError
-from twins.preprocessing import assumed, describe
 from twins.running import Running
 from twins.runtime.backend import Backend
-from twins.runtime.choice import choose_device, open_backend
-from twins.runtime.plan import Plan
-from twins.zoo import hub
+from twins.runtime.choice import choose_device
 from twins.zoo.models import ModelReference
 
-GAUGES_S = 1.0
 EXIT_DEVICE_LOST = 4
 LOADED_AT_ONCE = 2  # models; each takes the memory of several copies of its weights meanwhile
 
 log = logs.get()
 
 
-class Worker(Observer):
+class Worker(DeviceMetrics):
     """Runs the models on one device for all frontends."""
 
     def __init__(self, config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
         self.config, self.settings, self.control = config, settings, control
+        self.role = config.role
+        self.restoring = child.Attempt("the worker's socket cannot be restored")
         self.models: dict[str, ModelStatus] = {}
         self.changing = asyncio.Lock()  # one model is loaded or unloaded at a time, in the order of the messages
         self.changes: set[asyncio.Task[None]] = set()
@@ -67,20 +63,7 @@ class Worker(Observer):
 
     def open_backend(self, running: Running) -> Backend:
         """Open the device that the supervisor chose. Raise DeviceMissing, BackendMissing, BadOption."""
-        device = choose_device(self.config.device, self.config.slot)
-        cores = shares(self.settings)
-        if self.settings.backend == "compile" and variable(COMPILED_FOLDER) is None:
-            set_variable(COMPILED_FOLDER, str(hub.cache_folder() / "compiled"))  # in containers a volume
-        settings = self.settings
-        plan = Plan(
-            device,
-            running.precision or settings.precision,
-            running.backend or settings.backend,
-            cores.worker_threads,
-            settings.calibration,
-            cores.small_threads,
-        )
-        return open_backend(plan)
+        return device.open_device(self.settings, choose_device(self.config.device, self.config.slot), running)
 
     # ------------------------------------------------------------------ life
 
@@ -89,15 +72,15 @@ class Worker(Observer):
         heartbeats = asyncio.create_task(child.send_heartbeats(self.config, self.control, self.heartbeat))
         try:
             await self.pool.open()
-            device = self.pool.backend.device
-            self.control.send(DeviceChosen(device.name, device.count))
+            opened = self.pool.backend.device
+            self.control.send(DeviceChosen(opened.name, opened.count))
             await self.load_all()
         except DeviceLost as error:
             self.device_lost(error)
         except TwinsError as error:
             await child.report_fatal(self.control, str(error))
         self.control.send(Ready(tuple(self.pool.cards.values())))
-        log.info("worker ready", device=device.name, backend=self.pool.backend.name, models=list(self.pool.cards))
+        log.info("worker ready", device=opened.name, backend=self.pool.backend.name, models=list(self.pool.cards))
         jobs = [self.pool.serve(), self.jobs.receive(), self.gauges()]
         if self.settings.canary_s:
             jobs.append(self.canary.run())
@@ -127,27 +110,7 @@ class Worker(Observer):
     async def load(self, reference: ModelReference) -> None:
         """Load and warm up one model. Raise TwinsError."""
         await self.report(reference, "loading")
-        began = time.monotonic()
-        card = await self.pool.load(reference)
-        took_s = time.monotonic() - began
-        metrics.model_loaded(reference.key, self.config.role, took_s)
-        log.info(
-            "model loaded",
-            model=reference.key,
-            device=self.pool.backend.device.name,
-            backend=self.pool.backend.name,
-            precision=card.precision,
-            seconds=round(took_s, 2),
-            sha256=reference.sha256,
-            preprocessing=describe(card),
-        )
-        if values := assumed(card):
-            log.warning(
-                "preprocessing uses defaults, which may be wrong for this model",
-                model=reference.key,
-                values=values,
-                advice="set them with --preprocess, or store them in the file with `twins convert`",
-            )
+        await device.load(self.pool, reference, self.role)
         await self.report(reference, "ready")
 
     async def report(self, reference: ModelReference, state: ModelState, detail: str = "") -> None:
@@ -179,16 +142,10 @@ class Worker(Observer):
             log.info("model unloaded", model=key)
             await self.report_all()
 
-    async def gauges(self) -> None:
-        """Update the gauges regularly, even without requests."""
-        attempt = child.Attempt("the worker's socket cannot be restored")
-        while True:
-            with attempt:
-                self.jobs.socket.restore()
-            self.report_queue()
-            for kind, size_bytes in self.pool.backend.memory_bytes().items():
-                metrics.device_memory(self.config.role, kind, size_bytes)
-            await asyncio.sleep(GAUGES_S)
+    def look(self) -> None:
+        """Restore the worker's socket if it was deleted."""
+        with self.restoring:
+            self.jobs.socket.restore()
 
     async def follow(self) -> None:
         """Handle the supervisor's messages until it sends Stop."""
@@ -234,17 +191,11 @@ class Worker(Observer):
         """Report the samples that go to the device to their frontends, in case this process crashes."""
         self.jobs.traces.starts(tags)
         self.jobs.report_running(tags)
-        self.report_queue()
-
-    def report_queue(self) -> None:
-        """Record how many samples of each model wait."""
-        waiting = self.pool.waiting()
-        metrics.queue_depth(self.config.role, {model: waiting.get(model, 0) for model in self.pool.models})
+        super().batch_starts(tags)
 
     def batch_ended(self, model: str, tags: Sequence[Tag], ran: BatchResult) -> None:
-        """Record a batch."""
-        metrics.batch(model, len(tags))
-        metrics.worker_busy(self.config.role, ran.took_s)
+        """Record a batch, and what of it belongs to traces."""
+        super().batch_ended(model, tags, ran)
         self.jobs.traces.ended(model, tags, ran)
 
     def device_lost(self, error: DeviceLost) -> NoReturn:

@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metric_series
+from service import metric_series, metrics
 from twins.images.decode import ImageError
 
 METRICS = {name: found for name, found in vars(metric_series).items() if isinstance(found, MetricWrapperBase)}
@@ -227,3 +227,23 @@ def test_both_formats_have_the_same_values(written, environ, render):
     text = subprocess.run([sys.executable, "-c", OPENMETRICS], env=environ, check=True, capture_output=True, timeout=60)
     samples = [s for family in openmetrics_families(text.stdout.decode()) for s in family.samples]
     assert {(s.name, tuple(sorted(s.labels.items()))): s.value for s in samples} == render()
+
+
+# ---------------------------------------------------------------------- pages of replicas
+
+
+PAGE = '# HELP a_total Things.\n# TYPE a_total counter\na_total{x="1"} %d.0\n'
+PAGES = {"r1": (PAGE % 2).encode(), "r2": (PAGE % 3).encode()}
+
+
+def test_pages_of_several_replicas_become_one_in_openmetrics():
+    text = metrics.merged(PAGES, label="replica", openmetrics=True) + metrics.END
+    (family,) = openmetrics_families(text.decode())
+    assert {sample.labels["replica"]: sample.value for sample in family.samples} == {"r1": 2, "r2": 3}
+
+
+def test_pages_of_several_replicas_become_one_with_a_label():
+    found = metrics.merged(PAGES, label="replica").decode()
+    assert found.count("# TYPE a_total counter") == 1
+    assert 'a_total{replica="r1",x="1"} 2.0' in found
+    assert 'a_total{replica="r2",x="1"} 3.0' in found

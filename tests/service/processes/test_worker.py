@@ -263,7 +263,7 @@ async def test_compiled_programs_are_kept_beside_the_weights_or_where_the_user_s
     if chosen is None:
         monkeypatch.delenv(COMPILED_FOLDER)
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
-    monkeypatch.setattr("service.processes.worker.open_backend", lambda plan: FakeBackend())
+    monkeypatch.setattr("service.processes.device.open_backend", lambda plan: FakeBackend())
     worker.settings = Settings(backend="compile")
     Worker.open_backend(worker, AS_THE_OTHERS)
     assert os.environ[COMPILED_FOLDER] == str(tmp_path / expected)
