@@ -26,6 +26,7 @@ from service.ray.multiplexed import Cache, MultiplexedPool
 from service.rest.app import build
 from service.rpc.services import Services
 from service.settings import Settings
+from service.tracing.tracer import open_tracer
 from service.web import pages
 from twins import __version__
 from twins.errors import DeviceLost, WeightsUnavailable
@@ -62,7 +63,8 @@ class Replica(DeviceMetrics):
         self.multiplexed = MultiplexedPool(self.pool, models, self.load, cache) if cache else None
         served: Pool = self.multiplexed or self.pool
         self.canary = Canary(self.pool, settings.canary_s)
-        self.engine = Engine(settings, served)
+        self.tracer = open_tracer(settings, process=ROLE, on_lost=metrics.spans_lost)
+        self.engine = Engine(settings, served, tracer=self.tracer)
         self.services = Services(self.engine, [servicer.add])
         self.calls = Calls(self.services)
         self.web = application(self.engine)
@@ -134,6 +136,7 @@ class Replica(DeviceMetrics):
         if self.running:
             await asyncio.wait(self.running.values())
         self.pool.close()
+        await asyncio.to_thread(self.tracer.close)
         logs.flush()
 
 
