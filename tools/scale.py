@@ -208,7 +208,15 @@ def cost_row(gpu: Gpu) -> tuple[str, ...]:
 def check() -> str:
     """Return the table of the simulation beside the service."""
     names = ("mean", "p50", "p95", "p99")
-    head = ("device", "workers", "utilisation", "images", *(f"{name}, ms" for name in names), "errors", "replayed")
+    head = (
+        "device",
+        "workers",
+        "utilisation",
+        "images",
+        *(f"{name}, ms" for name in names),
+        "errors, predicted",
+        "errors, replayed",
+    )
     return table(head, (check_row(row, names) for row in rows("scale", "check")))
 
 

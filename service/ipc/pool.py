@@ -56,6 +56,7 @@ class WorkerConnection:
         self.pending: dict[int, asyncio.Future[PoolOutput]] = {}
         self.running: set[int] = set()
         self.in_flight: Counter[str] = Counter()  # samples that this frontend has there, by model
+        self.latest = -1  # the id of the last job that was sent there
         self.receiving = asyncio.create_task(self.receive())
         self.receiving.add_done_callback(self.on_broken)
 
@@ -67,6 +68,7 @@ class WorkerConnection:
         """Return one sample's output. Raise ServiceError, and WorkerLost if the worker exits first."""
         answer: asyncio.Future[PoolOutput] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = answer
+        self.latest = job.id
         self.in_flight[job.model] += 1
         try:
             self.client.send(job, [sample.pixels])
@@ -214,13 +216,14 @@ class ProcessPool:
     async def least_busy(self, model: str) -> WorkerConnection:
         """Return the worker of a model with the fewest samples in flight, rather one without a problem.
 
-        Wait if there is none and one recovers. Raise Unavailable.
+        Equally busy workers take turns: frontends do not know each other's samples, and would all send theirs to the
+        first one. Wait if there is none and one recovers. Raise Unavailable.
         """
         while not (serving := [connection for connection in self.connections.values() if connection.serves(model)]):
             if not self.recovering:
                 raise no_worker()
             await self.changed.wait()
-        return min(serving, key=lambda connection: (bool(connection.info.problem), len(connection.pending)))
+        return min(serving, key=lambda each: (bool(each.info.problem), len(each.pending), each.latest))
 
     def close(self) -> None:
         """Close all connections."""

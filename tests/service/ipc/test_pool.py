@@ -162,6 +162,15 @@ async def test_the_next_sample_goes_where_least_is_outstanding(pool, workers):
     third.cancel()
 
 
+async def test_equally_busy_workers_take_turns(pool, workers):
+    pool.update(states(*workers))
+    async with AsyncExitStack() as stack:
+        for value, worker in enumerate(workers):
+            await stack.enter_async_context(serving(worker, value=value))
+        served = [float((await submit(pool)).output.arrays[1][0]) for _ in range(6)]
+    assert served == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
+
+
 async def test_a_sample_lost_with_its_worker_goes_to_another(pool, workers):
     pool.update(states(workers[0]))
     call = submit(pool)
