@@ -21,7 +21,7 @@ test: .venv/installed-dev .venv/exported .venv/clients/installed .venv/tools/ins
 test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all published segmentation networks at full image sizes
 	$(BIN)/python -m pytest -m heavy
 
-# in a network namespace of its own, where all ports are free and Ray sees no other network; leaves no process running
+# needs root; in a network namespace of its own, where all ports are free and Ray sees no other network; leaves no process running
 ray-test: .venv/installed-dev .venv/exported .venv/ray/installed  ## serves on a Ray cluster of three processes as nodes, and kills one under load; takes three minutes
 	TESTS_NEED_TOOLS=1 unshare --net --pid --mount-proc --fork --kill-child \
 	    sh -c 'ip link set lo up; exec $(BIN)/python -m pytest -m ray tests/ray'
