@@ -27,7 +27,7 @@ test-heavy: .venv/installed-dev  ## runs the tests that `test` leaves out: all p
 test-deploy: .venv/installed-dev .venv/exported .venv/proxies/installed  ## tests what is in deploy/ with all of nginx, Envoy and, in namespaces of its own, a real systemd, which needs root
 	$(BIN)/python -m pytest -m "heavy or not heavy" tests/deploy
 
-# in a network namespace of its own, where all ports are free and Ray sees no other network; leaves no process running
+# needs root; in a network namespace of its own, where all ports are free and Ray sees no other network; leaves no process running
 ray-test: .venv/installed-dev .venv/exported .venv/ray/installed  ## serves on a Ray cluster of three processes as nodes, and kills one under load; takes three minutes
 	TESTS_NEED_TOOLS=1 unshare --net --pid --mount-proc --fork --kill-child \
 	    sh -c 'ip link set lo up; exec $(BIN)/python -m pytest -m ray tests/ray'
