@@ -183,7 +183,7 @@ def test_nothing_is_sent_without_a_service_manager():
     ("microseconds", "pid", "seconds"),
     [
         ("30000000", "", 30),
-        ("500000", str(os.getpid()), 0.5),
+        pytest.param("500000", str(os.getpid()), 0.5, id="500000-this process-0.5"),
         ("30000000", "1", None),
         ("0", "", None),
         ("x", "", None),
