@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.server import RETURN_FREED, Server, wait_until
 
-UPLOADS = 60
+UPLOADS = 20  # 300 MB
 UNREAD = 8  # answers; the limit has room for three of them beside the working memory of one image
 GROWTH_BYTES = 24 * 2**20  # of a frontend, once nothing is in flight; a single upload is 15 MB
 

@@ -1,6 +1,6 @@
 """Detections of mmdetection, from weights and images that can be generated again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -39,23 +39,27 @@ def result(given) -> tuple[str, DetectionResult]:
     return name, DETECT.postprocess(model.run([prepared])[0], model.card, DetectOptions())
 
 
-def test_the_pyramid_equals_that_of_the_reference(given):
+@pytest.fixture(scope="module")
+def levels(given) -> tuple[str, Sequence[torch.Tensor]]:
+    """Return the pyramid of the image, computed once for all tests."""
     case, model = given
     name, prepared = sample(case, model)
     with torch.inference_mode():
-        levels = model.network.pyramid(model.normalise(torch.from_numpy(prepared.pixels[None])))
-        for number, level in enumerate(levels):
-            case.assert_close(f"fpn{number}-{name}", level)
+        return name, model.network.pyramid(model.normalise(torch.from_numpy(prepared.pixels[None])))
 
 
-def test_the_head_of_retinanet_equals_that_of_the_reference(given):
-    case, model = given
+def test_the_pyramid_equals_that_of_the_reference(given, levels):
+    case, (name, maps) = given[0], levels
+    for number, level in enumerate(maps):
+        case.assert_close(f"fpn{number}-{name}", level)
+
+
+def test_the_head_of_retinanet_equals_that_of_the_reference(given, levels):
+    (case, model), (name, maps) = given, levels
     if "retinanet" not in case.name:
         pytest.skip("the case has no outputs of the head")
-    name, prepared = sample(case, model)
     with torch.inference_mode():
-        levels = model.network.pyramid(model.normalise(torch.from_numpy(prepared.pixels[None])))
-        for number, level in enumerate(levels):
+        for number, level in enumerate(maps):
             for kind, output in zip(("cls", "reg"), model.network.bbox_head(level), strict=True):
                 case.assert_close(f"{kind}{number}-{name}", output)
 

@@ -24,6 +24,8 @@ from twins.network.variants import DENSE_STAGES, Variant
 
 BACKBONE = "backbone."  # the prefix of the backbone's parameters in a segmentation network
 
+REPEATED_BYTES = 2**29  # that tensors may always have in all, as those of the largest published networks do
+
 
 @dataclass(frozen=True)
 class Checkpoint(Facts):
@@ -136,12 +138,24 @@ def build(checkpoint: Checkpoint) -> nn.Module:
         raise CheckpointError(
             f"does not fit the network that it resembles most, {closest(checkpoint.variant)}: {shorten(complaints)}"
         )
+    check_memory(checkpoint.state)
     if broken := [key for key, tensor in checkpoint.state.items() if not torch.isfinite(tensor).all()]:
         raise CheckpointError(f"holds values that are not finite numbers, in {shorten(broken)}")
     network.load_state_dict({key: tensor.float() for key, tensor in checkpoint.state.items()}, assign=True)
     if isinstance(network, Segmenter):
         network.fold()
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def check_memory(state: State) -> None:
+    """Raise CheckpointError if tensors repeat the bytes of the file, by their strides or by sharing a storage.
+
+    Beyond REPEATED_BYTES they would take memory that the file does not have, as soon as they are converted.
+    """
+    storages = {each.data_ptr(): each.nbytes() for each in (tensor.untyped_storage() for tensor in state.values())}
+    needed, available = sum(tensor.nbytes for tensor in state.values()), sum(storages.values())
+    if needed > max(available, REPEATED_BYTES):
+        raise CheckpointError(f"repeats the values of its tensors: they need {needed} bytes; the file has {available}")
 
 
 def skeleton(checkpoint: Checkpoint) -> nn.Module:

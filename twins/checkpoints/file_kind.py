@@ -20,6 +20,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files that hold the weights in a folder of the Hugging Face hub."""
 
 DOWNLOAD_AGAIN = "Download or copy it again."
+NO_VALUES = "is quantised, complex, sparse or without values. Save the state dict of the ordinary network."
 SAVE_STATE_DICT = "Save the weights with `torch.save(model.state_dict(), PATH)`."
 
 

@@ -16,8 +16,8 @@ from numpy._core import multiarray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from twins.checkpoints import formats, inert, project_metadata
-from twins.checkpoints.file_kind import DOWNLOAD_AGAIN, SAVE_STATE_DICT, identify
+from twins.checkpoints import claims, formats, inert, project_metadata
+from twins.checkpoints.file_kind import DOWNLOAD_AGAIN, NO_VALUES, SAVE_STATE_DICT, identify
 from twins.checkpoints.inert import Inert, tolerant_pickle
 from twins.errors import CheckpointError
 
@@ -68,6 +68,7 @@ def read(path: Path, *, tolerant: bool = False) -> tuple[State, Mapping[str, str
     try:
         if identify(path) == "safetensors":
             return read_safetensors(path)
+        claims.check(path)
         content = read_pickle(path, tolerant=tolerant)
         state = unwrap(content)
         statistics = {key: state.pop(key) for key in list(state) if project_metadata.is_preprocessor_buffer(key)}
@@ -186,9 +187,7 @@ def check_tensors(state: State) -> State:
     """Return the same tensors. Raises CheckpointError if any is quantised, complex, sparse or without values."""
     for key, tensor in state.items():
         if tensor.is_meta or tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
-            raise CheckpointError(
-                f"{key} is quantised, complex, sparse or without values. Save the state dict of the ordinary network."
-            )
+            raise CheckpointError(f"{key} {NO_VALUES}")
     return state
 
 

@@ -18,6 +18,7 @@ from twins.zoo import retry
 TIMEOUT_S = 30.0  # without a byte
 CHUNK = 1 << 20  # bytes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL, TOO_FAR = 206, 416  # HTTP statuses: the rest of the file; a range after its end
 
 
@@ -53,7 +54,7 @@ def complete(url: str, part: Path) -> None:
             return continue_once(url, part)
         except (OSError, HTTPException) as error:
             idle = idle + 1 if size(part) <= before else 0
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
                 part.unlink(missing_ok=True)
             if idle >= retry.TRIES or not retry.may_pass(error):
                 raise

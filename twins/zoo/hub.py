@@ -11,9 +11,12 @@ from pathlib import Path
 from twins.checkpoints.facts import TIMM_CONFIG
 from twins.checkpoints.file_kind import WEIGHT_FILES, advice_for_directory
 from twins.errors import WeightsUnavailable
-from twins.zoo import downloads, retry
+from twins.zoo import downloads, hub_cache, retry
 from twins.zoo.models import ModelReference, find_entry
 from twins.zoo.sources import HubCheckpoint, HubFile, Packaged, Unpublished, Url
+
+REMOVED = "It was removed from the cache, so that the next start downloads it again."
+DELETE = "Delete it and download it again."
 
 
 def fetch(reference: ModelReference) -> Path:
@@ -131,6 +134,7 @@ def from_hub(repo: str, file: str, revision: str | None) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def download() -> Path:
+        hub_cache.remove_leftovers(repo)
         return Path(hf_hub_download(repo, file, revision=revision, library_name="twins-serving"))
 
     # which the library raises after several tries of its own
@@ -187,12 +191,16 @@ def unavailable(name: str, source: HubFile | Url, why: str) -> WeightsUnavailabl
 
 
 def check(path: Path, sha256: str | None) -> None:
-    """Compare a file with its sha256, or the beginning of it, if one is known. Raises WeightsUnavailable."""
+    """Compare a file with its sha256, or the beginning of it, if one is known. Raises WeightsUnavailable.
+
+    A damaged file of a cache is removed, since every further start would fail in the same way.
+    """
     if sha256 is None:
         return
     found = read_digest(path)
     if not found.startswith(sha256):
+        removed = hub_cache.remove_file(path)
         wanted = f"not {sha256}" if len(sha256) == len(found) else f"which should begin with {sha256}"
         raise WeightsUnavailable(
-            f"{path} is damaged or was replaced: its sha256 is {found}, {wanted}. Delete it and download it again."
+            f"{path} is damaged or was replaced: its sha256 is {found}, {wanted}. {REMOVED if removed else DELETE}"
         )

@@ -75,7 +75,11 @@ def test_a_file_gives_the_logits_of_its_network_for_every_batch_and_size(name, s
     assert [port.name for port in exported.ports] == ["pixels", "logits"]
 
 
-@pytest.mark.parametrize("name", ["openvino", pytest.param("onnx", marks=pytest.mark.heavy), "torch-export"])
+WHOLE = ["openvino", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("onnx", "torch-export"))]
+"""The formats, for a whole network. The test above shows with a small one that the others keep its answers."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_file_gives_the_logits_of_the_reference(name, tmp_path):
     case = cases.read("timm-twins_svt_small")
     torch.save(case.state(), tmp_path / "weights.pth")

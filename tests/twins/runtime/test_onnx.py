@@ -6,7 +6,9 @@ import pytest
 
 from tests import forward, segmentation
 from twins.errors import DeviceMissing, DeviceOutOfMemory, NonFiniteOutput
+from twins.runtime import exports
 from twins.runtime.backend import device_errors
+from twins.runtime.choice import open_backend
 from twins.runtime.onnx import DEVICE_ERRORS, OnnxBackend
 from twins.runtime.plan import Plan
 from twins.runtime.torch import TorchBackend
@@ -24,8 +26,12 @@ def reference(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(reference):
-    return forward.load("onnx", reference)
+def model(reference, tmp_path_factory):
+    """The network, which is exported once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("exported")
+        patch.setattr(exports, "exports_folder", lambda: folder)
+        yield open_backend(Plan(backend="onnx")).load(reference)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,7 @@ def test_a_device_without_a_provider_is_missing():
         OnnxBackend(Plan("cuda"))
 
 
+@pytest.mark.usefixtures("model")  # so that nothing is exported
 def test_a_session_that_falls_back_to_the_processor_is_an_error(reference, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     backend = OnnxBackend(Plan("cuda"))

@@ -143,11 +143,13 @@ def test_a_damaged_file_is_rejected_and_removed(site, model, tmp_path):
     assert [path.suffix for path in (tmp_path / "twins").iterdir()] in ([], [".lock"])
 
 
-def test_a_cached_file_that_was_damaged_is_named(model):
+def test_a_cached_file_that_was_damaged_is_named_and_downloaded_again_by_the_next_start(site, model):
     path = hub.fetch(model)
     path.write_bytes(CONTENT[1:])
-    with pytest.raises(WeightsUnavailable, match="Delete it and download it again"):
+    with pytest.raises(WeightsUnavailable, match="removed from the cache"):
         hub.fetch(model)
+    assert hub.fetch(model).read_bytes() == CONTENT
+    assert site.ranges == [None, None]
 
 
 def test_offline_the_error_says_how_to_provide_the_file(site, model, monkeypatch):

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from filelock import FileLock
+from huggingface_hub import constants
 
 from tests import hub as fake
+from tests.disk import small_disk
 from twins.errors import UnknownModel, WeightsUnavailable
-from twins.zoo import hub
+from twins.zoo import hub, hub_cache
 from twins.zoo.models import DEFAULT_MODELS, ZOO, ModelReference
 
 CONTENT = bytes(range(256)) * 400
@@ -144,10 +147,71 @@ def test_a_file_without_a_known_hash_is_accepted(fetch):
     assert fetch(UNPINNED, sha256="").content == CONTENT
 
 
-def test_a_damaged_file_in_the_cache_is_rejected(fetch):
+def test_a_damaged_file_in_the_cache_is_rejected_and_downloaded_again_by_the_next_start(fetch, server):
     path = Path(fetch().text).resolve()
+    other = path.with_name("f" * len(path.name))
+    other.write_bytes(b"of another file")
     path.write_bytes(CONTENT[:-1] + b"!")
+    assert "is damaged or was replaced" in (text := fetch().text)
+    assert "removed from the cache, so that the next start downloads it again" in text
+    assert (path.exists(), other.exists()) == (False, True)
+    server.requests.clear()
+    assert fetch().content == CONTENT
+    assert server.requests
+    assert fetch(HF_HUB_OFFLINE="1").content == CONTENT
+
+
+def test_a_damaged_file_that_was_removed_is_missing_offline(fetch):
+    Path(fetch().text).resolve().write_bytes(b"!")
+    fetch(HF_HUB_OFFLINE="1")
+    assert "Without a network, provide the file yourself" in fetch(HF_HUB_OFFLINE="1").text
+
+
+def test_a_damaged_file_outside_the_caches_is_left_alone(fetch, tmp_path):
+    link = Path(fetch().text)
+    own = tmp_path / "own"
+    own.write_bytes(b"!")
+    link.unlink()
+    link.symlink_to(own)
     assert "Delete it and download it again" in fetch().text
+    assert own.exists()
+
+
+# ---------------------------------------------------------------------- what a killed download leaves
+
+
+@pytest.fixture
+def leftover(fetch, tmp_path):
+    """Return what a killed download of the file left in the cache, which does not have the file."""
+    blob = Path(fetch().text).resolve()
+    blob.unlink()
+    part = blob.with_name(f"{blob.name}.0123abcd.incomplete")
+    part.write_bytes(CONTENT[:1000])
+    return part
+
+
+def test_what_a_killed_download_left_is_removed_by_the_next_one(fetch, leftover):
+    assert fetch().content == CONTENT
+    assert not leftover.exists()
+
+
+def test_what_another_process_downloads_is_not_removed(leftover, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    repo, blob = ZOO[PINNED].source.repo, leftover.name.partition(".")[0]
+    lock = tmp_path / "hf" / "hub" / ".locks" / f"models--{repo.replace('/', '--')}" / f"{blob}.lock"
+    assert lock.exists()
+    with FileLock(lock):
+        hub_cache.remove_leftovers(repo)
+        assert leftover.exists()
+    hub_cache.remove_leftovers(repo)
+    assert not leftover.exists()
+
+
+def test_a_full_disk_is_left_without_parts(fetch, tmp_path):
+    (tmp_path / "hf").mkdir()
+    with small_disk(tmp_path / "hf", size="64k") as disk:
+        assert "No space left on device" in fetch().text
+        assert [path for path in disk.glob("hub/models--*/blobs/*") if path.is_file()] == []
 
 
 def test_the_token_is_sent(fetch, server):
