@@ -20,7 +20,7 @@ class RecordingWorker(Worker):
 
     def __init__(self, config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
         super().__init__(config, settings, control)
-        self.pool.batcher.run = self.run_batch
+        self.pool.lanes[0].batcher.run = self.run_batch  # classifiers are on that lane
 
     async def run_batch(self, key: Key, batch: list[Queued]) -> list[SampleResult]:
         """Run a batch, and log it unless it is the canary's."""

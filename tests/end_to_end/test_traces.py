@@ -207,18 +207,26 @@ def test_a_large_image_has_the_span_of_its_decoder_process(traced, receiver):
 
 
 def test_a_batch_of_several_requests_is_linked_to_each(traced, receiver, cat):
+    rounds = (batches_of_many(traced, receiver, cat) for _ in range(10))
+    batches, images, infer = next(found for found in rounds if max(len(batch.links) for batch in found[0]) > 1)
+    assert {link for batch in batches for link in batch.links} == {image.span_id for image in images}
+    assert all(batch.attributes["twins.batch.size"] == len(batch.links) for batch in batches)
+    for batch in batches:
+        assert {infer[member].links for member in batch.links} == {(batch.span_id,)}
+
+
+def batches_of_many(traced, receiver, cat) -> tuple[list[Received], list[Received], dict[str, Received]]:
+    """Send requests at once, and return the spans of batches and images, and those of the model by their image.
+
+    On a busy machine the requests may arrive one by one, and then no two of them share a batch.
+    """
     headers = [sent() for _ in range(24)]
     with ThreadPoolExecutor(24) as threads:
         list(threads.map(lambda header: classify(traced, cat, {"traceparent": header[0]}), headers))
     ids = {trace_id for _, trace_id, _ in headers}
     images = wait_until(lambda: all_of(of_traces(receiver, ids, "image"), headers), what="the images")
     batches = wait_until(lambda: linked_to_all(of_traces(receiver, ids, "batch"), headers), what="the batches")
-    assert {link for batch in batches for link in batch.links} == {image.span_id for image in images}
-    assert all(batch.attributes["twins.batch.size"] == len(batch.links) for batch in batches)
-    assert max(len(batch.links) for batch in batches) > 1
-    infer = {span.parent_id: span for span in of_traces(receiver, ids, "infer")}
-    for batch in batches:
-        assert {infer[member].links for member in batch.links} == {(batch.span_id,)}
+    return batches, images, {span.parent_id: span for span in of_traces(receiver, ids, "infer")}
 
 
 def all_of(spans: list[Received], expected: list) -> list[Received]:
