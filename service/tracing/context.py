@@ -4,11 +4,12 @@ The context of the running task is a variable, so that every log line of a reque
 """
 
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from service.random_id import random_id
 
 VERSION = "00"
 TRACEPARENT = re.compile(
@@ -48,12 +49,12 @@ def parse(traceparent: str) -> TraceContext | None:
 
 def new_trace_id() -> str:
     """Return a random id of a trace."""
-    return secrets.token_hex(16)
+    return random_id(16)
 
 
 def new_span_id() -> str:
     """Return a random id of a span."""
-    return secrets.token_hex(8)
+    return random_id(8)
 
 
 CURRENT: ContextVar[TraceContext | None] = ContextVar("CURRENT", default=None)
