@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from service.ipc.transport import ClientSocket
-from service.processes import child
-from service.processes.child import ChildConfig
-from service.processes.worker import Worker
-from service.settings import Settings
+from service.processes.worker import Worker, start
 from twins.card import Card
 from twins.errors import NonFiniteOutput
 from twins.running import BackendName, Running
@@ -67,10 +63,5 @@ class NullWorker(Worker):
         return NullBackend()
 
 
-async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """Run a worker until it ends."""
-    await NullWorker(config, settings, control).run()
-
-
 if __name__ == "__main__":
-    child.start(main)
+    start(NullWorker)

@@ -5,9 +5,8 @@ import time
 from service import logs
 from service.core.local import Key, Queued, SampleResult
 from service.ipc.transport import ClientSocket
-from service.processes import child
 from service.processes.child import ChildConfig
-from service.processes.worker import Worker
+from service.processes.worker import Worker, start
 from service.settings import Settings
 
 EVENT = "batch recorded"
@@ -37,10 +36,5 @@ class RecordingWorker(Worker):
         return results
 
 
-async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """Run a worker until it ends."""
-    await RecordingWorker(config, settings, control).run()
-
-
 if __name__ == "__main__":
-    child.start(main)
+    start(RecordingWorker)

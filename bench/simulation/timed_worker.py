@@ -5,10 +5,7 @@ from collections.abc import Sequence
 
 from bench.service.null_worker import NullBackend, NullModel
 from bench.simulation.recording_worker import RecordingWorker
-from service.ipc.transport import ClientSocket
-from service.processes import child
-from service.processes.child import ChildConfig
-from service.settings import Settings
+from service.processes.worker import start
 from twins.errors import NonFiniteOutput
 from twins.running import Running
 from twins.runtime.backend import Backend, Device
@@ -46,10 +43,5 @@ class TimedWorker(RecordingWorker):
         return TimedBackend()
 
 
-async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """Run a worker until it ends."""
-    await TimedWorker(config, settings, control).run()
-
-
 if __name__ == "__main__":
-    child.start(main)
+    start(TimedWorker)

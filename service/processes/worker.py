@@ -204,10 +204,14 @@ class Worker(DeviceMetrics):
         child.exit_process(EXIT_DEVICE_LOST)
 
 
-async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """Run a worker until it ends."""
-    await Worker(config, settings, control).run()
+def start(kind: type[Worker]) -> None:
+    """Run this process as a worker of a kind, until it ends."""
+
+    async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
+        await kind(config, settings, control).run()
+
+    child.start(main)
 
 
 if __name__ == "__main__":
-    child.start(main)
+    start(Worker)

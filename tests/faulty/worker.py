@@ -2,11 +2,7 @@
 
 import os
 
-from service.ipc.transport import ClientSocket
-from service.processes import child
-from service.processes.child import ChildConfig
-from service.processes.worker import Worker
-from service.settings import Settings
+from service.processes.worker import Worker, start
 from tests.faulty import faults
 from tests.faulty.backend import FaultyBackend, LightBackend
 from twins.running import Running
@@ -29,10 +25,5 @@ class FaultyWorker(Worker):
         return self.config.device.replace("auto", "cpu")
 
 
-async def main(config: ChildConfig, settings: Settings, control: ClientSocket) -> None:
-    """Run a worker until it ends."""
-    await FaultyWorker(config, settings, control).run()
-
-
 if __name__ == "__main__":
-    child.start(main)
+    start(FaultyWorker)
