@@ -195,7 +195,12 @@ ONE_PLACE = {
     ("zmq",): ["service/ipc/transport.py"],
     ("uvloop",): ["service/processes/loop.py"],
     ("httptools",): ["service/rest/protocol.py"],
-    ("prometheus_client",): ["service/metrics.py", "service/metric_series.py", "service/metric_storage.py"],
+    ("prometheus_client",): [
+        "service/metrics.py",
+        "service/metric_page.py",
+        "service/metric_series.py",
+        "service/metric_storage.py",
+    ],
     ("pynvml",): ["service/processes/gpu.py"],
     ("opentelemetry",): ["service/tracing/otlp.py"],
     ("click",): ["service/cli/*.py"],

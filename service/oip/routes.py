@@ -8,7 +8,7 @@ import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from service import metrics
+from service import metric_page
 from service.core.call import Outcome
 from service.core.engine import Engine
 from service.core.orders import Requested
@@ -57,7 +57,7 @@ def add(app: FastAPI, engine: Engine) -> None:
 
 def render_triton_metrics(*, openmetrics: bool) -> bytes:
     """Return the metrics in Triton's names."""
-    return triton_metrics.render(metrics.read(), openmetrics=openmetrics).encode()
+    return triton_metrics.render(metric_page.read(), openmetrics=openmetrics).encode()
 
 
 def bound(handler: Handler, engine: Engine) -> Callable[[Request], Awaitable[Response]]:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service import metrics
-from service.metrics import Value
+from service import metric_page, metrics
+from service.metric_page import Value
 from twins.card import split_key
 
 NS = 1e9  # in a second
@@ -81,7 +81,7 @@ def answered(value: Value) -> bool:
 
 def of_models(keys: Iterable[str]) -> dict[str, Any]:
     """Return the statistics of models as the protocol writes them."""
-    return {"model_stats": [form(each) for each in totals(keys, metrics.read())]}
+    return {"model_stats": [form(each) for each in totals(keys, metric_page.read())]}
 
 
 def form(found: ModelTotals) -> dict[str, Any]:

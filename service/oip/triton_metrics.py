@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from service.metrics import Value
+from service.metric_page import Value
 from service.oip.statistics import ModelTotals, totals
 from twins.card import split_key
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service import logs, metrics
+from service import logs, metric_page, metrics
 from service.access import key_file
 from service.core.canary import Canary
 from service.core.engine import Engine
@@ -125,7 +125,7 @@ class Replica(DeviceMetrics):
 
     def page(self) -> bytes:
         """Return the metrics of this replica."""
-        return metrics.render()
+        return metric_page.render()
 
     async def close(self) -> None:
         """End what runs."""
@@ -157,7 +157,7 @@ def start(
     replica = Replica(settings, models, cache)
 
     def render(*, openmetrics: bool) -> bytes:
-        return metrics.merged(pages_of(), label="replica", openmetrics=openmetrics)
+        return metric_page.merged(pages_of(), label="replica", openmetrics=openmetrics)
 
     replica.web.state.metrics[0] = render
     return replica

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from service import metrics
+from service import metric_page
 from service.core.engine import Engine
 from service.errors import Internal, ServiceError, Unavailable
 from service.rest import docs_page, inference, problems, protection, scope
@@ -46,7 +46,7 @@ def build(engine: Engine) -> FastAPI:
         description=document.DESCRIPTION,
         redirect_slashes=False,
     )
-    app.state.metrics = [metrics.render]  # each returns a part of /metrics, in OpenMetrics if asked for
+    app.state.metrics = [metric_page.render]  # each returns a part of /metrics, in OpenMetrics if asked for
     document.add(app)
     add_error_handlers(app, engine)
     add_inference(app, engine)
@@ -173,16 +173,16 @@ def add_operations(app: FastAPI, engine: Engine) -> None:
         if engine.settings.protect_metrics:
             with engine.admit(caller_of(request, engine), "metrics"):
                 pass  # what is answered is not counted, as without protection
-        form = choose(scope.fields(request).get("accept", ""), list(metrics.CONTENT_TYPES)) or TEXT
-        openmetrics = form == metrics.OPENMETRICS
+        form = choose(scope.fields(request).get("accept", ""), list(metric_page.CONTENT_TYPES)) or TEXT
+        openmetrics = form == metric_page.OPENMETRICS
         try:
             parts = [await asyncio.to_thread(render, openmetrics=openmetrics) for render in app.state.metrics]
-        except metrics.FolderMissing as error:
+        except metric_page.FolderMissing as error:
             raise Unavailable("the metrics are being restored", retry_after_s=1) from error
         return Response(
-            b"".join((*parts, metrics.END if openmetrics else b"")),
+            b"".join((*parts, metric_page.END if openmetrics else b"")),
             headers={"Vary": "Accept"},
-            media_type=metrics.CONTENT_TYPES[form],
+            media_type=metric_page.CONTENT_TYPES[form],
         )
 
     @app.get("/twins.proto", include_in_schema=False)

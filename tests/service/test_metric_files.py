@@ -5,7 +5,7 @@ from tests.service.counting import printed_by
 SCRIPT = """
 import shutil, sys
 from pathlib import Path
-from service import metrics
+from service import metric_page, metrics
 folder = Path(sys.argv[1])
 metrics.request("nano", "http", "ok", 0.02)
 metrics.workers_expected(3)
@@ -13,7 +13,7 @@ metrics.restore_files()
 {delete}
 metrics.restore_files()
 metrics.request("nano", "http", "ok", 0.02)
-sys.stdout.buffer.write(metrics.render())
+sys.stdout.buffer.write(metric_page.render())
 """
 ALL = "shutil.rmtree(folder)"
 ONE = "next(folder.glob('counter_*.db')).unlink()"

@@ -17,10 +17,10 @@ from tests.disk import fill
 folder = Path(sys.argv[1])
 {before}
 filler = fill(folder.parent)
-from service import metric_storage, metrics
+from service import metric_page, metric_storage, metrics
 
 def values():
-    found = [each for each in metrics.read() if each.name == "twins_requests_total"]
+    found = [each for each in metric_page.read() if each.name == "twins_requests_total"]
     return len(found), sum(each.value for each in found)
 
 for number in range(500):  # which fit in no file of the first size

@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metric_series, metrics
+from service import metric_page, metric_series
 from twins.images.decode import ImageError
 
 METRICS = {name: found for name, found in vars(metric_series).items() if isinstance(found, MetricWrapperBase)}
@@ -82,7 +82,7 @@ def test_every_reason_for_rejecting_an_image_is_an_identifier():
 # ---------------------------------------------------------------------- several processes
 
 FRONTEND = """
-from service import metric_series, metrics
+from service import metrics
 metrics.request("nano", "http", "ok", 0.02)
 metrics.request("nano", "http", "ok", 0.2)
 metrics.in_flight(3)
@@ -96,10 +96,10 @@ metrics.in_flight(2)
 """
 RENDER = """
 import sys
-from service import metrics
+from service import metric_page, metrics
 for pid in sys.argv[1:]:
     metrics.process_gone(int(pid))
-sys.stdout.buffer.write(metrics.render())
+sys.stdout.buffer.write(metric_page.render())
 """
 
 
@@ -176,10 +176,10 @@ metrics.write_exemplars()
 """
 OPENMETRICS = """
 import sys
-from service import metrics
+from service import metric_page, metrics
 for pid in sys.argv[1:]:
     metrics.process_gone(int(pid))
-sys.stdout.buffer.write(metrics.render(openmetrics=True) + metrics.END)
+sys.stdout.buffer.write(metric_page.render(openmetrics=True) + metric_page.END)
 """
 
 
@@ -237,13 +237,13 @@ PAGES = {"r1": (PAGE % 2).encode(), "r2": (PAGE % 3).encode()}
 
 
 def test_pages_of_several_replicas_become_one_in_openmetrics():
-    text = metrics.merged(PAGES, label="replica", openmetrics=True) + metrics.END
+    text = metric_page.merged(PAGES, label="replica", openmetrics=True) + metric_page.END
     (family,) = openmetrics_families(text.decode())
     assert {sample.labels["replica"]: sample.value for sample in family.samples} == {"r1": 2, "r2": 3}
 
 
 def test_pages_of_several_replicas_become_one_with_a_label():
-    found = metrics.merged(PAGES, label="replica").decode()
+    found = metric_page.merged(PAGES, label="replica").decode()
     assert found.count("# TYPE a_total counter") == 1
     assert 'a_total{replica="r1",x="1"} 2.0' in found
     assert 'a_total{replica="r2",x="1"} 3.0' in found

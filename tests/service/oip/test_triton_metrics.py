@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Value
+from service.metric_page import Value
 from service.oip import statistics
 from service.oip.triton_metrics import render
 

@@ -16,7 +16,7 @@ from tests import nvml
 READ = """
 import sys
 from pathlib import Path
-from service import metrics
+from service import metric_page
 from service.processes import gpu
 found = gpu.find()
 for lost in sys.argv[1:]:
@@ -25,14 +25,14 @@ for lost in sys.argv[1:]:
     Path(lost).touch()
 for name, handle in found.items():
     gpu.read(name, handle)
-sys.stdout.buffer.write(metrics.render())
+sys.stdout.buffer.write(metric_page.render())
 """
 RUN = """
 import sys
-from service import metrics
+from service import metric_page
 from service.processes import gpu
 gpu.run()
-sys.stdout.buffer.write(metrics.render())
+sys.stdout.buffer.write(metric_page.render())
 """
 
 
